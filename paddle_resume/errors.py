@@ -1,0 +1,41 @@
+"""Every error that a user can cause or meet: what happened, where, what was expected, what to do next."""
+
+from __future__ import annotations
+
+
+class PaddleResumeError(Exception):
+    """Base of all errors of this package; the command line prints its text and exits with code 2."""
+
+    exit_code = 2
+
+
+class ConfigError(PaddleResumeError):
+    """A config file, key or value that cannot be used."""
+
+
+class DataError(PaddleResumeError):
+    """Data that is missing, damaged or does not fit the task."""
+
+
+class CheckpointError(PaddleResumeError):
+    """A checkpoint that is missing, incomplete, damaged or does not fit the model."""
+
+
+class SaveError(PaddleResumeError):
+    """A save that failed; every older checkpoint is as it was."""
+
+
+class InexactResumeError(PaddleResumeError):
+    """A resume that could not continue bit for bit; the text lists each difference, old and new value."""
+
+
+class StateError(PaddleResumeError):
+    """An owner whose state cannot be captured, or two owners of one name."""
+
+
+class NonFiniteLossError(PaddleResumeError):
+    """A loss that is NaN or infinite."""
+
+
+class MissingPaddleError(PaddleResumeError, ImportError):
+    """PaddlePaddle is not installed."""
