@@ -1,0 +1,80 @@
+"""Which checkpoints a run folder holds, and which of them a user's `--resume` means."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from paddle_resume.checkpoint.reader import peek, sibling
+from paddle_resume.checkpoint.record import SUFFIX, Record, Unreadable
+from paddle_resume.errors import CheckpointError
+
+_SUFFIXES = (".pdparams", ".pdopt", ".pdstates", ".pdema")
+_TAG = re.compile(r"_(epoch|step)(\d+)$")
+
+
+@dataclass(frozen=True)
+class Found:
+    """One checkpoint as its record tells it, or why its record cannot be believed."""
+
+    prefix: Path
+    record: Record | None
+    reason: str = ""
+
+    @property
+    def is_epoch(self) -> bool:
+        match = _TAG.search(self.prefix.name)
+        return bool(match) and match.group(1) == "epoch"  # type: ignore[union-attr]
+
+
+def find_all(folder: Path, name: str | None = None) -> list[Found]:
+    """The checkpoints of run `name` (of any run if None) in `folder`, the last written first."""
+    prefixes = {folder / p.name[: -len(SUFFIX)] for p in folder.glob(f"*{SUFFIX}")}
+    prefixes |= {folder / p.name[1 : -len(f"{SUFFIX}.tmp")] for p in folder.glob(f".*{SUFFIX}.tmp")}
+    found = [_look(prefix) for prefix in prefixes if _belongs(prefix, name)]
+    # Broken records go last: their place in the sequence is unknown.
+    return sorted(found, key=lambda f: (f.record.sequence if f.record else -1, f.prefix.name), reverse=True)
+
+
+def named_prefix(text: str) -> Path:
+    """The prefix that a user's `--resume` or `--weights` means: the suffix of any of its files may be there."""
+    path = Path(text)
+    return path.with_suffix("") if path.suffix in _SUFFIXES else path
+
+
+def missing(prefix: Path, good: list[str]) -> CheckpointError:
+    """The error for a named checkpoint that is not there, or not whole, or not ours."""
+    there = [suffix for suffix in (".pdparams", ".pdopt") if sibling(prefix, suffix).exists()]
+    if not there:
+        text = f"There is no checkpoint {prefix}."
+    elif there == [".pdparams"]:
+        text = (
+            f"{prefix}.pdparams has no {prefix.name}.pdopt and no {prefix.name}{SUFFIX} beside it, so there is no "
+            "optimizer state or position to resume from; its weights alone can be loaded with --weights."
+        )
+    else:
+        text = (
+            f"{prefix} has {' and '.join(there)} but no commit record ({prefix.name}{SUFFIX}): another program "
+            "saved it, or its save was cut short. Its weights alone can be loaded with --weights."
+        )
+    return CheckpointError(f"{text} {offer(good)}")
+
+
+def offer(good: list[str]) -> str:
+    """One sentence that names the checkpoints which can be used."""
+    return f"Checkpoints that can be resumed: {', '.join(good)}." if good else "No other checkpoint is there."
+
+
+def _belongs(prefix: Path, name: str | None) -> bool:
+    match = _TAG.search(prefix.name)
+    if name is None:
+        return True
+    return bool(match) and prefix.name[: match.start()] == name  # type: ignore[union-attr]
+
+
+def _look(prefix: Path) -> Found:
+    try:
+        return Found(prefix, peek(prefix))
+    except Unreadable as error:
+        return Found(prefix, None, error.reason)

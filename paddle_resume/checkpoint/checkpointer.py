@@ -1,0 +1,265 @@
+"""Saves and restores the owners of a run's state; it walks them and knows nothing of what is inside."""
+
+from __future__ import annotations
+
+import datetime
+import os
+import socket
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from paddle_resume._version import __version__
+from paddle_resume.checkpoint import writer
+from paddle_resume.checkpoint.catalog import Found, find_all, missing, named_prefix, offer
+from paddle_resume.checkpoint.reader import Loaded, load, sibling
+from paddle_resume.checkpoint.record import FORMAT, FileEntry, Record, Unreadable, plain_state
+from paddle_resume.errors import CheckpointError, InexactResumeError, SaveError
+from paddle_resume.stateful import Owners
+from paddle_resume.storage.files import explain
+from paddle_resume.storage.framing import FramedFile
+from paddle_resume.storage.lock import RunLock
+
+
+@dataclass(frozen=True)
+class Restored:
+    """What a restore did: where the run stands now, and what was passed over or differs."""
+
+    prefix: Path
+    step: int
+    passed_over: list[str] = field(default_factory=list)
+    differences: list[str] = field(default_factory=list)
+
+
+class Checkpointer:
+    """The checkpoints `<save_dir>/<name>_<tag>` of one run.
+
+    Args:
+        save_dir: the run folder; made when the first checkpoint is saved.
+        name: the run's name, the first part of every prefix.
+        keep: how many step checkpoints are kept.
+        keep_epochs: how many epoch checkpoints are kept; None keeps all.
+    """
+
+    def __init__(
+        self, save_dir: str | Path, name: str, *, keep: int = 2, keep_epochs: int | None = None
+    ) -> None:
+        self.folder = Path(save_dir)
+        self.name = name
+        self._keep = max(1, keep)
+        self._keep_epochs = keep_epochs
+        self._lock = RunLock(self.folder, name)
+        self._sequence: int | None = None
+        self.lineage: list[dict[str, Any]] = [{"event": "start", **_whereabouts()}]
+
+    def save(
+        self,
+        step: int,
+        owners: Mapping[str, Any],
+        *,
+        tag: str | None = None,
+        epoch: int | None = None,
+        phase: str | None = None,
+    ) -> Path:
+        """Save the owners' state as `<name>_<tag>` (default `step<step>`) and return the prefix.
+
+        On return the checkpoint is durable. Raises SaveError, with every older checkpoint as it was;
+        StateError if an owner's state cannot be captured.
+        """
+        prefix = self.folder / f"{self.name}_{tag or f'step{step}'}"
+        self.prepare()
+        files, states = _capture(_owners(owners))
+        record = Record(
+            format=FORMAT,
+            package=__version__,
+            name=prefix.name,
+            sequence=self._next_sequence(),
+            saved_at=_now(),
+            step=step,
+            epoch=epoch,
+            phase=phase,
+            exact=all(event.get("exact", True) for event in self.lineage),
+            files={suffix: FileEntry(**framed.index()) for suffix, framed in files.items()},
+            owners=states,
+            lineage=self.lineage,
+        )
+        writer.commit(prefix, record, files)
+        self._prune(prefix)
+        return prefix
+
+    def restore(
+        self, owners: Mapping[str, Any], resume: str = "auto", *, allow_inexact: bool = False
+    ) -> Restored | None:
+        """Bring the owners back to a checkpoint; None if there is none and `resume` is `auto`.
+
+        `resume` is `auto` (the newest whole checkpoint of this run), a prefix, one of its files, or a run
+        folder. Raises CheckpointError for a named checkpoint that is missing or damaged, InexactResumeError
+        if something differs from when it was saved and `allow_inexact` is not set.
+        """
+        self.prepare()
+        loaded, passed_over = self._choose(resume)
+        if loaded is None:
+            return None
+        every = _owners(owners)
+        differences = _differences(every, loaded.record)
+        if differences and not allow_inexact:
+            raise InexactResumeError(
+                f"Resuming from {loaded.prefix} would not continue bit for bit, because since it was saved these "
+                f"changed: {'; '.join(differences)}. Put them back, or go on all the same with --allow-inexact "
+                "(the run's lineage will say so), or start over with --resume none."
+            )
+        _restore(every, loaded)
+        event = {"event": "resume", "from": loaded.prefix.name, "step": loaded.record.step}
+        event.update(exact=not differences, differences=differences, **_whereabouts())
+        self.lineage = [*loaded.record.lineage, event]
+        return Restored(loaded.prefix, loaded.record.step, passed_over, differences)
+
+    def start_over(self, overwrite: bool = False) -> int:
+        """Clear the way for a run from the beginning; returns how many checkpoints were removed.
+
+        Raises CheckpointError if there are checkpoints of this name and `overwrite` is not set.
+        """
+        self.prepare()
+        found = self.found()
+        if found and not overwrite:
+            names = ", ".join(str(f.prefix) for f in found)
+            raise CheckpointError(
+                f"--resume none would write over the checkpoints of an earlier run: {names}. Add --overwrite to "
+                "remove them, leave out --resume to continue that run, or choose another run.name or run.save_dir."
+            )
+        for checkpoint in found:
+            writer.remove(checkpoint.prefix)
+        return len(found)
+
+    def found(self) -> list[Found]:
+        """This run's checkpoints, the last written first."""
+        return find_all(self.folder, self.name)
+
+    def prepare(self) -> None:
+        """Become the only writer of this run, and tidy up what dead processes left behind.
+
+        Raises CheckpointError if a living process holds the run, SaveError if the folder cannot be written.
+        """
+        if self._lock.held:
+            return
+        try:
+            self._lock.acquire()
+            writer.finish_removals(self.folder)
+            for leftover in {p.name[1:].split(".")[0] for p in self.folder.glob(f".{self.name}_*.tmp")}:
+                writer.recover(self.folder / leftover)
+        except OSError as error:
+            raise explain(error, self.folder, 0) from error
+
+    def close(self) -> None:
+        """Let another process write this run."""
+        self._lock.release()
+
+    def _choose(self, resume: str) -> tuple[Loaded | None, list[str]]:
+        if resume == "auto":
+            return _newest(self.found())
+        prefix = named_prefix(resume)
+        if Path(resume).is_dir():
+            loaded, passed_over = _newest(find_all(Path(resume)))
+            if loaded is None:
+                raise CheckpointError(f"There is no whole checkpoint in the folder {resume}. {_list(passed_over)}")
+            return loaded, passed_over
+        try:
+            return load(prefix), []
+        except Unreadable as error:
+            good = _good(prefix.parent)
+            if error.reason == "it is missing":
+                raise missing(prefix, good) from error
+            raise CheckpointError(f"Checkpoint {prefix} is not whole: {error.reason}. {offer(good)}") from error
+
+    def _next_sequence(self) -> int:
+        if self._sequence is None:
+            self._sequence = max((f.record.sequence for f in self.found() if f.record), default=-1)
+        self._sequence += 1
+        return self._sequence
+
+    def _prune(self, newest: Path) -> None:
+        """Remove what retention no longer wants; never the checkpoint that was just acknowledged."""
+        # Without a record nothing is known of a checkpoint: it neither counts nor goes.
+        whole = [f for f in self.found() if f.record]
+        steps = [f.prefix for f in whole if not f.is_epoch]
+        epochs = [f.prefix for f in whole if f.is_epoch]
+        for prefix in steps[self._keep :] + (epochs[self._keep_epochs :] if self._keep_epochs else []):
+            if prefix != newest:
+                try:
+                    writer.remove(prefix)
+                except OSError as error:
+                    raise SaveError(f"Could not remove the old checkpoint {prefix}: {error.strerror}.") from error
+
+
+def _owners(owners: Mapping[str, Any]) -> Owners:
+    return owners if isinstance(owners, Owners) else Owners(**owners)
+
+
+def _capture(owners: Owners) -> tuple[dict[str, FramedFile], dict[str, Any]]:
+    """The files and the plain states of all owners; the last restored (randomness) is the first captured."""
+    files: dict[str, FramedFile] = {}
+    states: dict[str, Any] = {}
+    for name in reversed(list(owners)):
+        owner = owners[name]
+        suffix = getattr(owner, "suffix", None)
+        if suffix:
+            files[suffix] = FramedFile(owner.state_dict())
+        else:
+            states[name] = plain_state(name, owner.state_dict())
+    return dict(reversed(files.items())), dict(reversed(states.items()))
+
+
+def _restore(owners: Owners, loaded: Loaded) -> None:
+    for name, owner in owners.items():
+        suffix = getattr(owner, "suffix", None)
+        if suffix and suffix in loaded.tensors:
+            owner.set_state_dict(loaded.tensors[suffix])
+        elif name in loaded.record.owners:
+            owner.set_state_dict(loaded.record.owners[name])
+
+
+def _differences(owners: Owners, record: Record) -> list[str]:
+    plain = {name for name, owner in owners.items() if not getattr(owner, "suffix", None)}
+    suffixes = {owner.suffix for owner in owners.values() if getattr(owner, "suffix", None)}
+    lines = [f"state of {name!r}: saved -> nobody here owns it" for name in record.owners if name not in plain]
+    lines += [f"state of {name!r}: not saved -> owned here" for name in sorted(plain - set(record.owners))]
+    lines += [f"file {suffix}: saved -> nobody here owns it" for suffix in record.files if suffix not in suffixes]
+    lines += [f"file {suffix}: not saved -> owned here" for suffix in sorted(suffixes - set(record.files))]
+    for name, owner in owners.items():
+        if name in record.owners and hasattr(owner, "differences"):
+            lines += owner.differences(record.owners[name])
+    return lines
+
+
+def _newest(found: list[Found]) -> tuple[Loaded | None, list[str]]:
+    passed_over = []
+    for checkpoint in found:
+        try:
+            return load(checkpoint.prefix), passed_over
+        except Unreadable as error:
+            passed_over.append(f"{checkpoint.prefix}: {error.reason}")
+    return None, passed_over
+
+
+def _good(folder: Path) -> list[str]:
+    good = []
+    for checkpoint in find_all(folder):
+        try:
+            load(checkpoint.prefix)
+            good.append(str(checkpoint.prefix))
+        except Unreadable:
+            continue
+    return good
+
+
+def _list(lines: list[str]) -> str:
+    return f"Passed over: {'; '.join(lines)}." if lines else ""
+
+
+def _whereabouts() -> dict[str, Any]:
+    return {"time": _now(), "host": socket.gethostname(), "pid": os.getpid()}
+
+
+def _now() -> str:
+    return datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")

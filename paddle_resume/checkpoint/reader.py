@@ -1,0 +1,123 @@
+"""Verify first, use second: the bytes of a checkpoint, read straight from their offsets."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from paddle_resume.checkpoint.record import SUFFIX, FileEntry, Record, Unreadable, read
+from paddle_resume.storage.files import temporary
+from paddle_resume.storage.framing import digest
+
+Arrays = dict[str, np.ndarray]
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A verified checkpoint: its record, and every tensor by file suffix and name in memory of its own."""
+
+    prefix: Path
+    record: Record
+    tensors: dict[str, Arrays]
+    unpublished: tuple[Path, ...]
+    """Files (by final path) that a dying process had made durable but not yet renamed, record last."""
+
+
+def sibling(prefix: Path, suffix: str) -> Path:
+    """The file of the checkpoint `prefix` with this suffix."""
+    return prefix.with_name(prefix.name + suffix)
+
+
+def peek(prefix: Path) -> Record:
+    """The newest sound record under `prefix`, without a look at its files; raises Unreadable."""
+    problem = Unreadable("it is missing")
+    for path in (temporary(sibling(prefix, SUFFIX)), sibling(prefix, SUFFIX)):
+        try:
+            return _read_record(path, prefix)
+        except Unreadable as error:
+            problem = error
+    raise problem
+
+
+def load(prefix: Path) -> Loaded:
+    """The newest whole checkpoint under `prefix`, every digest matched; raises Unreadable.
+
+    A save writes all its files, then the record, under temporary names and makes them durable before it
+    renames the first of them. So a temporary record that is sound, and whose every file is there under one name
+    or the other, is a commit that only lacks its renames; otherwise the published record counts.
+    """
+    final = sibling(prefix, SUFFIX)
+    problem = Unreadable("it is missing")
+    for record_path in (temporary(final), final):
+        try:
+            record = _read_record(record_path, prefix)
+            tensors: dict[str, Arrays] = {}
+            unpublished: list[Path] = []
+            for suffix, entry in record.files.items():
+                path, tensors[suffix] = _read_either(sibling(prefix, suffix), entry)
+                if path != sibling(prefix, suffix):
+                    unpublished.append(sibling(prefix, suffix))
+            if record_path != final:
+                unpublished.append(final)
+            return Loaded(prefix, record, tensors, tuple(unpublished))
+        except Unreadable as error:
+            problem = error
+    raise problem
+
+
+def read_file(path: Path, entry: FileEntry) -> Arrays:
+    """The tensors of one file by name, each in memory of its own; raises Unreadable at the first mismatch."""
+    tensors: Arrays = {}
+    framing = bytearray()
+    position = 0
+    try:
+        if path.is_symlink() or not path.is_file():
+            raise Unreadable(f"{path.name} is missing" if not path.exists() else f"{path.name} is no regular file")
+        size = path.stat().st_size
+        if size != entry.size:
+            raise Unreadable(f"{path.name} has {size} bytes and should have {entry.size}")
+        with path.open("rb", buffering=0) as file:
+            for tensor in entry.tensors:
+                framing += _exactly(file.fileno(), position, tensor.offset - position, path).tobytes()
+                raw = _exactly(file.fileno(), tensor.offset, tensor.length, path)
+                if digest(raw) != tensor.digest:
+                    raise Unreadable(f"{path.name}: the digest of {tensor.name} does not match, so it is damaged")
+                tensors[tensor.name] = raw.view(tensor.dtype).reshape(tensor.shape)
+                position = tensor.offset + tensor.length
+            framing += _exactly(file.fileno(), position, entry.size - position, path).tobytes()
+    except OSError as error:
+        raise Unreadable(f"{path.name} could not be read: {error.strerror}") from error
+    if digest(framing) != entry.framing:
+        raise Unreadable(f"{path.name}: the digest of its framing does not match, so it is damaged")
+    return tensors
+
+
+def _read_record(path: Path, prefix: Path) -> Record:
+    record = read(path)
+    if record.name != prefix.name:
+        raise Unreadable(f"it is the record of {record.name!r}, moved or renamed")
+    return record
+
+
+def _read_either(final: Path, entry: FileEntry) -> tuple[Path, Arrays]:
+    if temporary(final).exists():
+        try:
+            return temporary(final), read_file(temporary(final), entry)
+        except Unreadable:
+            pass  # A leftover of another save: the published file decides.
+    return final, read_file(final, entry)
+
+
+def _exactly(fd: int, offset: int, length: int, path: Path) -> np.ndarray:
+    """`length` bytes at `offset`, in fresh memory."""
+    buffer = np.empty(length, np.uint8)
+    window = memoryview(buffer)
+    while window:
+        count = os.preadv(fd, [window], offset)
+        if count == 0:
+            raise Unreadable(f"{path.name} ends at byte {offset}, before what its record lists")
+        window, offset = window[count:], offset + count
+    return buffer

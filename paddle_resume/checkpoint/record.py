@@ -1,0 +1,199 @@
+"""The commit record (`.pdstates`): JSON that a person can read, digested as a whole, checked before it is believed."""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Optional
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from typing_extensions import Annotated
+
+from paddle_resume.errors import CheckpointError, StateError
+from paddle_resume.storage.framing import digest
+
+FORMAT = 1
+SUFFIX = ".pdstates"
+# A record is small: random states, counters, the config, one line a tensor. More is no record of ours.
+_MAX_BYTES = 1 << 28
+_ARRAY = "__ndarray__"
+
+_Count = Annotated[int, Field(ge=0, lt=1 << 62)]
+_Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")]
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class TensorEntry(_Strict):
+    """Where one tensor lies in its file: `length` bytes at `offset`, C order, little endian."""
+
+    name: str
+    offset: _Count
+    length: _Count
+    dtype: str = Field(pattern=r"^[<|][biufc][0-9]{1,2}$")
+    shape: list[_Count]
+    digest: _Digest
+
+    @model_validator(mode="after")
+    def _bytes_match_shape(self) -> TensorEntry:
+        expected = np.dtype(self.dtype).itemsize
+        for extent in self.shape:
+            expected *= extent
+        if expected != self.length:
+            raise ValueError(f"{self.name}: shape {self.shape} of {self.dtype} is not {self.length} bytes")
+        return self
+
+
+class FileEntry(_Strict):
+    """One sibling file: its size, the digest of the framing, and its tensors in file order."""
+
+    size: _Count
+    framing: _Digest
+    tensors: list[TensorEntry]
+
+    @model_validator(mode="after")
+    def _tensors_lie_apart_within_the_file(self) -> FileEntry:
+        end = 0
+        for tensor in self.tensors:
+            if tensor.offset < end:
+                raise ValueError(f"{tensor.name}: its bytes overlap with the tensor before it")
+            end = tensor.offset + tensor.length
+        if end > self.size:
+            raise ValueError(f"the last tensor ends at byte {end} of a file of {self.size} bytes")
+        return self
+
+
+class Record(_Strict):
+    """The content of a commit record."""
+
+    format: int
+    package: str
+    name: str
+    sequence: _Count
+    saved_at: str
+    step: _Count
+    epoch: Optional[_Count] = None
+    phase: Optional[str] = None
+    exact: bool
+    files: dict[Annotated[str, Field(pattern=r"^(\.[A-Za-z0-9_]+){1,2}$")], FileEntry]
+    owners: dict[str, Any]
+    lineage: list[dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class Unreadable(Exception):
+    """Why a file is no record of ours."""
+
+    reason: str
+
+
+def encode(record: Record) -> bytes:
+    """The bytes of the record file: the record with its own digest, laid out to be read by people."""
+    body = json.loads(json.dumps(record.model_dump(), default=_pack, allow_nan=True))
+    body["digest"] = _own_digest(body)
+    return (_layout(body) + "\n").encode()
+
+
+def decode(raw: bytes) -> Record:
+    """The record in `raw`; raises Unreadable saying what is wrong with it."""
+    if len(raw) > _MAX_BYTES:
+        raise Unreadable(f"it has {len(raw)} bytes, more than any record")
+    if not raw:
+        raise Unreadable("it is empty")
+    try:
+        body = json.loads(raw.decode("utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise Unreadable("it is no JSON, or was cut short") from error
+    if not isinstance(body, dict) or "format" not in body:
+        raise Unreadable("it is no commit record of paddle_resume")
+    if body["format"] != FORMAT:
+        raise Unreadable(f"it has format {body['format']!r}; this version reads format {FORMAT}")
+    if body.pop("digest", None) != _own_digest(body):
+        raise Unreadable("its digest does not match: it was altered or damaged")
+    try:
+        return Record(**_unpack(body))
+    except (ValidationError, TypeError, ValueError) as error:
+        raise Unreadable(f"it is inconsistent: {_first_line(error)}") from error
+
+
+def read(path: Path) -> Record:
+    """The record at `path`; raises Unreadable."""
+    try:
+        if path.is_symlink() or not path.is_file():
+            raise Unreadable("it is missing" if not path.exists() else "it is no regular file")
+        if path.stat().st_size > _MAX_BYTES:
+            raise Unreadable("it is larger than any record")
+        return decode(path.read_bytes())
+    except OSError as error:
+        raise Unreadable(f"it could not be read: {error.strerror}") from error
+
+
+def plain_state(owner: str, state: Any) -> Any:
+    """`state` as the record can hold it; raises StateError naming the owner and what cannot be kept."""
+    try:
+        return json.loads(json.dumps(state, default=_pack, allow_nan=True), object_hook=_unpack_one)
+    except (TypeError, ValueError) as error:
+        raise StateError(
+            f"The state of {owner!r} cannot be saved: {error}. state_dict() may hold dicts, lists, numbers, strings, "
+            "None and NumPy arrays."
+        ) from error
+
+
+def as_error(prefix: Path, problem: Unreadable) -> CheckpointError:
+    return CheckpointError(f"{prefix}{SUFFIX} is not usable: {problem.reason}.")
+
+
+def _own_digest(body: Mapping[str, Any]) -> str:
+    return digest(json.dumps(body, sort_keys=True, separators=(",", ":")).encode())
+
+
+def _pack(value: Any) -> Any:
+    if isinstance(value, np.ndarray) and value.dtype.kind in "biufc":
+        raw = base64.b64encode(np.ascontiguousarray(value).tobytes()).decode()
+        return {_ARRAY: [value.dtype.str, list(value.shape), raw]}
+    if isinstance(value, np.generic):
+        return value.item()
+    raise TypeError(f"a {type(value).__module__}.{type(value).__qualname__} in it has no plain form")
+
+
+def _unpack_one(value: dict[str, Any]) -> Any:
+    if set(value) != {_ARRAY}:
+        return value
+    dtype, shape, raw = value[_ARRAY]
+    if not re.fullmatch(r"[<|>=][biufc][0-9]{1,2}", dtype):
+        raise ValueError(f"array of dtype {dtype!r}")
+    return np.frombuffer(base64.b64decode(raw), np.dtype(dtype)).reshape(shape).copy()
+
+
+def _unpack(value: Any) -> Any:
+    if isinstance(value, dict):
+        return _unpack_one({key: _unpack(item) for key, item in value.items()})
+    if isinstance(value, list):
+        return [_unpack(item) for item in value]
+    return value
+
+
+def _layout(value: Any, depth: int = 0) -> str:
+    """JSON with the outer levels indented, and everything deeper on one line each."""
+    if isinstance(value, dict) and value and depth < 3:
+        pad = "  " * (depth + 1)
+        items = [f"{pad}{json.dumps(k)}: {_layout(v, depth + 1)}" for k, v in value.items()]
+        return "{\n" + ",\n".join(items) + "\n" + "  " * depth + "}"
+    if isinstance(value, list) and value and isinstance(value[0], dict) and depth < 5:
+        pad = "  " * (depth + 1)
+        return "[\n" + ",\n".join(pad + json.dumps(v) for v in value) + "\n" + "  " * depth + "]"
+    return json.dumps(value)
+
+
+def _first_line(error: Exception) -> str:
+    if isinstance(error, ValidationError):
+        first = error.errors()[0]
+        return f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
+    return str(error).splitlines()[0]

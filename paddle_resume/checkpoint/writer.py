@@ -1,0 +1,117 @@
+"""The commit protocol: files, then the record, made durable under temporary names, then published by rename."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Mapping
+from pathlib import Path
+
+from paddle_resume.checkpoint.reader import load, read_file, sibling
+from paddle_resume.checkpoint.record import SUFFIX, Record, Unreadable, encode, read
+from paddle_resume.storage.files import DISK, FileSystem, explain, temporary, write_durably
+from paddle_resume.storage.framing import FramedFile
+
+
+def commit(prefix: Path, record: Record, files: Mapping[str, FramedFile], disk: FileSystem = DISK) -> None:
+    """Make the checkpoint `prefix` durable; on return it is, on SaveError the older ones are as they were.
+
+    Invariant: at every instant the old or the new checkpoint under `prefix` is whole on disk. All that is new
+    lies complete and durable under temporary names before the first rename, so a commit that dies among its
+    renames is one that `reader.load` reads and `recover` completes. Files that are already there with the
+    same content are left alone.
+    """
+    final = sibling(prefix, SUFFIX)
+    raw = encode(record)
+    path, size = final, len(raw)
+    pending: list[Path] = []
+    try:
+        prefix.parent.mkdir(parents=True, exist_ok=True)
+        recover(prefix, disk)
+        for suffix in _changed(prefix, record):
+            path, size = sibling(prefix, suffix), files[suffix].size
+            pending.append(path)
+            write_durably(path, files[suffix].chunks(), size, disk)
+        path, size = final, len(raw)
+        pending.append(path)
+        write_durably(path, [memoryview(raw)], size, disk)
+        disk.fsync_folder(prefix.parent)
+        _publish(pending, disk)
+    except OSError as error:
+        # Once a rename is done, the rest of the commit has to stay: the next start completes it.
+        if all(temporary(p).exists() for p in pending[:1]):
+            _discard(pending, disk)
+        raise explain(error, path, size) from error
+
+
+def recover(prefix: Path, disk: FileSystem = DISK) -> None:
+    """Complete a commit that died among its renames, or remove what one that died earlier left behind."""
+    leftovers = list(prefix.parent.glob(f".{prefix.name}.*.tmp"))
+    if not leftovers:
+        return
+    with contextlib.suppress(Unreadable):
+        unpublished = load(prefix).unpublished
+        if unpublished and unpublished[-1] == sibling(prefix, SUFFIX):
+            _publish(list(unpublished), disk)
+    for leftover in prefix.parent.glob(f".{prefix.name}.*.tmp"):
+        disk.unlink(leftover)
+
+
+def remove(prefix: Path, disk: FileSystem = DISK) -> None:
+    """Delete a checkpoint: its record first, since a checkpoint exists if and only if its record does.
+
+    The record is set aside under a hidden name until its files are gone, so that a start after a crash can
+    tell them from files that somebody else put there.
+    """
+    aside = _aside(prefix)
+    with contextlib.suppress(FileNotFoundError):
+        disk.rename(sibling(prefix, SUFFIX), aside)
+    try:
+        suffixes = list(read(aside).files)
+    except Unreadable:
+        suffixes = []
+    for suffix in suffixes:
+        disk.unlink(sibling(prefix, suffix))
+    disk.unlink(aside)
+    disk.fsync_folder(prefix.parent)
+
+
+def finish_removals(folder: Path, disk: FileSystem = DISK) -> None:
+    """Complete the deletions that a crash cut short."""
+    for aside in folder.glob(f".*{SUFFIX}.removed"):
+        remove(folder / aside.name[1 : -len(f"{SUFFIX}.removed")], disk)
+
+
+def _aside(prefix: Path) -> Path:
+    return prefix.with_name(f".{prefix.name}{SUFFIX}.removed")
+
+
+def _publish(paths: list[Path], disk: FileSystem) -> None:
+    for path in paths:
+        disk.rename(temporary(path), path)
+    disk.fsync_folder(paths[0].parent)
+
+
+def _discard(pending: list[Path], disk: FileSystem) -> None:
+    """Remove a failed save's temporaries; record first, so that nothing vouches for the others."""
+    for path in reversed(pending):
+        # The failure that brought us here is the one to report; the next start cleans up the rest.
+        with contextlib.suppress(OSError):
+            disk.unlink(temporary(path))
+
+
+def _changed(prefix: Path, record: Record) -> list[str]:
+    """Suffixes whose published file does not yet hold exactly the content to be written."""
+    try:
+        published = read(sibling(prefix, SUFFIX)).files
+    except Unreadable:
+        return list(record.files)
+    return [suffix for suffix, entry in record.files.items() if not _holds(prefix, suffix, entry, published)]
+
+
+def _holds(prefix: Path, suffix: str, entry: object, published: Mapping[str, object]) -> bool:
+    if published.get(suffix) != entry:
+        return False
+    with contextlib.suppress(Unreadable):
+        read_file(sibling(prefix, suffix), entry)  # type: ignore[arg-type]
+        return True
+    return False

@@ -1,0 +1,268 @@
+"""The keys of a config file: their types, defaults and meaning, and whether they alter the trajectory."""
+
+from __future__ import annotations
+
+import copy
+import re
+from typing import Annotated, Any, Literal, Optional, Union, get_args
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Discriminator,
+    Field,
+    Tag,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
+from pydantic_core import PydanticCustomError
+
+# Marks a field whose change leaves the sequence of parameter values as it was.
+ASIDE: dict[str, Any] = {"trajectory": False}
+# Tags of a union turn up in error locations; this first character tells them from keys.
+TAG_MARK = "<"
+
+
+def _matching(pattern: str, expected: str) -> AfterValidator:
+    def check(text: str) -> str:
+        if not re.fullmatch(pattern, text, re.ASCII):
+            raise PydanticCustomError("unexpected", "{expected}", {"expected": expected})
+        return text
+
+    return AfterValidator(check)
+
+
+FileNamePart = Annotated[
+    str,
+    _matching(
+        r"[A-Za-z0-9_][A-Za-z0-9._-]*",
+        "a plain part of a file name: letters, digits, '.', '_' and '-', not starting with '.' or '-'",
+    ),
+]
+Device = Annotated[str, _matching(r"auto|cpu|gpu(:[0-9]+)?", "auto, cpu, gpu or gpu:N")]
+NotEmpty = Annotated[str, _matching(r"(?s).+", "a text that is not empty")]
+
+
+class Section(BaseModel):
+    """A frozen mapping of strictly typed keys, in which an unknown key is an error."""
+
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", strict=True, allow_inf_nan=False, protected_namespaces=()
+    )
+
+
+class Component(Section):
+    """A class by its name, and the arguments to build it with: `{name, **args}`."""
+
+    model_config = ConfigDict(extra="allow")
+
+    name: NotEmpty = Field(description="a class by its name, or by an import path my_package.module:Class")
+
+    @property
+    def args(self) -> dict[str, Any]:
+        """A copy of the arguments: every key that is not a field of the config itself."""
+        return copy.deepcopy(self.model_extra or {})
+
+
+class Run(Section):
+    """What the run is called, where it runs and where its files go."""
+
+    name: FileNamePart = Field(
+        description="the first part of every file name of the run", json_schema_extra=ASIDE
+    )
+    seed: int = Field(
+        default=1024, ge=0, le=2**32 - 1, description="what every random stream of the run starts from"
+    )
+    device: Device = Field(
+        default="auto", description="where to train; auto = gpu if there is one", json_schema_extra=ASIDE
+    )
+    save_dir: NotEmpty = Field(
+        default="checkpoint", description="the folder of the checkpoints", json_schema_extra=ASIDE
+    )
+    log_dir: NotEmpty = Field(
+        default="log", description="the folder of the VisualDL records", json_schema_extra=ASIDE
+    )
+    model_path: str = Field(
+        default="",
+        validate_default=True,
+        description="the file of the finished model; null = <run.name>.pdparams",
+        json_schema_extra=ASIDE,
+    )
+
+    @field_validator("model_path", mode="before")
+    @classmethod
+    def _named_after_the_run(cls, value: Any, info: ValidationInfo) -> Any:
+        return f"{info.data.get('name')}.pdparams" if value is None or value == "" else value
+
+
+class Data(Component):
+    """Which images there are and how they are cut into batches; `args` go to the dataset's class."""
+
+    name: NotEmpty = Field(
+        default="mnist", description="a dataset by its name, or by an import path my_package.module:Class"
+    )
+    root: Optional[NotEmpty] = Field(
+        default=None,
+        description="the folder of the data files; null = where Paddle keeps them",
+        json_schema_extra=ASIDE,
+    )
+    fallback: Optional[Literal["digits"]] = Field(
+        default=None,
+        description="digits = use scikit-learn's handwritten digits when MNIST is not there; null = stop",
+        json_schema_extra=ASIDE,
+    )
+    batch_size: int = Field(default=32, ge=1, description="how many samples one step uses")
+    num_workers: int = Field(
+        default=0,
+        ge=0,
+        description="processes that load data; 0 = the training process",
+        json_schema_extra=ASIDE,
+    )
+    valid: Union[int, float, str] = Field(
+        default="auto",
+        description="training images set aside for validation: a count, a fraction, or auto = one sixth",
+    )
+    drop_last: bool = Field(default=False, description="whether a last batch that is not full is left out")
+    shuffle: bool = Field(default=True, description="whether each epoch has an order of its own")
+
+    @field_validator("fallback")
+    @classmethod
+    def _digits_stand_in_for_mnist_only(cls, value: Optional[str], info: ValidationInfo) -> Optional[str]:
+        name = info.data.get("name", "mnist")
+        if value is not None and name != "mnist":
+            raise PydanticCustomError(
+                "unexpected", "null, as digits stand in for mnist only, not for {name}", {"name": name}
+            )
+        return value
+
+    @field_validator("valid", mode="before")
+    @classmethod
+    def _count_fraction_or_auto(cls, value: Any) -> Any:
+        is_count = type(value) is int and value >= 1
+        is_fraction = type(value) is float and 0 < value < 1
+        if not (is_count or is_fraction or value == "auto"):
+            raise PydanticCustomError(
+                "unexpected", "auto, a count from 1 on, or a fraction between 0.0 and 1.0"
+            )
+        return value
+
+    @model_validator(mode="after")
+    def _only_classes_take_arguments(self) -> Data:
+        # Datasets in lower case are this package's and take no arguments: one key too many is a slip.
+        if self.model_extra and ":" not in self.name and self.name.islower():
+            raise PydanticCustomError("unknown_keys", "unknown keys", {"keys": list(self.model_extra)})
+        return self
+
+
+class Loss(Component):
+    """The loss, a class of paddle.nn."""
+
+    name: NotEmpty = Field(default="CrossEntropyLoss", description="a class of paddle.nn, or an import path")
+
+
+def _is_schedule(value: Any) -> str:
+    return "<schedule" if isinstance(value, (dict, Component)) else "<number"
+
+
+class Optimizer(Component):
+    """The optimizer, a class of paddle.optimizer, and its learning rate."""
+
+    name: NotEmpty = Field(default="Adam", description="a class of paddle.optimizer, or an import path")
+    lr: Annotated[
+        Union[
+            Annotated[float, Field(gt=0), Tag("<number")],
+            Annotated[Component, Tag("<schedule")],
+        ],
+        Discriminator(_is_schedule),
+    ] = Field(
+        default=0.001, description="the learning rate, or a mapping: the name of a schedule and its arguments"
+    )
+
+
+class Trainer(Section):
+    """How long to train and what to tell about it."""
+
+    epochs: int = Field(default=3, ge=1, description="passes over the training data", json_schema_extra=ASIDE)
+    max_steps: Optional[int] = Field(
+        default=None,
+        ge=1,
+        description="stop after this many steps; null = after all epochs",
+        json_schema_extra=ASIDE,
+    )
+    log_every: int = Field(
+        default=100, ge=1, description="steps between two lines of the log", json_schema_extra=ASIDE
+    )
+    on_nan: Literal["stop", "ignore"] = Field(
+        default="stop", description="what a loss that is NaN or infinite does", json_schema_extra=ASIDE
+    )
+
+
+class Checkpoint(Section):
+    """When to save, and how much to keep."""
+
+    every_epochs: Optional[int] = Field(
+        default=1, ge=1, description="epochs between two checkpoints; null = never"
+    )
+    every_steps: Optional[int] = Field(
+        default=None, ge=1, description="steps between two checkpoints; null = never"
+    )
+    every_minutes: Optional[float] = Field(
+        default=None, gt=0, description="minutes between two checkpoints; null = never"
+    )
+    keep: int = Field(default=2, ge=1, description="how many step checkpoints are kept")
+    keep_epochs: Optional[int] = Field(
+        default=None, ge=1, description="how many epoch checkpoints are kept; null = all"
+    )
+    on_error: Literal["continue", "stop"] = Field(
+        default="continue", description="what the training does when a save fails"
+    )
+
+
+class Config(Section):
+    """A whole run, checked and complete."""
+
+    run: Run = Field(description="the run: name, seed, device and folders")
+    model: Component = Field(description="the model: its name and its arguments")
+    data: Data = Field(default=Data(), description="the data")
+    loss: Loss = Field(default=Loss(), description="the loss")
+    metrics: list[Component] = Field(
+        default=[Component(name="Accuracy")],
+        description="the metrics: a list of names and arguments",
+        json_schema_extra=ASIDE,
+    )
+    optimizer: Optimizer = Field(default=Optimizer(), description="the optimizer and its learning rate")
+    trainer: Trainer = Field(default=Trainer(), description="the training loop")
+    checkpoint: Checkpoint = Field(
+        default=Checkpoint(), description="the checkpoints", json_schema_extra=ASIDE
+    )
+
+    def to_dict(self) -> dict[str, Any]:
+        """The complete config, defaults included, as plain values that JSON can hold."""
+        return self.model_dump()
+
+
+def defaults() -> dict[str, Any]:
+    """The value of every top-level key that a config file may leave out."""
+    values = Config.model_construct()  # fills in the defaults and asks for nothing
+    return {key: value for key, value in values.model_dump().items() if key not in ("run", "model")}
+
+
+def model_in(annotation: Any) -> Optional[type[Section]]:
+    """The section that a field holds, also inside a list or a union; None for a plain value."""
+    arguments = get_args(annotation)
+    if arguments:  # asked first: Python 3.9 takes list[Component] itself for a class
+        return next(filter(None, map(model_in, arguments)), None)
+    return annotation if isinstance(annotation, type) and issubclass(annotation, Section) else None
+
+
+def model_at(path: tuple[Any, ...]) -> Optional[type[Section]]:
+    """The section at a key path such as `("optimizer", "lr")`; None where the schema has none."""
+    model: Optional[type[Section]] = Config
+    for key in path:
+        if isinstance(key, int):  # an item of a list is of the same section as the list
+            continue
+        field = model.model_fields.get(key) if model else None
+        model = model_in(field.annotation) if field else None
+    return model

@@ -1,0 +1,56 @@
+"""Which differences between two configs alter the trajectory."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+
+from paddle_resume.config.schema import Config, Section, model_in
+from paddle_resume.config.wording import show
+
+_ABSENT = object()
+
+
+def trajectory_differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
+    """One line for each field that alters the trajectory and differs, as `optimizer.lr: 0.01 -> 0.001`.
+
+    Both are configs as `Config.to_dict` gives them, possibly by different versions of this package: a field
+    that one side lacks counts as its default, and a key that the schema does not know counts as altering.
+    """
+    return list(_differences(Config, old, new, ""))
+
+
+def _differences(
+    model: type[Section] | None, old: Mapping[str, Any], new: Mapping[str, Any], prefix: str
+) -> Iterator[str]:
+    fields = model.model_fields if model else {}
+    for key in dict.fromkeys([*fields, *old, *new]):
+        field = fields.get(key)
+        if field is not None and not _alters_trajectory(field):
+            continue
+        absent = _default(field)
+        before, after = old.get(key, absent), new.get(key, absent)
+        if isinstance(before, Mapping) and isinstance(after, Mapping):
+            inner = model_in(field.annotation) if field else None
+            yield from _differences(inner, before, after, f"{prefix}{key}.")
+        elif before != after:
+            yield f"{prefix}{key}: {_show(before)} -> {_show(after)}"
+
+
+def _alters_trajectory(field: FieldInfo) -> bool:
+    marks = field.json_schema_extra
+    return not (isinstance(marks, dict) and marks.get("trajectory") is False)
+
+
+def _default(field: FieldInfo | None) -> Any:
+    if field is None or field.is_required():
+        return _ABSENT
+    value = field.get_default(call_default_factory=True)
+    return value.model_dump() if isinstance(value, BaseModel) else value
+
+
+def _show(value: Any) -> str:
+    return "(absent)" if value is _ABSENT else show(value)

@@ -1,0 +1,1 @@
+"""Data: where it comes from, and the resumable order in which a run sees it."""

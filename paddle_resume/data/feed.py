@@ -1,0 +1,178 @@
+"""Feeds a run with batches, and owns its position: the epoch, and how many of its samples were handed out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, Callable, Optional
+
+import paddle
+
+from paddle_resume.data.loading import load_batches
+from paddle_resume.data.order import batches, epoch_order
+from paddle_resume.data.stream import Stream
+from paddle_resume.errors import DataError
+
+
+class Feed:
+    """Owner of the data position over a dataset.
+
+    Args:
+        dataset: a `paddle.io.Dataset` (one with `gather(indices)` is gathered a batch at a time), or an
+            `IterableDataset`.
+        batch_size: samples a batch.
+        seed: keys the order of each epoch and every random draw of a sample's transforms.
+        shuffle: a new order each epoch; else the dataset's own.
+        drop_last: leave out the last batch of an epoch if it is short.
+        num_workers: worker processes that load samples; 0 loads in this one. Does not alter what is fed.
+
+    Raises DataError for an empty dataset, or workers with an IterableDataset.
+    """
+
+    def __init__(
+        self,
+        dataset: paddle.io.Dataset,
+        *,
+        batch_size: int = 32,
+        seed: int = 0,
+        shuffle: bool = True,
+        drop_last: bool = False,
+        num_workers: int = 0,
+        collate_fn: Optional[Callable[..., Any]] = None,
+    ) -> None:
+        self.dataset = dataset
+        self.batch_size = batch_size
+        self.epoch = 0
+        self.samples = 0
+        self._seed = seed
+        self._shuffle = shuffle
+        self._drop_last = drop_last
+        self._workers = num_workers
+        self._collate = collate_fn
+        self._stream: Optional[Stream] = None
+        if isinstance(dataset, paddle.io.IterableDataset):
+            if num_workers:
+                raise DataError(
+                    f"{type(dataset).__name__} is an IterableDataset, whose order would depend on the workers; set "
+                    f"data.num_workers to 0 (found {num_workers})."
+                )
+            self._stream = Stream(
+                dataset, seed=seed, batch_size=batch_size, drop_last=drop_last, collate_fn=collate_fn
+            )
+        elif self.steps_per_epoch == 0:
+            raise DataError(
+                f"{type(dataset).__name__} has {len(dataset)} samples, less than one batch of {batch_size}."
+            )
+
+    @classmethod
+    def of(cls, data: Any, **options: Any) -> Feed:
+        """A feed over a dataset, over what a `paddle.io.DataLoader` loads, or the feed itself."""
+        if isinstance(data, Feed):
+            return data
+        if isinstance(data, paddle.io.DataLoader):
+            return cls(data.dataset, **{**options, **_loader_options(data)})
+        if isinstance(data, paddle.io.Dataset):
+            return cls(data, **options)
+        raise DataError(
+            f"Data of type {type(data).__name__} cannot be fed: give a paddle.io.Dataset, an IterableDataset or a "
+            "paddle.io.DataLoader."
+        )
+
+    @property
+    def steps_per_epoch(self) -> Optional[int]:
+        """Batches an epoch; None for a stream, whose length is not known."""
+        if self._stream is not None:
+            return None
+        length = len(self.dataset)
+        return length // self.batch_size if self._drop_last else -(-length // self.batch_size)
+
+    @property
+    def note(self) -> str:
+        """What a user should know about resuming this data, or an empty string."""
+        if self._stream is not None and self._stream.replays:
+            return (
+                f"{type(self.dataset).__name__} has no state_dict(): resuming within an epoch draws the samples "
+                "before that position again."
+            )
+        return ""
+
+    def remaining(self) -> Iterator[list[paddle.Tensor]]:
+        """The batches that are left of the current epoch; each counts as fed once it has been handed out."""
+        for batch in self._batches():
+            self.samples += len(batch[0])
+            yield batch
+
+    def next_epoch(self) -> None:
+        """Go to the start of the next epoch."""
+        self.epoch += 1
+        self.samples = 0
+
+    def state_dict(self) -> dict[str, Any]:
+        stream = self._stream.state_dict() if self._stream is not None else None
+        return {"epoch": self.epoch, "samples": self.samples, "stream": stream, "fed": self._identity()}
+
+    def set_state_dict(self, state: dict[str, Any]) -> None:
+        self.epoch, self.samples = state["epoch"], state["samples"]
+        if self._stream is not None and state["stream"] is not None:
+            self._stream.set_state_dict(state["stream"])
+
+    def differences(self, state: dict[str, Any]) -> list[str]:
+        then, now = state["fed"], self._identity()
+        return [f"data {key}: {then.get(key)} -> {now[key]}" for key in now if then.get(key) != now[key]]
+
+    def _identity(self) -> dict[str, Any]:
+        """What, besides the position, decides which samples come: a change makes a resume inexact."""
+        identity: dict[str, Any] = {"dataset": type(self.dataset).__name__}
+        if hasattr(self.dataset, "identity"):
+            identity["digest"] = self.dataset.identity()
+        if self._stream is None:
+            identity["length"] = len(self.dataset)
+        return {
+            **identity,
+            "batch_size": self.batch_size,
+            "seed": self._seed,
+            "shuffle": self._shuffle,
+            "drop_last": self._drop_last,
+        }
+
+    def _batches(self) -> Iterator[list[paddle.Tensor]]:
+        if self._stream is not None:
+            yield from self._stream.batches(self.epoch, self.samples)
+            return
+        order = epoch_order(self._seed, self.epoch, len(self.dataset), self._shuffle)
+        indices = batches(order, self.samples, self.batch_size, self._drop_last)
+        if getattr(self.dataset, "can_gather", False):
+            for batch in indices:
+                yield [paddle.to_tensor(array) for array in self.dataset.gather(batch)]
+        else:
+            yield from load_batches(
+                self.dataset,
+                indices,
+                seed=self._seed,
+                epoch=self.epoch,
+                num_workers=self._workers,
+                collate_fn=self._collate,
+            )
+
+
+def _loader_options(loader: paddle.io.DataLoader) -> dict[str, Any]:
+    """The options of a DataLoader as a user wrote it; its order is replaced by a resumable one."""
+    options: dict[str, Any] = {"num_workers": loader.num_workers}
+    if isinstance(loader.dataset, paddle.io.IterableDataset):
+        return {**options, "batch_size": loader.batch_sampler.batch_size, "drop_last": loader.drop_last}
+    sampler = loader.batch_sampler
+    order = getattr(sampler, "sampler", None)
+    if type(sampler) is not paddle.io.BatchSampler or type(order) not in (
+        paddle.io.RandomSampler,
+        paddle.io.SequenceSampler,
+    ):
+        raise DataError(
+            f"The DataLoader draws its order from {type(order or sampler).__name__}, whose position cannot be saved. "
+            "Give batch_size and shuffle to the DataLoader, or hand over the dataset itself."
+        )
+    return {
+        **options,
+        "batch_size": sampler.batch_size,
+        "drop_last": sampler.drop_last,
+        "shuffle": isinstance(order, paddle.io.RandomSampler),
+        "collate_fn": loader.collate_fn,
+    }

@@ -1,0 +1,294 @@
+"""Find MNIST or Fashion-MNIST on this machine, or fetch it, and split it as the Paddle book does."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Callable, Optional, Union
+
+import numpy as np
+
+from paddle_resume.data import download
+from paddle_resume.data.arrays import ImageArrays
+from paddle_resume.data.idx import open_maybe_gzip, read_idx
+from paddle_resume.errors import ConfigError, DataError
+
+DATA_VARIABLE = "PADDLE_RESUME_DATA"
+_BOOK_FILE = "mnist.json.gz"
+_LABELS = {
+    "mnist": tuple("0123456789"),
+    "fashion_mnist": (
+        *("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat"),
+        *("Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot"),
+    ),
+}
+# Train images, train labels, test images, test labels; each also with ".idx" for "-idx" and with ".gz".
+_IDX_FILES = (
+    ("train-images-idx3-ubyte", 3),
+    ("train-labels-idx1-ubyte", 1),
+    ("t10k-images-idx3-ubyte", 3),
+    ("t10k-labels-idx1-ubyte", 1),
+)
+
+
+@dataclass(frozen=True)
+class Splits:
+    """A dataset in three parts, where it came from (one line), and what the user should know about it."""
+
+    train: ImageArrays
+    valid: Optional[ImageArrays]
+    test: ImageArrays
+    source: str
+    notes: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class _Found:
+    """Data as it was found, before validation samples are split off."""
+
+    train: ImageArrays
+    test: ImageArrays
+    source: str
+    note: Optional[str] = None
+
+
+def label_names(name: str) -> tuple[str, ...]:
+    """The names of the ten classes of `name`, by label; raises ConfigError for an unknown dataset."""
+    _check_name(name)
+    return _LABELS[name]
+
+
+def load_mnist(
+    name: str = "mnist",
+    root: Union[str, Path, None] = None,
+    fallback: Optional[str] = None,
+    valid: Union[str, int, float] = "auto",
+    transform: Optional[Callable[[Any], Any]] = None,
+    eval_transform: Optional[Callable[[Any], Any]] = None,
+) -> Splits:
+    """`name` ("mnist" or "fashion_mnist") as train, validation and test parts, images uint8 28x28.
+
+    Looked for in this order: `root`, if given, and nowhere else (the four IDX files, gzipped or plain, there
+    or in its mnist / fashion-mnist subfolder; or the Paddle book's mnist.json.gz); that subfolder of
+    $PADDLE_RESUME_DATA; Paddle's cache; a download into it; and with `fallback="digits"` (MNIST only)
+    scikit-learn's 1,797 small digits, which a line in `notes` then says.
+
+    `valid` samples are taken from the end of the training files: "auto" is one sixth (the last 10,000 of
+    60,000, as in the Paddle book), an int a count, a float in (0, 1) a fraction, 0 none (`valid` is None).
+    `transform` goes to the train part, `eval_transform` to the two others; see ImageArrays.
+
+    Raises ConfigError for an unknown name or fallback, DataError for data missing or damaged.
+    """
+    _check_name(name)
+    _check_fallback(name, fallback)
+    notes: list[str] = []
+    found = _read_root(name, Path(root)) if root is not None else _search(name, fallback, notes)
+    if found.note:
+        notes.append(found.note)
+    total = len(found.train)
+    stop = total - _valid_count(valid, total)
+    train, held_out, test = found.train.subset(0, stop), None, found.test
+    if stop < total:
+        held_out = found.train.subset(stop, total)
+        held_out.transform = eval_transform
+    train.transform, test.transform = transform, eval_transform
+    return Splits(train, held_out, test, found.source, notes)
+
+
+def _check_name(name: str) -> None:
+    if name not in _LABELS:
+        raise ConfigError(f"Unknown dataset {name!r}; expected one of {', '.join(map(repr, _LABELS))}.")
+
+
+def _check_fallback(name: str, fallback: Optional[str]) -> None:
+    if fallback not in (None, "digits"):
+        raise ConfigError(f"Unknown fallback {fallback!r}; expected 'digits' or none.")
+    if fallback == "digits" and name != "mnist":
+        raise ConfigError(
+            f"{name} has no digits fallback: scikit-learn's digits stand in for mnist only. "
+            "Remove `fallback`, or use mnist."
+        )
+
+
+def _valid_count(valid: Union[str, int, float], total: int) -> int:
+    if valid == "auto":
+        return total // 6
+    is_number = isinstance(valid, (int, float)) and not isinstance(valid, bool)
+    if is_number and (valid == 0 or (isinstance(valid, float) and 0 < valid < 1)):
+        count = round(float(valid) * total)
+    else:
+        count = valid if isinstance(valid, int) and is_number else -1
+    if not 0 <= count < total:
+        raise DataError(
+            f"valid is {valid!r}; expected 'auto', a count in 0..{total - 1} (there are {total:,} training "
+            "samples), or a fraction between 0 and 1."
+        )
+    return count
+
+
+def _search(name: str, fallback: Optional[str], notes: list[str]) -> _Found:
+    looked: list[str] = []
+    parent = os.environ.get(DATA_VARIABLE)
+    if parent:
+        folder = Path(parent) / download.folder_name(name)
+        paths, missing = _idx_paths(folder)
+        if not missing:
+            return _read_idx_files(paths, f"{name} from {folder} (${DATA_VARIABLE})")
+        looked.append(f"{folder} (${DATA_VARIABLE}): {missing}")
+        notes.append(f"${DATA_VARIABLE} was passed over: {folder}: {missing}")
+    files = download.remote_files(name)
+    cache = files[0].path.parent
+    origin = "Paddle's cache"
+    try:
+        if not all(file.is_cached() for file in files):
+            download.download(files)
+            origin = "downloaded into Paddle's cache"
+    except DataError as error:
+        looked.append(f"{cache} (Paddle's cache): the four files are not all there and whole")
+        looked.append(f"download: {error}")
+    else:
+        return _read_idx_files([file.path for file in files], f"{name} from {cache} ({origin})")
+    if fallback == "digits":
+        return _read_digits(looked[-1])
+    raise DataError(
+        f"{name} was not found. Looked at:\n"
+        + "".join(f"  - {place}\n" for place in looked)
+        + f"Put {', '.join(file.path.name for file in files)} into {cache}, or into a folder named "
+        f"{cache.name} whose parent you name in ${DATA_VARIABLE}, or name their folder as the data root"
+        + ("; or set `fallback: digits` to train on scikit-learn's small digits." if name == "mnist" else ".")
+    )
+
+
+def _read_root(name: str, root: Path) -> _Found:
+    book = root / _BOOK_FILE if root.is_dir() else root
+    folders = (root, root / download.folder_name(name))
+    for folder in folders:
+        paths, missing = _idx_paths(folder)
+        if not missing:
+            return _read_idx_files(paths, f"{name} from {folder}")
+    if name == "mnist" and book.is_file():
+        return _read_book(book)
+    there = sorted(entry.name for entry in root.iterdir())[:8] if root.is_dir() else []
+    state = f"a folder holding {', '.join(there) or 'nothing'}" if root.is_dir() else "no folder"
+    wanted = ", ".join(f"{stem}[.gz]" for stem, _ in _IDX_FILES)
+    raise DataError(
+        f"{name} is not in the data root {root}, which is {state}. Looked for {wanted} in {folders[0]} and "
+        f"{folders[1]}{f', and for {book}' if name == 'mnist' else ''}. Name the folder that holds the "
+        "files, or leave the root out to have them looked for and fetched."
+    )
+
+
+def _idx_paths(folder: Path) -> tuple[list[Path], str]:
+    """The four files in `folder`, and what is missing ("" if nothing is)."""
+    paths, missing = [], []
+    for stem, _ in _IDX_FILES:
+        spellings = (stem, stem.replace("-idx", ".idx"))
+        candidates = [folder / f"{spelling}{end}" for spelling in spellings for end in (".gz", "")]
+        path = next((candidate for candidate in candidates if candidate.is_file()), None)
+        if path:
+            paths.append(path)
+        else:
+            missing.append(f"{stem}[.gz]")
+    return paths, f"no {', '.join(missing)}" if missing else ""
+
+
+def _read_idx_files(paths: Iterable[Path], source: str) -> _Found:
+    paths = list(paths)
+    images_train, labels_train, images_test, labels_test = (
+        read_idx(path, dims) for path, (_, dims) in zip(paths, _IDX_FILES)
+    )
+    names = [str(path) for path in paths]
+    return _Found(
+        _ten_classes(images_train, labels_train, names[0], names[1]),
+        _ten_classes(images_test, labels_test, names[2], names[3]),
+        source,
+    )
+
+
+def _ten_classes(images: np.ndarray, labels: np.ndarray, *sources: str) -> ImageArrays:
+    return ImageArrays(images, labels, num_classes=10, images_source=sources[0], labels_source=sources[-1])
+
+
+class _Numbers(dict[str, int]):
+    """Numbers of a JSON text by their spelling: each new one gets the next code."""
+
+    def __missing__(self, text: str) -> int:
+        self[text] = len(self)
+        return self[text]
+
+
+def _read_book(path: Path) -> _Found:
+    """The Paddle book's file: [[images, labels]] x train, valid, test, rows of 784 floats in 0..1."""
+    numbers = _Numbers()
+    try:
+        with open_maybe_gzip(path) as stream:
+            # Pixels have few distinct values. As small codes they need a quarter of the memory of floats.
+            parts = json.load(stream, parse_float=numbers.__getitem__, parse_int=numbers.__getitem__)
+        images, labels = zip(*((_codes(rows, 2), _codes(digits, 1)) for rows, digits in parts))
+        if len(images) != 3:
+            raise ValueError(f"found {len(images)} parts")
+    except (ValueError, TypeError, OverflowError) as error:
+        raise DataError(
+            f"{path} is not the Paddle book's MNIST file: expected JSON [[images, labels], [images, labels], "
+            f"[images, labels]] with rows of 784 numbers; {error}. Fetch the file again."
+        ) from error
+    values = np.array([float(text) for text in numbers])
+    levels, scale = _pixel_levels(path, values, np.concatenate(images))
+    whole = np.where(values % 1 == 0, values, -1).astype(np.int64)
+    parts = [
+        _ten_classes(
+            levels[np.concatenate(images[part])].reshape(-1, 28, 28),
+            whole[np.concatenate(labels[part])],
+            f"{path} ({which})",
+        )
+        for part, which in ((slice(0, 2), "train and valid"), (slice(2, 3), "test"))
+    ]
+    note = f"{path} holds pixels as n/256: they are read as the bytes n, and fed as n/255 like the IDX files"
+    return _Found(parts[0], parts[1], f"mnist from {path} (Paddle book)", note if scale == 256 else None)
+
+
+def _codes(nested: Any, ndim: int) -> np.ndarray:
+    codes = np.asarray(nested)
+    is_table = codes.ndim == ndim and np.issubdtype(codes.dtype, np.integer)
+    if not is_table or (ndim == 2 and codes.shape[1] != 784):
+        raise ValueError(f"found {codes.dtype} {list(codes.shape)}")
+    return codes
+
+
+def _pixel_levels(path: Path, values: np.ndarray, codes: np.ndarray) -> tuple[np.ndarray, int]:
+    """uint8 by code, and the scale; MNIST as floats is found as n/255 and (from mnist.pkl) as n/256."""
+    used = np.unique(codes)
+    misfits = []
+    for scale in (255, 256):
+        levels = np.rint(values * scale)
+        exact = (levels >= 0) & (levels <= 255) & (np.abs(levels / scale - values) <= 1e-6)
+        if exact[used].all():
+            return levels.clip(0, 255).astype(np.uint8), scale
+        misfits.append(values[used][~exact[used]])
+    # Of the nearer scale: there the values that spoil it are few, and the first of them says something.
+    first = min(misfits, key=len)[0]
+    raise DataError(
+        f"{path} holds the pixel value {float(first)!r}, which is neither n/255 nor n/256 for a byte n like "
+        "the others, so the images cannot be kept as bytes without changing them. Use the IDX files instead."
+    )
+
+
+def _read_digits(reason: str) -> _Found:
+    """scikit-learn's 8x8 digits, values 0..16, as 28x28 bytes: each pixel three times, a border of two."""
+    from sklearn.datasets import load_digits
+
+    digits = load_digits()
+    scans = (digits.images.astype(np.int64) * 255 // 16).astype(np.uint8)
+    images = np.pad(scans.repeat(3, axis=1).repeat(3, axis=2), ((0, 0), (2, 2), (2, 2)))
+    source = "scikit-learn's digits"
+    everything = _ten_classes(images, digits.target, source)
+    stop = len(everything) - len(everything) // 6
+    note = (
+        f"MNIST was not found, so this run uses scikit-learn's {len(everything):,} small digits instead; its "
+        f"accuracies are not those of MNIST ({reason})"
+    )
+    test = everything.subset(stop, len(everything))
+    return _Found(everything.subset(0, stop), test, f"{source} (fallback)", note)

@@ -1,0 +1,110 @@
+"""The CPU set-up made before Paddle is imported, and the record of everything around a run that decides its bits."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import platform
+import sys
+from typing import Any
+
+import psutil
+
+from paddle_resume.errors import MissingPaddleError
+
+# Each of these gives other bits than its neighbour, so each is part of the recorded environment.
+_MATH_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "MKL_DEBUG_CPU_TYPE", "MKL_CBWR")
+# Recorded for a reader; they do not decide the bits of a step.
+_INFORMATIVE = ("python", "os")
+
+
+def require_paddle() -> None:
+    """Raise MissingPaddleError, one line that says which extra to install, where Paddle is not installed."""
+    if importlib.util.find_spec("paddle") is None:
+        raise MissingPaddleError(
+            "PaddlePaddle is not installed: run `pip install 'paddle_resume[cpu]'` (or `[gpu]` for an NVIDIA GPU)."
+        )
+
+
+def prepare_cpu() -> None:
+    """Use all physical cores, and the fast math path on AMD, unless the environment already says otherwise.
+
+    Paddle reads these variables once, when it is imported: called after that, this does nothing.
+    """
+    if "paddle" in sys.modules:
+        return
+    os.environ.setdefault("OMP_NUM_THREADS", str(_physical_cores()))
+    if _cpu_field("vendor_id") == "AuthenticAMD":
+        # The MKL that Paddle bundles falls back to its slowest kernels on AMD; 5 selects the AVX2 ones.
+        os.environ.setdefault("MKL_DEBUG_CPU_TYPE", "5")
+
+
+class Environment:
+    """Owner of the environment: compared on resume, never restored."""
+
+    def __init__(self) -> None:
+        # Paddle has read its variables by now; a later change of os.environ would not be what is in force.
+        self._math = {name: os.environ.get(name) for name in _MATH_VARIABLES}
+
+    def state_dict(self) -> dict[str, Any]:
+        import numpy
+        import paddle
+
+        return {
+            "paddle": paddle.__version__,
+            "numpy": numpy.__version__,
+            "device": describe_device(),
+            "cpu": _cpu_field("model name") or platform.processor(),
+            "world_size": paddle.distributed.get_world_size(),
+            **self._math,
+            "python": platform.python_version(),
+            "os": platform.platform(),
+        }
+
+    def set_state_dict(self, state: dict[str, Any]) -> None:
+        """Nothing to restore: what differs was reported by `differences`."""
+
+    def differences(self, state: dict[str, Any]) -> list[str]:
+        now = self.state_dict()
+        return [
+            f"environment {key}: {state.get(key)} -> {value}"
+            for key, value in now.items()
+            if key not in _INFORMATIVE and state.get(key) != value
+        ]
+
+    def summary(self) -> str:
+        """One line for the start of a run: versions, device, threads, math path."""
+        now = self.state_dict()
+        path = now["MKL_DEBUG_CPU_TYPE"]
+        math = f", MKL_DEBUG_CPU_TYPE={path}" if path else ""
+        return (
+            f"Paddle {now['paddle']}, NumPy {now['numpy']}, {now['device']}, "
+            f"{now['OMP_NUM_THREADS'] or 1} threads{math}"
+        )
+
+
+def describe_device() -> str:
+    """The kind of device that Paddle computes on: `cpu`, or the name of the GPU."""
+    import paddle
+
+    place = paddle.device.get_device()
+    if place.startswith("gpu"):
+        return f"gpu ({paddle.device.cuda.get_device_name()})"
+    return place
+
+
+def _physical_cores() -> int:
+    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, min(psutil.cpu_count(logical=False) or usable, usable))
+
+
+def _cpu_field(name: str) -> str:
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8") as info:  # noqa: PTH123 (a kernel file, not a path of ours)
+            for line in info:
+                key, _, value = line.partition(":")
+                if key.strip() == name:
+                    return value.strip()
+    except OSError:
+        pass  # Not Linux: platform.processor() has to do.
+    return ""

@@ -1,0 +1,87 @@
+"""Owner of a model's parameters and buffers, and of the names under which files know them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import paddle
+
+from paddle_resume.errors import CheckpointError
+from paddle_resume.owners.tensors import fill, view
+
+# Paddle's own key: structured name -> parameter name, so that any reader can rebind a `.pdopt`.
+NAME_TABLE = "StructuredToParameterName@@"
+
+
+class ParameterNames:
+    """Owner of the table structured name (`conv1.weight`) -> parameter name in files (`conv2d_0.w_0`).
+
+    Paddle's parameter names come from a process-wide counter, so a second model in one process has others.
+    Files keep the names of the process that started the run: they stay the same, byte for byte.
+    """
+
+    def __init__(self, model: paddle.nn.Layer) -> None:
+        self._in_files = {structured: tensor.name for structured, tensor in model.state_dict().items()}
+        # Tied parameters have several structured names; the first one stands for the tensor.
+        self._structured: dict[str, str] = {}
+        for structured, name in self._in_files.items():
+            self._structured.setdefault(name, structured)
+
+    def structured(self, parameter: paddle.Tensor) -> str | None:
+        """The structured name of a live parameter, or None if it is not the model's."""
+        return self._structured.get(parameter.name)
+
+    def in_files(self, structured: str) -> str:
+        return self._in_files[structured]
+
+    def state_dict(self) -> dict[str, Any]:
+        return dict(self._in_files)
+
+    def set_state_dict(self, state: dict[str, Any]) -> None:
+        # Names that this model lacks are ModelState's to report, with all else that does not fit.
+        self._in_files.update({name: value for name, value in state.items() if name in self._in_files})
+
+
+class ModelState:
+    """Owner of a model's parameters and buffers; its file is the `.pdparams` that Paddle's users know."""
+
+    suffix = ".pdparams"
+
+    def __init__(self, model: paddle.nn.Layer, names: ParameterNames | None = None) -> None:
+        self._model = model
+        self._names = names or ParameterNames(model)
+
+    def state_dict(self) -> dict[str, Any]:
+        tensors = {name: view(tensor) for name, tensor in self._model.state_dict().items()}
+        return {**tensors, NAME_TABLE: self._names.state_dict()}
+
+    def set_state_dict(self, state: dict[str, Any]) -> None:
+        """Fill the model from arrays; raises CheckpointError listing every name and shape that does not fit."""
+        load_weights(self._model, state)
+
+
+def load_weights(model: paddle.nn.Layer, arrays: dict[str, np.ndarray], source: str = "The checkpoint") -> None:
+    """Fill every parameter and buffer of `model`; raises CheckpointError listing all that does not fit."""
+    live = model.state_dict()
+    problems = [f"{name} is missing in the file" for name in live if name not in arrays]
+    problems += [f"{name} is unknown to the model" for name in arrays if name not in live]
+    for name, tensor in live.items():
+        if name in arrays:
+            problems += _mismatch(name, tensor, arrays[name])
+    if problems:
+        raise CheckpointError(
+            f"{source} does not fit the model {type(model).__name__}: {'; '.join(problems)}. "
+            "Use the model that it was saved from, or another checkpoint. Nothing was changed."
+        )
+    for name, tensor in live.items():
+        fill(tensor, arrays[name])
+
+
+def _mismatch(name: str, tensor: paddle.Tensor, array: np.ndarray) -> list[str]:
+    if list(tensor.shape) != list(array.shape):
+        return [f"{name} has shape {list(array.shape)} in the file and {list(tensor.shape)} in the model"]
+    expected = view(tensor).dtype
+    if expected != array.dtype:
+        return [f"{name} has dtype {array.dtype} in the file and {expected} in the model"]
+    return []

@@ -1,0 +1,36 @@
+"""Tensors seen as NumPy arrays without a copy, and filled so that they own their memory."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import paddle
+
+
+def view(tensor: paddle.Tensor) -> np.ndarray:
+    """The tensor's values as an array: on CPU its own memory, else a copy on the host. bfloat16 comes as uint16."""
+    tensor = tensor.detach()
+    if not tensor.place.is_cpu_place() or tensor.dtype == paddle.bfloat16 or not tensor.is_contiguous():
+        return tensor.numpy()
+    if hasattr(tensor, "__dlpack__"):
+        return np.from_dlpack(tensor)
+    return np.from_dlpack(_Exporter(tensor))
+
+
+def fill(tensor: paddle.Tensor, array: np.ndarray) -> None:
+    """Give `tensor` the values of `array`; the two never share memory afterwards."""
+    tensor.set_value(paddle.to_tensor(array, dtype=tensor.dtype, place=tensor.place))
+
+
+class _Exporter:
+    """DLPack's protocol for Paddle 2.6, whose tensors offer only the function."""
+
+    def __init__(self, tensor: paddle.Tensor) -> None:
+        self._tensor = tensor
+
+    def __dlpack__(self, **_: Any) -> Any:
+        return paddle.utils.dlpack.to_dlpack(self._tensor)
+
+    def __dlpack_device__(self) -> tuple[int, int]:
+        return (1, 0)

@@ -1,0 +1,107 @@
+"""Every generator that training draws from: captured at a step boundary, restored last, left alone by all else."""
+
+from __future__ import annotations
+
+import random
+import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import paddle
+import xxhash
+
+_WORD = 2**32
+
+
+def derive_seed(*key: int) -> int:
+    """A seed in [0, 2**32) that is a pure function of `key`, for generators that belong to one step or sample."""
+    return xxhash.xxh3_64_intdigest(struct.pack(f"<{len(key)}q", *key)) % _WORD
+
+
+def seed_everything(seed: int) -> None:
+    """Seed Paddle (every device), NumPy's global generator and Python's."""
+    random.seed(seed)
+    np.random.seed(seed % _WORD)
+    paddle.seed(seed)
+
+
+@contextmanager
+def preserved() -> Iterator[None]:
+    """Put every generator back at the end to where it stood at the start."""
+    python, numpy_state, devices = random.getstate(), np.random.get_state(), _paddle_states()
+    try:
+        yield
+    finally:
+        random.setstate(python)
+        np.random.set_state(numpy_state)
+        _set_paddle_states(devices)
+
+
+class RandomStreams:
+    """Owner of the training randomness: Python's, NumPy's and Paddle's generators (CPU and each GPU).
+
+    Invariant: captured first, restored last. Whatever is built, read or logged between cannot move them.
+    """
+
+    def __init__(self, seed: int = 0) -> None:
+        self._seed = seed
+        # Paddle 2.6 does not give its CPU engine away, only the seed it started from. There each step
+        # draws from a generator seeded by (seed, step): a pure function needs no saving.
+        self._reseed_cpu = len(_cpu_generator().get_state().__getstate__()) < 4
+
+    def begin_step(self, step: int) -> None:
+        """Prepare the generators for `step`; does something only where Paddle's CPU engine cannot be saved."""
+        if self._reseed_cpu:
+            _cpu_generator().manual_seed(derive_seed(self._seed, step))
+
+    def state_dict(self) -> dict[str, Any]:
+        version, words, gauss = random.getstate()
+        kind, keys, position, has_gauss, cached = np.random.get_state(legacy=True)
+        return {
+            "python": [version, list(words), gauss],
+            "numpy": [str(kind), np.asarray(keys), int(position), int(has_gauss), float(cached)],
+            "paddle": [_encode(state) for state in _paddle_states()],
+        }
+
+    def set_state_dict(self, state: dict[str, Any]) -> None:
+        version, words, gauss = state["python"]
+        random.setstate((version, tuple(words), gauss))
+        np.random.set_state(tuple(state["numpy"]))
+        # The objects of this process serve as moulds: Paddle's state type cannot be constructed from Python.
+        _set_paddle_states(
+            [_decode(mould, saved) for mould, saved in zip(_paddle_states(), state["paddle"])]
+        )
+
+    def differences(self, state: dict[str, Any]) -> list[str]:
+        then, now = len(state["paddle"]), len(_paddle_states())
+        return [] if then == now else [f"number of Paddle generators (CPU and each GPU): {then} -> {now}"]
+
+
+def _cpu_generator() -> Any:
+    return paddle.framework.core.default_cpu_generator()
+
+
+def _paddle_states() -> list[Any]:
+    gpus = paddle.get_cuda_rng_state() if paddle.is_compiled_with_cuda() else []
+    return [_cpu_generator().get_state(), *gpus]
+
+
+def _set_paddle_states(states: list[Any]) -> None:
+    _cpu_generator().set_state(states[0])
+    if len(states) > 1:
+        paddle.set_cuda_rng_state(states[1:])
+
+
+def _encode(state: Any) -> list[Any]:
+    device, seed, offset, *engine = state.__getstate__()
+    # The engine comes as the character codes of a text of numbers: kept as that text.
+    return [device, seed, offset, *("".join(map(chr, codes)) for codes in engine)]
+
+
+def _decode(mould: Any, saved: list[Any]) -> Any:
+    device, seed, offset, *engine = saved
+    state = type(mould).__new__(type(mould))
+    state.__setstate__((device, seed, offset, *([ord(c) for c in text] for text in engine)))
+    return state

@@ -1,0 +1,133 @@
+"""Durable files: write under a temporary name, make the bytes safe, then publish by rename."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+from paddle_resume.errors import SaveError
+
+
+class FileSystem:
+    """Every system call that a save makes, one method each, so that a proof can put a failing disk in its place."""
+
+    def create(self, path: Path) -> int:
+        return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o644)
+
+    def reserve(self, fd: int, size: int) -> None:
+        """Claim `size` bytes, so that a full disk is known before anything is written."""
+        if size and hasattr(os, "posix_fallocate"):
+            try:
+                os.posix_fallocate(fd, 0, size)
+            except OSError as error:
+                if error.errno not in (errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS):
+                    raise
+
+    def write(self, fd: int, data: memoryview) -> int:
+        return os.write(fd, data)
+
+    def fsync(self, fd: int) -> None:
+        os.fsync(fd)
+
+    def close(self, fd: int) -> None:
+        os.close(fd)
+
+    def rename(self, source: Path, target: Path) -> None:
+        source.replace(target)
+
+    def unlink(self, path: Path) -> None:
+        path.unlink(missing_ok=True)
+
+    def fsync_folder(self, folder: Path) -> None:
+        """Make names in `folder` durable: a rename survives a power cut only after this."""
+        fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(fd)
+        finally:
+            os.close(fd)
+
+
+DISK = FileSystem()
+# One write call never takes much more than this: larger ones are cut short by the kernel at 2 GiB anyway.
+_WRITE_LIMIT = 1 << 26
+
+
+def temporary(path: Path) -> Path:
+    """The hidden sibling under which `path` is written; the same each time, so leftovers are recognised."""
+    return path.with_name(f".{path.name}.tmp")
+
+
+def write_durably(path: Path, chunks: Iterable[memoryview], size: int, disk: FileSystem = DISK) -> None:
+    """Write `chunks` to the temporary sibling of `path` and fsync it; `path` itself is not touched.
+
+    Raises OSError. The temporary is removed then: a failed fsync is never retried on the same file, since
+    the kernel may have dropped the pages that it could not write.
+    """
+    target = temporary(path)
+    fd = disk.create(target)
+    try:
+        try:
+            disk.reserve(fd, size)
+            for chunk in chunks:
+                _write_all(fd, chunk.cast("B"), disk)
+            disk.fsync(fd)
+        finally:
+            disk.close(fd)
+    except OSError:
+        disk.unlink(target)
+        raise
+
+
+def replace_file(path: Path, chunks: Iterable[memoryview], size: int, disk: FileSystem = DISK) -> None:
+    """Write one file so that at every instant its name holds the old or the new content whole.
+
+    Raises SaveError.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_durably(path, chunks, size, disk)
+        disk.rename(temporary(path), path)
+        disk.fsync_folder(path.parent)
+    except OSError as error:
+        raise explain(error, path, size) from error
+
+
+def explain(error: OSError, path: Path, size: int) -> SaveError:
+    """The SaveError for an OSError met while saving `size` bytes as `path`."""
+    advice = {
+        errno.ENOSPC: f"the save needs {readable(size)} and {_free(path)} is free. Make room",
+        errno.EDQUOT: f"the save needs {readable(size)}, more than your quota leaves. Make room",
+        errno.EROFS: "the file system is read-only. Choose another folder with -o run.save_dir=FOLDER",
+        errno.EACCES: "you may not write there. Choose another folder with -o run.save_dir=FOLDER",
+        errno.ENOTDIR: "a file lies where a folder should be. Choose another with -o run.save_dir=FOLDER",
+        errno.EEXIST: "a file lies where a folder should be. Choose another with -o run.save_dir=FOLDER",
+    }.get(error.errno or 0, "the disk or file system reported an error. Check it")
+    reason = os.strerror(error.errno) if error.errno else str(error)
+    return SaveError(
+        f"Could not save {path}: {reason}; {advice}, then run the same command again. "
+        "Every older checkpoint is as it was."
+    )
+
+
+def readable(size: int) -> str:
+    """`size` bytes in the largest unit that keeps it above one."""
+    value = float(size)
+    for unit in ("B", "KiB", "MiB"):
+        if value < 1024:
+            return f"{value:.4g} {unit}"
+        value /= 1024
+    return f"{value:.4g} GiB"
+
+
+def _write_all(fd: int, data: memoryview, disk: FileSystem) -> None:
+    while data:
+        written = disk.write(fd, data[:_WRITE_LIMIT])
+        data = data[written:]
+
+
+def _free(path: Path) -> str:
+    folder = next((p for p in (path.parent, *path.parent.parents) if p.exists()), Path("/"))
+    space = os.statvfs(folder)
+    return readable(space.f_bavail * space.f_frsize)
