@@ -49,6 +49,7 @@ class Feed:
         self._workers = num_workers
         self._collate = collate_fn
         self._stream: Optional[Stream] = None
+        self._stream_ended = False
         if isinstance(dataset, paddle.io.IterableDataset):
             if num_workers:
                 raise DataError(
@@ -86,6 +87,13 @@ class Feed:
         return length // self.batch_size if self._drop_last else -(-length // self.batch_size)
 
     @property
+    def steps_in_epoch(self) -> int:
+        """Batches of the current epoch that were handed out; between two epochs, all of the one before."""
+        if self.between_epochs and self.steps_per_epoch is not None:
+            return self.steps_per_epoch
+        return -(-self.samples // self.batch_size)
+
+    @property
     def note(self) -> str:
         """What a user should know about resuming this data, or an empty string."""
         if self._stream is not None and self._stream.replays:
@@ -95,16 +103,34 @@ class Feed:
             )
         return ""
 
+    def from_start(self) -> Iterator[list[paddle.Tensor]]:
+        """All batches of the first epoch, leaving the position alone; for evaluation."""
+        return self._batches(0, 0)
+
     def remaining(self) -> Iterator[list[paddle.Tensor]]:
         """The batches that are left of the current epoch; each counts as fed once it has been handed out."""
-        for batch in self._batches():
+        for batch in self._batches(self.epoch, self.samples):
             self.samples += len(batch[0])
             yield batch
+        self._stream_ended = self._stream is not None
 
-    def next_epoch(self) -> None:
+    def finish_epoch(self) -> None:
         """Go to the start of the next epoch."""
         self.epoch += 1
         self.samples = 0
+        self._stream_ended = False
+
+    @property
+    def exhausted(self) -> bool:
+        """Whether the current epoch has no batch left; of a stream this is known once it has ended."""
+        if self._stream is not None:
+            return self._stream_ended
+        return self.samples >= len(self.dataset) - (len(self.dataset) % self.batch_size if self._drop_last else 0)
+
+    @property
+    def between_epochs(self) -> bool:
+        """Whether an epoch has just been finished and the next one not begun."""
+        return self.samples == 0 and self.epoch > 0
 
     def state_dict(self) -> dict[str, Any]:
         stream = self._stream.state_dict() if self._stream is not None else None
@@ -134,12 +160,12 @@ class Feed:
             "drop_last": self._drop_last,
         }
 
-    def _batches(self) -> Iterator[list[paddle.Tensor]]:
+    def _batches(self, epoch: int, start: int) -> Iterator[list[paddle.Tensor]]:
         if self._stream is not None:
-            yield from self._stream.batches(self.epoch, self.samples)
+            yield from self._stream.batches(epoch, start)
             return
-        order = epoch_order(self._seed, self.epoch, len(self.dataset), self._shuffle)
-        indices = batches(order, self.samples, self.batch_size, self._drop_last)
+        order = epoch_order(self._seed, epoch, len(self.dataset), self._shuffle)
+        indices = batches(order, start, self.batch_size, self._drop_last)
         if getattr(self.dataset, "can_gather", False):
             for batch in indices:
                 yield [paddle.to_tensor(array) for array in self.dataset.gather(batch)]
@@ -148,7 +174,7 @@ class Feed:
                 self.dataset,
                 indices,
                 seed=self._seed,
-                epoch=self.epoch,
+                epoch=epoch,
                 num_workers=self._workers,
                 collate_fn=self._collate,
             )

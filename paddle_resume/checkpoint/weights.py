@@ -1,0 +1,52 @@
+"""Weights alone, from a checkpoint of ours (verified by its record) or from any `.pdparams` file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from paddle_resume.checkpoint.catalog import find_all, named_prefix, offer
+from paddle_resume.checkpoint.reader import Arrays, load, sibling
+from paddle_resume.checkpoint.record import SUFFIX, Unreadable
+from paddle_resume.errors import CheckpointError
+from paddle_resume.storage.foreign import read_foreign
+
+_PARAMETERS = ".pdparams"
+_NAME_TABLE = "StructuredToParameterName@@"
+
+
+def read_weights(text: str) -> tuple[Path, Arrays]:
+    """The file meant by `text` (a prefix, or a `.pdparams` file) and its arrays by structured name.
+
+    Raises CheckpointError if it is missing, damaged, or holds something else than named arrays.
+    """
+    prefix = named_prefix(text)
+    path = sibling(prefix, _PARAMETERS)
+    if sibling(prefix, SUFFIX).exists():
+        try:
+            return path, load(prefix).tensors[_PARAMETERS]
+        except Unreadable as error:
+            raise CheckpointError(f"Checkpoint {prefix} is not whole: {error.reason}.") from error
+    if not path.is_file():
+        known = [str(found.prefix) for found in find_all(prefix.parent) if found.record]
+        raise CheckpointError(f"There are no weights at {path}. {offer(known)}")
+    return path, _named_arrays(path)
+
+
+def _named_arrays(path: Path) -> Arrays:
+    content = read_foreign(path)
+    if not isinstance(content, dict):
+        raise CheckpointError(f"{path} holds a {type(content).__name__}, not a dict of weights by name.")
+    content = {name: _as_array(value) for name, value in content.items() if name != _NAME_TABLE}
+    strange = [str(name) for name, value in content.items() if not isinstance(value, np.ndarray)]
+    if strange:
+        raise CheckpointError(f"{path} holds entries that are no weights: {', '.join(strange[:5])}.")
+    return content
+
+
+def _as_array(value: object) -> object:
+    # Paddle writes a tensor outside a state dict as (name, array).
+    if isinstance(value, tuple) and len(value) == 2 and isinstance(value[1], np.ndarray):
+        value = value[1]
+    return np.array(value) if isinstance(value, (np.ndarray, np.generic)) else value

@@ -1,0 +1,23 @@
+"""The mode in which a model is evaluated, without a trace in the training that goes on afterwards."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import paddle
+
+from paddle_resume.rng import preserved
+
+
+@contextmanager
+def training_undisturbed(model: paddle.nn.Layer) -> Iterator[None]:
+    """Evaluation mode and no gradients inside; at the end the mode and every generator as they were."""
+    was_training = model.training
+    model.eval()
+    try:
+        with preserved(), paddle.no_grad():
+            yield
+    finally:
+        if was_training:
+            model.train()

@@ -1,0 +1,394 @@
+"""The trainer: owns step and phase, makes the steps, and leaves every kind of state to its owner."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Callable, Optional, Union
+
+import numpy as np
+import paddle
+
+from paddle_resume.callbacks import Callback
+from paddle_resume.checkpoint import Checkpointer, Restored
+from paddle_resume.checkpoint.export import save_weights
+from paddle_resume.data.feed import Feed
+from paddle_resume.environment import Environment
+from paddle_resume.errors import NonFiniteLossError, SaveError
+from paddle_resume.evaluation import training_undisturbed
+from paddle_resume.interrupt import Interruption, SignalWatch
+from paddle_resume.loggers import Logger
+from paddle_resume.metrics import RunningMetrics
+from paddle_resume.owners import ModelState, OptimizerState, ParameterNames, SchedulerState
+from paddle_resume.progress import DONE, EVALUATE, FINISH, TRAIN, Progress
+from paddle_resume.rng import RandomStreams
+from paddle_resume.schedule import SaveClock, SaveSchedule
+from paddle_resume.stateful import Owners, Stateful
+
+Batch = list
+Optimizers = Union[paddle.optimizer.Optimizer, Mapping[str, paddle.optimizer.Optimizer]]
+
+
+class Trainer:
+    """Trains a model so that an interruption changes nothing.
+
+    Args:
+        model: any `paddle.nn.Layer`; for several networks, one Layer that holds them.
+        optimizer: a Paddle optimizer, or several by name (each gets a file `.<name>.pdopt`).
+        loss: called as `loss(output, label)`, gives the mean over the batch.
+        metrics: `paddle.metric.Metric` objects, kept for training and evaluation apart.
+        save_dir, name: checkpoints are `<save_dir>/<name>_epoch<E>` and `<save_dir>/<name>_step<S>`.
+        logger: one Logger or several; they are cut back and continued on a resume.
+        callbacks: see `Callback`. Those with `state_dict` are saved with the run.
+        seed: keys the order of the data and all augmentation.
+        schedule: when checkpoints are saved.
+        keep, keep_epochs: how many step and epoch checkpoints stay; None keeps all.
+        log_every: steps between two log records, each the mean since the one before.
+        on_nan: `stop` raises NonFiniteLossError before anything of it is saved; `ignore` trains on.
+        model_path: where the finished weights go, in the format of `paddle.save`; None writes none.
+        owners: further owners of state by name.
+
+    Override `train_step` for another loss or several networks; exact resume does not depend on what is in it.
+    """
+
+    def __init__(
+        self,
+        model: paddle.nn.Layer,
+        optimizer: Optimizers,
+        *,
+        loss: Optional[Callable[..., paddle.Tensor]] = None,
+        metrics: Sequence[paddle.metric.Metric] = (),
+        save_dir: Union[str, Path] = "checkpoint",
+        name: str = "model",
+        logger: Union[Logger, Sequence[Logger], None] = None,
+        callbacks: Sequence[Callback] = (),
+        seed: int = 0,
+        schedule: Optional[SaveSchedule] = None,
+        keep: int = 2,
+        keep_epochs: Optional[int] = None,
+        log_every: int = 100,
+        on_nan: str = "stop",
+        model_path: Union[str, Path, None] = None,
+        owners: Optional[Mapping[str, Stateful]] = None,
+    ) -> None:
+        self.model = model
+        self.optimizer = optimizer
+        self.loss = loss
+        self.checkpointer = Checkpointer(save_dir, name, keep=keep, keep_epochs=keep_epochs)
+        self.progress = Progress()
+        self.metrics = RunningMetrics(metrics)
+        self.random = RandomStreams(seed)
+        self.environment = Environment()
+        self.feed: Optional[Feed] = None
+        self.epochs = 0
+        self.max_steps: Optional[int] = None
+        self.restored: Optional[Restored] = None
+        self._evaluation: dict[str, Feed] = {}
+        self._loggers = [logger] if isinstance(logger, Logger) else list(logger or [])
+        self._hooks = _overridden(callbacks)
+        self._seed = seed
+        self._schedule = schedule or SaveSchedule()
+        self._clock = SaveClock(self._schedule)
+        self._log_every = log_every
+        self._on_nan = on_nan
+        self._model_path = Path(model_path) if model_path is not None else None
+        # Reading a loss waits for a GPU, but costs nothing on the CPU.
+        self._check_each_loss = paddle.device.get_device() == "cpu"
+        self._signals = SignalWatch()
+        self._save_failed: Optional[SaveError] = None
+        self._names = ParameterNames(model)
+        self._owners = self._register(callbacks, owners or {})
+
+    # ------------------------------------------------------------------ the run
+
+    def train(
+        self,
+        train_data: Any,
+        valid_data: Any = None,
+        test_data: Any = None,
+        *,
+        epochs: int = 1,
+        max_steps: Optional[int] = None,
+        batch_size: int = 32,
+        shuffle: bool = True,
+        drop_last: bool = False,
+        num_workers: int = 0,
+        resume: str = "auto",
+        allow_inexact: bool = False,
+        overwrite: bool = False,
+    ) -> dict[str, float]:
+        """Train until `epochs` or `max_steps` is reached, from wherever the run stands; returns the last metrics.
+
+        Data are datasets or `paddle.io.DataLoader`s. `resume` is `auto` (continue this run if it has a
+        checkpoint), a checkpoint's prefix, or `none`. The run evaluates on `valid_data` after each epoch and
+        on `test_data` at its end. Raises CheckpointError, InexactResumeError, NonFiniteLossError, and
+        SaveError if the last save failed; Ctrl-C and SIGTERM save, then end the process as usual.
+        """
+        options = {"seed": self._seed, "batch_size": batch_size, "num_workers": num_workers}
+        self.feed = Feed.of(train_data, shuffle=shuffle, drop_last=drop_last, **options)
+        given = {"valid": valid_data, "test": test_data}
+        self._evaluation = {
+            split: Feed.of(data, shuffle=False, **options) for split, data in given.items() if data is not None
+        }
+        self.epochs, self.max_steps = epochs, max_steps
+        with self._signals:
+            try:
+                self.resume(resume, allow_inexact=allow_inexact, overwrite=overwrite)
+                self._call("on_train_begin")
+                self._run()
+            except Interruption:
+                self._save()
+                self._tell(f"Stopped after step {self.progress.step}. Run the same command again to continue.")
+                self._signals.leave()
+            finally:
+                self._call("on_train_end")
+                for logger in self._loggers:
+                    logger.close()
+                self.checkpointer.close()
+        if self._save_failed is not None:
+            raise self._save_failed
+        return self.progress.results
+
+    def resume(self, resume: str = "auto", *, allow_inexact: bool = False, overwrite: bool = False) -> None:
+        """Bring every owner back to the checkpoint that `resume` means, or make ready for a fresh start."""
+        if resume == "none":
+            removed = self.checkpointer.start_over(overwrite)
+            if removed:
+                self._tell(f"Starting over: removed {removed} checkpoints of the run before.")
+        else:
+            self.restored = self.checkpointer.restore(self._all_owners(), resume, allow_inexact=allow_inexact)
+        if self.restored is None:
+            for logger in self._loggers:
+                logger.start_over()
+            return
+        for line in self.restored.passed_over:
+            self._tell(f"Passed over {line}.")
+        if self.progress.phase == DONE and not self._reached_the_end():
+            self.progress.phase = TRAIN  # The run was finished, and is now wanted longer.
+
+    def _run(self) -> None:
+        """The whole loop. Each phase ends by naming the next one and saving, so a kill repeats at most one."""
+        while self.progress.phase != DONE:
+            if self.progress.phase == TRAIN:
+                self.train_epoch()
+                self.progress.phase = EVALUATE
+            elif self.progress.phase == EVALUATE:
+                self._evaluate_and_log("valid")
+                self.progress.phase = FINISH if self._reached_the_end() else TRAIN
+            elif self.progress.phase == FINISH:
+                self._evaluate_and_log("test")
+                self._write_model()
+                self.progress.phase = DONE
+            if self._phase_is_saved():
+                self._save()
+
+    def train_epoch(self) -> None:
+        """Make the steps that are left of the current epoch, saving and logging as they fall due."""
+        assert self.feed is not None
+        self.model.train()
+        if self.feed.samples == 0:
+            self._call("on_epoch_begin")
+        for batch in self.feed.remaining():
+            self._make_step(batch)
+            if self.feed.steps_in_epoch % self._log_every == 0:
+                self._log_training()
+            self._signals.check()
+            if self._clock.is_due(self.progress.step):
+                self._save()
+            if self.progress.step == self.max_steps:
+                break
+        self._log_training()
+        if self.feed.exhausted:
+            self.feed.finish_epoch()
+            self._call("on_epoch_end")
+
+    def train_step(self, batch: Batch) -> Any:
+        """One optimizer update on a batch `[*inputs, label]`; returns the loss, or (loss, output) for metrics.
+
+        Override it for another loss or several networks. The scheduler's step and the metrics are left to
+        the trainer.
+        """
+        *inputs, label = batch
+        assert self.loss is not None and isinstance(self.optimizer, paddle.optimizer.Optimizer)
+        output = self.model(*inputs)
+        loss = self.loss(output, label)
+        loss.backward()
+        self.optimizer.step()
+        self.optimizer.clear_grad()
+        return loss, output
+
+    def evaluate_step(self, batch: Batch) -> Any:
+        """Loss and output of a batch `[*inputs, label]`, without gradients."""
+        *inputs, label = batch
+        assert self.loss is not None
+        output = self.model(*inputs)
+        return self.loss(output, label), output
+
+    def evaluate(self, data: Any, split: str = "valid", **options: Any) -> dict[str, float]:
+        """Loss and metrics over all of `data`; moves no generator and nothing else that training depends on."""
+        feed = Feed.of(data, **{"seed": self._seed, "shuffle": False, **options})
+        metrics = self.metrics.fresh()
+        self._call("on_evaluate_begin", split)
+        with training_undisturbed(self.model):
+            for batch in feed.from_start():
+                loss, output = self.evaluate_step(batch)
+                metrics.update(self.progress.step, loss, output, batch[-1], len(batch[0]))
+                self._signals.check()
+                self._call("on_evaluate_step")
+        results = metrics.results()
+        self._call("on_evaluate_end", split, results)
+        return results
+
+    def predict(self, data: Any, **options: Any) -> np.ndarray:
+        """The model's outputs [N, ...] for all of `data`; the last item of each sample is taken for a label."""
+        feed = Feed.of(data, **{"seed": self._seed, "shuffle": False, **options})
+        with training_undisturbed(self.model):
+            return np.concatenate([self.model(*(batch[:-1] or batch)).numpy() for batch in feed.from_start()])
+
+    def save(self, tag: Optional[str] = None) -> Path:
+        """Save a checkpoint now, as `<name>_<tag>` (default `step<S>`).
+
+        Raises SaveError, and NonFiniteLossError rather than save what such a loss has touched.
+        """
+        self._refuse_non_finite()
+        prefix = self.checkpointer.save(
+            self.progress.step, self._all_owners(), tag=tag, epoch=self.epoch, phase=self.progress.phase
+        )
+        self._clock.saved()
+        self._call("on_save", prefix)
+        return prefix
+
+    @property
+    def epoch(self) -> int:
+        """The epoch under way or, between two epochs, the one just finished; counted from 0."""
+        if self.feed is None:
+            return 0
+        return self.feed.epoch - 1 if self.feed.between_epochs else self.feed.epoch
+
+    @property
+    def learning_rate(self) -> float:
+        """The learning rate of the next step (of the first optimizer, if there are several)."""
+        return next(iter(self._optimizers().values())).get_lr()
+
+    # ------------------------------------------------------------------ its parts
+
+    def _make_step(self, batch: Batch) -> None:
+        self.random.begin_step(self.progress.step)
+        self._call("on_step_begin")
+        self._step_lr = self.learning_rate
+        result = self.train_step(batch)
+        loss, output = result if isinstance(result, tuple) else (result, None)
+        self.metrics.update(self.progress.step, loss, output, batch[-1], len(batch[0]))
+        self.progress.step += 1
+        for optimizer in self._optimizers().values():
+            if isinstance(optimizer._learning_rate, paddle.optimizer.lr.LRScheduler):
+                optimizer._learning_rate.step()
+        if self._check_each_loss:
+            self._refuse_non_finite()
+        self._call("on_step_end")
+
+    def _reached_the_end(self) -> bool:
+        assert self.feed is not None
+        by_steps = self.max_steps is not None and self.progress.step >= self.max_steps
+        return by_steps or self.feed.epoch >= self.epochs
+
+    def _phase_is_saved(self) -> bool:
+        assert self.feed is not None
+        due = self.feed.between_epochs and self._schedule.epoch_is_due(self.epoch)
+        return due or self.progress.phase == DONE
+
+    def _save(self) -> None:
+        """Save under the name that fits the position; a failure is told, and answered as the schedule says."""
+        assert self.feed is not None
+        whole_epoch = self.feed.between_epochs and self._schedule.epoch_is_due(self.epoch)
+        try:
+            self.save(f"epoch{self.epoch}" if whole_epoch else None)
+            self._save_failed = None
+        except SaveError as error:
+            self._save_failed = error
+            if self._schedule.on_error == "stop":
+                raise
+            self._tell(f"{error} Training goes on and tries again at the next save.")
+
+    def _write_model(self) -> None:
+        if self._model_path is not None:
+            save_weights(ModelState(self.model, self._names), self._model_path)
+
+    def _log_training(self) -> None:
+        if not self.metrics.samples:
+            return
+        self._refuse_non_finite()
+        self._log("train", {**self.metrics.results(), "lr": self._step_lr}, self.progress.step)
+        self.metrics.reset()
+
+    def _evaluate_and_log(self, split: str) -> None:
+        if split in self._evaluation:
+            self._log(split, self.evaluate(self._evaluation[split], split), self.epoch)
+
+    def _log(self, split: str, scalars: dict[str, float], step: int) -> None:
+        tagged = {f"{split}/{name}": value for name, value in scalars.items()}
+        self.progress.results.update(tagged)
+        for logger in self._loggers:
+            logger.log_scalars(tagged, step)
+        self._call("on_log", tagged)
+
+    def _refuse_non_finite(self) -> None:
+        found = self.metrics.non_finite() if self._on_nan == "stop" else None
+        if found is None:
+            return
+        good = next((str(f.prefix) for f in self.checkpointer.found() if f.record), None)
+        raise NonFiniteLossError(
+            f"The loss became {found[1]} in step {found[0]} (counted from 0). Nothing of it was saved; the last good "
+            f"checkpoint is {good or 'none: the run had not saved yet'}. Lower the learning rate, or look at the data "
+            "of that step; set trainer.on_nan: ignore to train on regardless."
+        )
+
+    def _optimizers(self) -> dict[str, paddle.optimizer.Optimizer]:
+        if isinstance(self.optimizer, paddle.optimizer.Optimizer):
+            return {"": self.optimizer}
+        return dict(self.optimizer)
+
+    def _register(self, callbacks: Sequence[Callback], extra: Mapping[str, Stateful]) -> Owners:
+        owners = Owners(environment=self.environment, names=self._names)
+        owners.add("model", ModelState(self.model, self._names))
+        for name, optimizer in self._optimizers().items():
+            label = f".{name}" if name else ""
+            owners.add(f"optimizer{label}", OptimizerState(optimizer, self._names, f"{label}.pdopt"))
+            owners.add(f"scheduler{label}", SchedulerState(optimizer))
+        owners.add("metrics", self.metrics)
+        owners.add("progress", self.progress)
+        for callback in callbacks:
+            if isinstance(callback, Stateful):
+                owners.add(f"callback.{type(callback).__name__}", callback)
+        for name, owner in extra.items():
+            owners.add(name, owner)
+        for logger in self._loggers:
+            owners.add(f"log.{type(logger).__name__}", logger)
+        return owners
+
+    def _all_owners(self) -> Owners:
+        """All owners in the order in which they are restored: the random streams last."""
+        owners = Owners(**self._owners)
+        if self.feed is not None:
+            owners.add("data", self.feed)
+        owners.add("rng", self.random)
+        return owners
+
+    def _call(self, hook: str, *args: Any) -> None:
+        for method in self._hooks[hook]:
+            method(self, *args)
+
+    def _tell(self, text: str) -> None:
+        self._call("on_message", text)
+        if not self._hooks["on_message"]:
+            print(text, file=sys.stderr)
+
+
+def _overridden(callbacks: Sequence[Callback]) -> dict[str, list[Callable[..., None]]]:
+    """The hooks that each callback really has, so that the others cost nothing at each step."""
+    hooks = [name for name in vars(Callback) if name.startswith("on_")]
+    return {
+        hook: [getattr(c, hook) for c in callbacks if getattr(type(c), hook, None) is not getattr(Callback, hook)]
+        for hook in hooks
+    }
