@@ -161,6 +161,14 @@ def build_data(config: Config) -> DataSplits:
     return DataSplits(train, valid, test, data.name)
 
 
+def count_steps(config: Config) -> int:
+    """How many steps the config's run makes; raises ConfigError if that is not known before it ends."""
+    steps = _total_steps(config, build_data(config))
+    if steps is None:
+        raise ConfigError(f"The length of {config.data.name} is not known; set trainer.max_steps.")
+    return steps
+
+
 def choose_device(config: Config) -> None:
     """Compute on the device that the config names; raises ConfigError if it is not there."""
     wanted = config.run.device

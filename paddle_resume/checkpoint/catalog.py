@@ -12,6 +12,7 @@ from paddle_resume.errors import CheckpointError
 
 _SUFFIXES = (".pdparams", ".pdopt", ".pdstates", ".pdema")
 _TAG = re.compile(r"_(epoch|step)(\d+)$")
+_UNFINISHED = re.compile(r"\.(.+_(?:epoch|step)\d+)(?:\.[A-Za-z0-9_]+){1,2}\.(?:tmp|removed)")
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,15 @@ def find_all(folder: Path, name: str | None = None) -> list[Found]:
     found = [_look(prefix) for prefix in prefixes if _belongs(prefix, name)]
     # Broken records go last: their place in the sequence is unknown.
     return sorted(found, key=lambda f: (f.record.sequence if f.record else -1, f.prefix.name), reverse=True)
+
+
+def unfinished(folder: Path, name: str, end: str) -> list[Path]:
+    """Prefixes of run `name` of which hidden files with this end are left: `tmp` of saves, `removed` of removals.
+
+    Those of other runs in the folder are left alone: a living process may be writing them.
+    """
+    hidden = [match for p in folder.glob(f".*.{end}") if (match := _UNFINISHED.fullmatch(p.name))]
+    return sorted(prefix for prefix in {folder / match[1] for match in hidden} if _belongs(prefix, name))
 
 
 def named_prefix(text: str) -> Path:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import os
+import re
 import socket
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -12,10 +13,18 @@ from typing import Any
 
 from paddle_resume._version import __version__
 from paddle_resume.checkpoint import writer
-from paddle_resume.checkpoint.catalog import Found, find_all, missing, named_prefix, offer
-from paddle_resume.checkpoint.reader import Loaded, load, sibling
-from paddle_resume.checkpoint.record import FORMAT, FileEntry, Record, Unreadable, plain_state
-from paddle_resume.errors import CheckpointError, InexactResumeError, SaveError
+from paddle_resume.checkpoint.catalog import Found, find_all, missing, named_prefix, offer, unfinished
+from paddle_resume.checkpoint.reader import Loaded, load
+from paddle_resume.checkpoint.record import (
+    FILE_SUFFIX,
+    FORMAT,
+    SUFFIX,
+    FileEntry,
+    Record,
+    Unreadable,
+    plain_state,
+)
+from paddle_resume.errors import CheckpointError, InexactResumeError, SaveError, StateError
 from paddle_resume.stateful import Owners
 from paddle_resume.storage.files import explain
 from paddle_resume.storage.framing import FramedFile
@@ -94,8 +103,9 @@ class Checkpointer:
         """Bring the owners back to a checkpoint; None if there is none and `resume` is `auto`.
 
         `resume` is `auto` (the newest whole checkpoint of this run), a prefix, one of its files, or a run
-        folder. Raises CheckpointError for a named checkpoint that is missing or damaged, InexactResumeError
-        if something differs from when it was saved and `allow_inexact` is not set.
+        folder. Raises CheckpointError for a named checkpoint that is missing or damaged, or if there are
+        checkpoints and none is whole; InexactResumeError if something differs from when it was saved and
+        `allow_inexact` is not set.
         """
         self.prepare()
         loaded, passed_over = self._choose(resume)
@@ -145,9 +155,10 @@ class Checkpointer:
             return
         try:
             self._lock.acquire()
-            writer.finish_removals(self.folder)
-            for leftover in {p.name[1:].split(".")[0] for p in self.folder.glob(f".{self.name}_*.tmp")}:
-                writer.recover(self.folder / leftover)
+            for prefix in unfinished(self.folder, self.name, "removed"):
+                writer.remove(prefix)
+            for prefix in unfinished(self.folder, self.name, "tmp"):
+                writer.recover(prefix)
         except OSError as error:
             raise explain(error, self.folder, 0) from error
 
@@ -157,7 +168,13 @@ class Checkpointer:
 
     def _choose(self, resume: str) -> tuple[Loaded | None, list[str]]:
         if resume == "auto":
-            return _newest(self.found())
+            loaded, passed_over = _newest(self.found())
+            if loaded is None and passed_over:
+                raise CheckpointError(
+                    f"None of this run's checkpoints is whole. {_list(passed_over)} Put a good copy back, or start "
+                    "over with --resume none --overwrite."
+                )
+            return loaded, passed_over
         prefix = named_prefix(resume)
         if Path(resume).is_dir():
             loaded, passed_over = _newest(find_all(Path(resume)))
@@ -204,6 +221,11 @@ def _capture(owners: Owners) -> tuple[dict[str, FramedFile], dict[str, Any]]:
         owner = owners[name]
         suffix = getattr(owner, "suffix", None)
         if suffix:
+            if suffix in files or suffix == SUFFIX or not re.fullmatch(FILE_SUFFIX, suffix):
+                raise StateError(
+                    f"{name!r} asks for a file {suffix!r}, which is taken by another owner or no suffix of one or two "
+                    "parts of letters, digits and '_', such as '.generator.pdopt'; give it another name."
+                )
             files[suffix] = FramedFile(owner.state_dict())
         else:
             states[name] = plain_state(name, owner.state_dict())

@@ -6,7 +6,6 @@ import base64
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Optional
 
@@ -19,6 +18,7 @@ from paddle_resume.storage.framing import digest
 
 FORMAT = 1
 SUFFIX = ".pdstates"
+FILE_SUFFIX = r"^(\.[A-Za-z0-9_]+){1,2}$"
 # A record is small: random states, counters, the config, one line a tensor. More is no record of ours.
 _MAX_BYTES = 1 << 28
 _ARRAY = "__ndarray__"
@@ -38,7 +38,7 @@ class TensorEntry(_Strict):
     offset: _Count
     length: _Count
     dtype: str = Field(pattern=r"^[<|][biufc][0-9]{1,2}$")
-    shape: list[_Count]
+    shape: list[_Count] = Field(max_length=32)
     digest: _Digest
 
     @model_validator(mode="after")
@@ -82,16 +82,17 @@ class Record(_Strict):
     epoch: Optional[_Count] = None
     phase: Optional[str] = None
     exact: bool
-    files: dict[Annotated[str, Field(pattern=r"^(\.[A-Za-z0-9_]+){1,2}$")], FileEntry]
+    files: dict[Annotated[str, Field(pattern=FILE_SUFFIX)], FileEntry]
     owners: dict[str, Any]
     lineage: list[dict[str, Any]]
 
 
-@dataclass(frozen=True)
 class Unreadable(Exception):
     """Why a file is no record of ours."""
 
-    reason: str
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
 
 
 def encode(record: Record) -> bytes:
@@ -138,11 +139,12 @@ def read(path: Path) -> Record:
 def plain_state(owner: str, state: Any) -> Any:
     """`state` as the record can hold it; raises StateError naming the owner and what cannot be kept."""
     try:
+        _require_text_keys(state)
         return json.loads(json.dumps(state, default=_pack, allow_nan=True), object_hook=_unpack_one)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, RecursionError) as error:
         raise StateError(
-            f"The state of {owner!r} cannot be saved: {error}. state_dict() may hold dicts, lists, numbers, strings, "
-            "None and NumPy arrays."
+            f"The state of {owner!r} cannot be saved: {error}. state_dict() may hold dicts with strings for keys, "
+            "lists, numbers, strings, None and NumPy arrays."
         ) from error
 
 
@@ -152,6 +154,18 @@ def as_error(prefix: Path, problem: Unreadable) -> CheckpointError:
 
 def _own_digest(body: Mapping[str, Any]) -> str:
     return digest(json.dumps(body, sort_keys=True, separators=(",", ":")).encode())
+
+
+def _require_text_keys(value: Any) -> None:
+    # JSON would turn the key 1 into "1" without a word, and the owner would not find it again.
+    if isinstance(value, dict):
+        for key, item in value.items():
+            if not isinstance(key, str):
+                raise TypeError(f"the key {key!r} of a dict in it is no string")
+            _require_text_keys(item)
+    elif isinstance(value, (list, tuple)):
+        for item in value:
+            _require_text_keys(item)
 
 
 def _pack(value: Any) -> Any:

@@ -39,7 +39,9 @@ def _named_arrays(path: Path) -> Arrays:
     if not isinstance(content, dict):
         raise CheckpointError(f"{path} holds a {type(content).__name__}, not a dict of weights by name.")
     content = {name: _as_array(value) for name, value in content.items() if name != _NAME_TABLE}
-    strange = [str(name) for name, value in content.items() if not isinstance(value, np.ndarray)]
+    if not all(isinstance(name, str) for name in content):
+        raise CheckpointError(f"{path} holds entries whose names are no text, so they are no weights.")
+    strange = [name for name, value in content.items() if not isinstance(value, np.ndarray)]
     if strange:
         raise CheckpointError(f"{path} holds entries that are no weights: {', '.join(strange[:5])}.")
     return content
@@ -49,4 +51,6 @@ def _as_array(value: object) -> object:
     # Paddle writes a tensor outside a state dict as (name, array).
     if isinstance(value, tuple) and len(value) == 2 and isinstance(value[1], np.ndarray):
         value = value[1]
-    return np.array(value) if isinstance(value, (np.ndarray, np.generic)) else value
+    if not isinstance(value, (np.ndarray, np.generic)):
+        return value
+    return np.array(value, value.dtype.newbyteorder("="))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import glob
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -45,14 +46,14 @@ def commit(prefix: Path, record: Record, files: Mapping[str, FramedFile], disk: 
 
 def recover(prefix: Path, disk: FileSystem = DISK) -> None:
     """Complete a commit that died among its renames, or remove what one that died earlier left behind."""
-    leftovers = list(prefix.parent.glob(f".{prefix.name}.*.tmp"))
-    if not leftovers:
+    pattern = f".{glob.escape(prefix.name)}.*.tmp"
+    if not any(prefix.parent.glob(pattern)):
         return
     with contextlib.suppress(Unreadable):
         unpublished = load(prefix).unpublished
         if unpublished and unpublished[-1] == sibling(prefix, SUFFIX):
             _publish(list(unpublished), disk)
-    for leftover in prefix.parent.glob(f".{prefix.name}.*.tmp"):
+    for leftover in list(prefix.parent.glob(pattern)):
         disk.unlink(leftover)
 
 
@@ -73,12 +74,6 @@ def remove(prefix: Path, disk: FileSystem = DISK) -> None:
         disk.unlink(sibling(prefix, suffix))
     disk.unlink(aside)
     disk.fsync_folder(prefix.parent)
-
-
-def finish_removals(folder: Path, disk: FileSystem = DISK) -> None:
-    """Complete the deletions that a crash cut short."""
-    for aside in folder.glob(f".*{SUFFIX}.removed"):
-        remove(folder / aside.name[1 : -len(f"{SUFFIX}.removed")], disk)
 
 
 def _aside(prefix: Path) -> Path:

@@ -99,6 +99,7 @@ def prove(
     seed: Annotated[int, typer.Option(help="Chooses the random moments of the kills.")] = 0,
 ) -> None:
     """Run your config twice, once killed again and again, and compare everything bit for bit."""
+    _import_paddle()
     from paddle_resume.testing.prove import prove_config
 
     raise typer.Exit(prove_config(config, override or [], kills=kills, steps=steps, seed=seed))

@@ -5,13 +5,15 @@ from __future__ import annotations
 import random
 import signal
 from collections.abc import Iterable, Iterator
-from typing import Any, Callable, Optional
+from typing import Any, Callable, Optional, Tuple
 
 import numpy as np
 import paddle
+from paddle.io.dataloader.collate import default_collate_fn
 
 from paddle_resume.rng import derive_seed, preserved
 
+_Key = Tuple[int, int]
 _END = object()
 
 
@@ -29,15 +31,39 @@ def load_batches(
     The generators of this process stand still: building the loader and every transform that runs here would
     otherwise draw from them.
     """
+    samples = _SeededSamples(dataset, seed)
     keys = [[(epoch, int(index)) for index in batch] for batch in batches]
+    if num_workers == 0:
+        yield from _load_here(samples, keys, collate_fn or default_collate_fn)
+    else:
+        yield from _load_by_workers(samples, keys, num_workers, collate_fn)
+
+
+def as_batch(collated: Any) -> list[paddle.Tensor]:
+    """What a collate function gave, as a list of tensors."""
+    parts = collated if isinstance(collated, (list, tuple)) else [collated]
+    return [paddle.to_tensor(part) if isinstance(part, np.ndarray) else part for part in parts]
+
+
+def _load_here(samples: _SeededSamples, keys: list[list[_Key]], collate: Callable[..., Any]) -> Iterator[list[Any]]:
+    # Without workers DataLoader loads in a thread, which would draw from the generators that the step uses.
+    for batch in keys:
+        with preserved():
+            collated = collate([samples[key] for key in batch])
+        yield as_batch(collated)
+
+
+def _load_by_workers(
+    samples: _SeededSamples, keys: list[list[_Key]], num_workers: int, collate: Optional[Callable[..., Any]]
+) -> Iterator[list[Any]]:
     with preserved():
         loader = iter(
             paddle.io.DataLoader(
-                _SeededSamples(dataset, seed),
+                samples,
                 batch_sampler=_Keys(keys),
                 num_workers=num_workers,
-                collate_fn=collate_fn,
-                worker_init_fn=_ignore_signals if num_workers else None,
+                collate_fn=collate,
+                worker_init_fn=_ignore_signals,
                 return_list=True,
             )
         )
@@ -46,7 +72,7 @@ def load_batches(
             batch = next(loader, _END)
         if batch is _END:
             return
-        yield list(batch) if isinstance(batch, (list, tuple)) else [batch]
+        yield as_batch(batch)
 
 
 def seed_sample(*key: int) -> None:
@@ -67,7 +93,7 @@ class _SeededSamples(paddle.io.Dataset):
         self._dataset = dataset
         self._seed = seed
 
-    def __getitem__(self, key: tuple[int, int]) -> Any:
+    def __getitem__(self, key: _Key) -> Any:
         seed_sample(self._seed, *key)
         return self._dataset[key[1]]
 
@@ -78,11 +104,11 @@ class _SeededSamples(paddle.io.Dataset):
 class _Keys(paddle.io.BatchSampler):
     """The lists of keys that are still to come in this epoch, as the sampler that DataLoader asks for."""
 
-    def __init__(self, keys: list[list[tuple[int, int]]]) -> None:
+    def __init__(self, keys: list[list[_Key]]) -> None:
         self._keys = keys
         self.batch_size = len(keys[0]) if keys else 1
 
-    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
+    def __iter__(self) -> Iterator[list[_Key]]:
         return iter(self._keys)
 
     def __len__(self) -> int:

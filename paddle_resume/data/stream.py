@@ -9,7 +9,7 @@ from typing import Any, Callable, Optional
 import paddle
 from paddle.io.dataloader.collate import default_collate_fn
 
-from paddle_resume.data.loading import seed_sample
+from paddle_resume.data.loading import as_batch, seed_sample
 from paddle_resume.rng import RandomStreams, preserved
 from paddle_resume.stateful import Stateful
 
@@ -76,7 +76,7 @@ class Stream:
                     "dataset": self._dataset.state_dict(), "random": private
                 }
                 batch = self._collate(group)
-            yield list(batch) if isinstance(batch, (list, tuple)) else [batch]
+            yield as_batch(batch)
 
     def state_dict(self) -> dict[str, Any]:
         return {"position": self._position}

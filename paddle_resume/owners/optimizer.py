@@ -45,7 +45,7 @@ class OptimizerState:
             state[_MASTER] = master
         scheduler = self._optimizer._learning_rate
         if isinstance(scheduler, paddle.optimizer.lr.LRScheduler):
-            state["LR_Scheduler"] = dict(scheduler.state_dict())
+            state["LR_Scheduler"] = {key: _number(value) for key, value in scheduler.state_dict().items()}
         return state
 
     def set_state_dict(self, state: dict[str, Any]) -> None:
@@ -122,6 +122,11 @@ class OptimizerState:
                 f"The optimizer {type(self._optimizer).__name__} holds {expected} tensors, but only {captured} of "
                 "them belong to parameters of the model; the others could not be restored by name."
             )
+
+
+def _number(value: Any) -> Any:
+    # ReduceOnPlateau keeps the metric as it was given: an array of one number, perhaps.
+    return value.item() if isinstance(value, (np.ndarray, paddle.Tensor)) and value.size == 1 else value
 
 
 def _parameters(optimizer: paddle.optimizer.Optimizer) -> Iterator[paddle.Tensor]:

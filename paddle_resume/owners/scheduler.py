@@ -13,6 +13,7 @@ from paddle_resume.errors import StateError
 _Scheduler = paddle.optimizer.lr.LRScheduler
 # A counter name of this process, and the list of keys that the class itself saves.
 _NOT_STATE = {"_var_name", "keys", "verbose"}
+_TENSOR = "__tensor__"
 
 
 class SchedulerState:
@@ -24,18 +25,20 @@ class SchedulerState:
 
     def __init__(self, optimizer: paddle.optimizer.Optimizer) -> None:
         self._optimizer = optimizer
+        self._given_rate = optimizer._learning_rate
 
     def state_dict(self) -> dict[str, Any]:
         rate = self._optimizer._learning_rate
         if not isinstance(rate, _Scheduler):
-            return {"class": "float", "given": {}, "state": {"value": float(rate)}}
+            return {"class": "float", "given": {"value": float(self._given_rate)}, "state": {"value": float(rate)}}
         return _capture(rate)
 
     def set_state_dict(self, state: dict[str, Any]) -> None:
         rate = self._optimizer._learning_rate
         if isinstance(rate, _Scheduler):
             _restore(rate, state)
-        elif state["class"] == "float":
+        elif state["given"] == {"value": float(self._given_rate)}:
+            # A number that was changed in the config is the one wanted from here on.
             self._optimizer.set_lr(state["state"]["value"])
 
     def differences(self, state: dict[str, Any]) -> list[str]:
@@ -50,8 +53,13 @@ def _capture(scheduler: Any) -> dict[str, Any]:
     for field, value in vars(scheduler).items():
         if field in _NOT_STATE or callable(value) and not isinstance(value, _Scheduler):
             continue
-        into = given if field in given_names and field not in moving else state
-        into[field] = _capture(value) if isinstance(value, _Scheduler) else _plain(scheduler, field, value)
+        is_given = field in given_names and field not in moving
+        if isinstance(value, _Scheduler):
+            (given if is_given else state)[field] = _capture(value)
+        elif is_given:
+            given[field] = _plain(scheduler, field, value)
+        else:
+            state[field] = _exact(scheduler, field, value)
     return {"class": type(scheduler).__name__, "given": given, "state": state}
 
 
@@ -61,7 +69,7 @@ def _restore(scheduler: Any, saved: dict[str, Any]) -> None:
         if isinstance(current, _Scheduler):
             _restore(current, value)
         elif field in saved["state"]:
-            setattr(scheduler, field, value)
+            setattr(scheduler, field, _live(value))
 
 
 def _compare(where: str, then: dict[str, Any], now: dict[str, Any]) -> list[str]:
@@ -75,6 +83,21 @@ def _compare(where: str, then: dict[str, Any], now: dict[str, Any]) -> list[str]
         elif old != new:
             lines.append(f"{where} {now['class']}.{field}: {old} -> {new}")
     return lines
+
+
+def _exact(scheduler: Any, field: str, value: Any) -> Any:
+    """The value so that `_live` gives it back in its own type: float32 compares otherwise than a Python float."""
+    if isinstance(value, paddle.Tensor):
+        return {_TENSOR: value.numpy()}
+    if isinstance(value, np.generic):
+        return np.asarray(value)
+    return value if isinstance(value, np.ndarray) else _plain(scheduler, field, value)
+
+
+def _live(value: Any) -> Any:
+    if isinstance(value, dict) and set(value) == {_TENSOR}:
+        return paddle.to_tensor(value[_TENSOR])
+    return value[()] if isinstance(value, np.ndarray) and value.ndim == 0 else value
 
 
 def _plain(scheduler: Any, field: str, value: Any) -> Any:

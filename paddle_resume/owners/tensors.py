@@ -13,9 +13,9 @@ def view(tensor: paddle.Tensor) -> np.ndarray:
     tensor = tensor.detach()
     if not tensor.place.is_cpu_place() or tensor.dtype == paddle.bfloat16 or not tensor.is_contiguous():
         return tensor.numpy()
-    if hasattr(tensor, "__dlpack__"):
-        return np.from_dlpack(tensor)
-    return np.from_dlpack(_Exporter(tensor))
+    array = np.from_dlpack(tensor if hasattr(tensor, "__dlpack__") else _Exporter(tensor))
+    # Paddle 2.6 exports a bool tensor as uint8.
+    return array.view(np.bool_) if tensor.dtype == paddle.bool else array
 
 
 def fill(tensor: paddle.Tensor, array: np.ndarray) -> None:

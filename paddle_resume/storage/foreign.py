@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import io
+import math
 import pickle
-from collections import OrderedDict
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,16 +13,24 @@ import numpy as np
 
 from paddle_resume.errors import CheckpointError
 
-_MAX_ITEMS = 1 << 24
-
 
 class _Refused(pickle.UnpicklingError):
     """A name outside the allow-list."""
 
 
-def _make_array(subtype: Any, shape: Any, typecode: Any) -> np.ndarray:
-    """Stand-in for NumPy's `_reconstruct`: an empty array, to be filled by its BUILD."""
-    return np.empty(0, np.uint8).view(_Array)
+class _Maker:
+    """Stand-in for a class or function that pickles of arrays call; unlike those, a pickle cannot alter it."""
+
+    __slots__ = ("_make",)
+
+    def __init__(self, make: Callable[..., Any]) -> None:
+        self._make = make
+
+    def __call__(self, *args: Any) -> Any:
+        return self._make(*args)
+
+    def __setstate__(self, state: Any) -> None:
+        raise _Refused("a change to what it calls")
 
 
 class _Array(np.ndarray):
@@ -29,57 +38,87 @@ class _Array(np.ndarray):
 
     def __setstate__(self, state: Any) -> None:
         _, shape, dtype, fortran, raw = state
-        _check_array(shape, dtype, raw)
-        super().__setstate__((1, tuple(shape), dtype, bool(fortran), bytes(raw)))
+        super().__setstate__((1, _checked_shape(shape, dtype, raw), dtype.exact, bool(fortran), bytes(raw)))
 
 
-def _make_dtype(kind: Any, *_: Any) -> np.dtype:
-    dtype = np.dtype(str(kind))
-    if dtype.kind not in "biufc":
-        raise _Refused(f"dtype {kind!r}")
-    return dtype
+class _Dtype:
+    """A pickled dtype: a kind of number and, by its BUILD, the order of its bytes. Nothing else is taken over."""
+
+    def __init__(self, kind: Any, *_: Any) -> None:
+        self.exact = np.dtype(str(kind))
+        if self.exact.kind not in "biufc":
+            raise _Refused(f"dtype {kind!r}")
+
+    def __setstate__(self, state: Any) -> None:
+        if state[1] not in ("<", ">", "|", "=") or state[2:5] != (None, None, None):
+            raise _Refused("a dtype that is no plain number")
+        self.exact = self.exact.newbyteorder(state[1])
+
+
+def _make_array(subtype: Any, shape: Any, typecode: Any) -> np.ndarray:
+    """Stand-in for NumPy's `_reconstruct`: an empty array, to be filled by its BUILD."""
+    return np.empty(0, np.uint8).view(_Array)
 
 
 def _make_scalar(dtype: Any, raw: Any) -> Any:
-    _check_array((1,), dtype, raw)
-    return np.frombuffer(bytes(raw), dtype)[0]
+    _checked_shape((1,), dtype, raw)
+    return np.frombuffer(bytes(raw), dtype.exact)[0]
 
 
 def _from_buffer(buffer: Any, dtype: Any, shape: Any, order: Any) -> np.ndarray:
     """Stand-in for `numpy._core.numeric._frombuffer`, which protocol 5 uses."""
-    _check_array(shape, dtype, buffer)
-    return np.frombuffer(bytes(buffer), dtype).reshape(shape, order="F" if order == "F" else "C")
+    shape = _checked_shape(shape, dtype, buffer)
+    return np.frombuffer(bytes(buffer), dtype.exact).reshape(shape, order="F" if order == "F" else "C")
 
 
-def _encode(text: Any, encoding: Any) -> bytes:
-    """Stand-in for `_codecs.encode`, by which protocol 2 writes bytes."""
-    if encoding != "latin1":
-        raise _Refused(f"_codecs.encode with {encoding!r}")
-    return str(text).encode("latin1")
+def _make_bytes(text: Any = "", encoding: Any = "latin1") -> bytes:
+    """Stand-in for `_codecs.encode`, by which protocol 2 writes bytes, and for `bytes()`, its empty ones."""
+    if encoding != "latin1" or not isinstance(text, str):
+        raise _Refused(f"bytes made of {type(text).__name__} with {encoding!r}")
+    return text.encode("latin1")
 
 
-def _check_array(shape: Any, dtype: Any, raw: Any) -> None:
-    if not isinstance(dtype, np.dtype) or not isinstance(raw, (bytes, bytearray, memoryview, pickle.PickleBuffer)):
+def _make_ndarray_type(*_: Any) -> Any:
+    raise _Refused("a call of numpy.ndarray")
+
+
+def _make_tuple(items: Any = ()) -> tuple[Any, ...]:
+    """Stand-in for `tuple`, as which Paddle writes a tensor outside a state dict: (name, array)."""
+    if not isinstance(items, (tuple, list)):
+        raise _Refused(f"a tuple of {type(items).__name__}")
+    return tuple(items)
+
+
+def _make_dict(items: Any = ()) -> dict[Any, Any]:
+    """Stand-in for `OrderedDict`; a plain dict keeps the order and has no attributes to overwrite."""
+    return dict(items)
+
+
+def _checked_shape(shape: Any, dtype: Any, raw: Any) -> tuple[int, ...]:
+    if not isinstance(dtype, _Dtype) or not isinstance(raw, (bytes, bytearray, memoryview, pickle.PickleBuffer)):
         raise _Refused("an array whose dtype or bytes are something else")
-    count = 1
-    for extent in tuple(shape):
-        count *= int(extent)
-    if count < 0 or count * dtype.itemsize != memoryview(raw).nbytes:
-        raise _Refused(f"an array of shape {tuple(shape)} with {memoryview(raw).nbytes} bytes")
+    shape = tuple(int(extent) for extent in shape)
+    if min(shape, default=0) < 0 or math.prod(shape) * dtype.exact.itemsize != memoryview(raw).nbytes:
+        raise _Refused(f"an array of shape {shape} with {memoryview(raw).nbytes} bytes")
+    return shape
 
 
 # Exact names only: prefix rules have been walked around again and again elsewhere.
 _ALLOWED = {
-    ("numpy.core.multiarray", "_reconstruct"): _make_array,
-    ("numpy._core.multiarray", "_reconstruct"): _make_array,
-    ("numpy.core.multiarray", "scalar"): _make_scalar,
-    ("numpy._core.multiarray", "scalar"): _make_scalar,
-    ("numpy.core.numeric", "_frombuffer"): _from_buffer,
-    ("numpy._core.numeric", "_frombuffer"): _from_buffer,
-    ("numpy", "ndarray"): np.ndarray,
-    ("numpy", "dtype"): _make_dtype,
-    ("collections", "OrderedDict"): OrderedDict,
-    ("_codecs", "encode"): _encode,
+    ("numpy.core.multiarray", "_reconstruct"): _Maker(_make_array),
+    ("numpy._core.multiarray", "_reconstruct"): _Maker(_make_array),
+    ("numpy.core.multiarray", "scalar"): _Maker(_make_scalar),
+    ("numpy._core.multiarray", "scalar"): _Maker(_make_scalar),
+    ("numpy.core.numeric", "_frombuffer"): _Maker(_from_buffer),
+    ("numpy._core.numeric", "_frombuffer"): _Maker(_from_buffer),
+    ("numpy", "ndarray"): _Maker(_make_ndarray_type),
+    ("numpy", "dtype"): _Maker(_Dtype),
+    ("collections", "OrderedDict"): _Maker(_make_dict),
+    ("_codecs", "encode"): _Maker(_make_bytes),
+    ("builtins", "bytes"): _Maker(_make_bytes),
+    ("__builtin__", "bytes"): _Maker(_make_bytes),
+    ("builtins", "tuple"): _Maker(_make_tuple),
+    ("__builtin__", "tuple"): _Maker(_make_tuple),
 }
 
 

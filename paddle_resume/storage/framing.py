@@ -91,7 +91,7 @@ class FramedFile:
     def _emit_array(self, name: str, array: np.ndarray) -> None:
         if array.dtype.kind not in "biufc":
             raise StateError(f"Tensor {name!r} has dtype {array.dtype}, which has no raw byte form.")
-        array = np.ascontiguousarray(array).reshape(array.shape)
+        array = np.ascontiguousarray(array, array.dtype.newbyteorder("<")).reshape(array.shape)
         kind = _plain(f"{array.dtype.kind}{array.dtype.itemsize}")
         order = "<" if array.dtype.itemsize > 1 else "|"
         dtype = b"cnumpy\ndtype\n" + kind + b"\x89\x88\x87R"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import json
 import os
@@ -25,7 +26,10 @@ class RunLock:
         return self._fd is not None
 
     def acquire(self) -> None:
-        """Take the lock; raises CheckpointError naming pid and host of the process that holds it."""
+        """Take the lock; raises CheckpointError naming pid and host of the process that holds it.
+
+        Raises OSError if the folder cannot be written, or its file system has no locks.
+        """
         if self._fd is not None:
             return
         self._path.parent.mkdir(parents=True, exist_ok=True)
@@ -34,7 +38,10 @@ class RunLock:
             # A POSIX record lock, not flock: forked data workers that outlive a killed trainer must not hold it,
             # and a second trainer in the same notebook may.
             fcntl.lockf(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
+        except OSError as error:
+            if error.errno not in (errno.EACCES, errno.EAGAIN):
+                os.close(fd)
+                raise
             holder = self._holder(fd)
             os.close(fd)
             raise CheckpointError(
@@ -42,9 +49,11 @@ class RunLock:
                 "each other's checkpoints; wait for it, stop it, or give this run another run.name or "
                 "run.save_dir."
             ) from None
-        os.ftruncate(fd, 0)
-        os.write(fd, json.dumps({"pid": os.getpid(), "host": socket.gethostname()}).encode())
         self._fd = fd
+        # The name only informs: a disk that is full need not keep a run from continuing.
+        with contextlib.suppress(OSError):
+            os.ftruncate(fd, 0)
+            os.write(fd, json.dumps({"pid": os.getpid(), "host": socket.gethostname()}).encode())
 
     def release(self) -> None:
         """Give the lock back; the file stays, since removing it would race with the next holder."""

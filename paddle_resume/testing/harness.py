@@ -1,0 +1,177 @@
+"""Runs a training program in this process and kills it with SIGKILL at one chosen point of its work.
+
+    python -m paddle_resume.testing.harness PLAN.json program.py [arguments]
+
+The plan (see `Plan`) is written by `proof`. Nothing is mocked: the program is the user's, the signal is real and
+takes the process where it stands. Besides, each restore is checked on the spot: what every owner holds afterwards
+must be what was saved, and the first owner for which it is not is written to the plan's report.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import runpy
+import signal
+import sys
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from functools import wraps
+from pathlib import Path
+from typing import Any, Optional
+
+MOMENTS = ("step", "start", "save", "time", "epoch", "evaluate")
+
+
+@dataclass(frozen=True)
+class Kill:
+    """When a process is killed.
+
+    `moment` is one of: `start` (after the restore, before a step), `step` (in the middle of step `after`: the
+    optimizer has updated, nothing is counted yet), `save` (before the `count`-th system call of the first save
+    after step `after`), `epoch` (between two epochs), `evaluate` (at the `count`-th evaluation batch after step
+    `after`), `time` (from outside, after `count` thousandths of the straight run's duration). The first step is
+    0.
+    """
+
+    moment: str
+    after: int = 0
+    count: int = 1
+
+    def __str__(self) -> str:
+        return {
+            "time": f"after {self.count / 10:g} % of the straight run's time",
+            "start": "at start-up, after the restore",
+            "step": f"in the middle of step {self.after}",
+            "save": f"in the first save after step {self.after}, before system call {self.count}",
+            "epoch": f"at the first end of an epoch after step {self.after}",
+            "evaluate": f"at evaluation batch {self.count} after step {self.after}",
+        }[self.moment]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What the harness does in one process: where it dies (None: it lives), and what it must forget to restore."""
+
+    report: str
+    kill: Optional[Kill] = None
+    forget: list[str] = field(default_factory=list)
+
+    def write(self, path: Path) -> None:
+        path.write_text(json.dumps(asdict(self)), encoding="utf-8")
+
+    @classmethod
+    def read(cls, path: Path) -> Plan:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        kill = content.pop("kill")
+        return cls(kill=Kill(**kill) if kill else None, **content)
+
+
+class _Executioner:
+    """Counts the passes through the planned point once it is armed, and ends the process at the planned one."""
+
+    def __init__(self, kill: Kill) -> None:
+        self._kill = kill
+        self._left = kill.count
+        self._armed = kill.after == 0
+
+    def step(self, step: int) -> None:
+        self._armed = self._armed or step >= self._kill.after
+        if self._kill.moment == "step" and step == self._kill.after:
+            self._end()
+
+    def pass_by(self, moment: str) -> None:
+        if self._armed and moment == self._kill.moment:
+            self._left -= 1
+            if self._left <= 0:
+                self._end()
+
+    @staticmethod
+    def _end() -> None:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+def install(plan: Plan) -> None:
+    """Put the planned kill and omissions into the classes of this process."""
+    from paddle_resume.checkpoint import checkpointer
+
+    checkpointer._restore = _checked(checkpointer, plan)
+    if plan.kill is not None:
+        _arm(_Executioner(plan.kill))
+
+
+def _arm(executioner: _Executioner) -> None:
+    from paddle_resume.checkpoint.checkpointer import Checkpointer
+    from paddle_resume.data.feed import Feed
+    from paddle_resume.metrics import RunningMetrics
+    from paddle_resume.storage.files import FileSystem
+
+    _before(RunningMetrics, "update", lambda metrics, step, *_: executioner.step(step))
+    _before(Feed, "finish_epoch", lambda *_: executioner.pass_by("epoch"))
+    for call in ("create", "reserve", "write", "fsync", "close", "rename", "unlink", "fsync_folder"):
+        _before(FileSystem, call, lambda *_: executioner.pass_by("save"))
+
+    restore, from_start = Checkpointer.restore, Feed.from_start
+
+    def restore_then_pass(self: Any, *args: Any, **options: Any) -> Any:
+        restored = restore(self, *args, **options)
+        executioner.pass_by("start")
+        return restored
+
+    def batches_passing(self: Any) -> Any:
+        for batch in from_start(self):
+            executioner.pass_by("evaluate")
+            yield batch
+
+    Checkpointer.restore = restore_then_pass  # type: ignore[method-assign]
+    Feed.from_start = batches_passing  # type: ignore[method-assign]
+
+
+def _before(owner: type, method: str, action: Callable[..., None]) -> None:
+    original = getattr(owner, method)
+
+    @wraps(original)
+    def with_action(*args: Any, **options: Any) -> Any:
+        action(*args)
+        return original(*args, **options)
+
+    setattr(owner, method, with_action)
+
+
+def _checked(checkpointer: Any, plan: Plan) -> Callable[..., None]:
+    """The checkpointer's restore, without the owners to be forgotten, followed by a comparison with the record."""
+    from paddle_resume.checkpoint.record import FileEntry
+    from paddle_resume.stateful import Owners
+    from paddle_resume.testing.compare import record_differences
+
+    restore = checkpointer._restore
+
+    def restore_and_compare(owners: Owners, loaded: Any) -> None:
+        restore(Owners(**{n: o for n, o in owners.items() if n not in plan.forget}), loaded)
+        files, states = checkpointer._capture(owners)
+        entries = {suffix: FileEntry(**framed.index()) for suffix, framed in files.items()}
+        now = loaded.record.model_copy(update={"files": entries, "owners": states})
+        found = next(record_differences(loaded.record, now), None)
+        if found is not None:
+            with Path(plan.report).open("a", encoding="utf-8") as report:
+                report.write(f"after the restore from {loaded.prefix.name}, {found}\n")
+
+    return restore_and_compare
+
+
+def main(arguments: list[str]) -> None:
+    plan, program = Plan.read(Path(arguments[0])), arguments[1:]
+    import paddle_resume  # noqa: F401 (its CPU set-up comes before Paddle)
+
+    install(plan)
+    if program[0] == "-m":
+        sys.argv = program[1:]
+        runpy.run_module(program[1], run_name="__main__", alter_sys=True)
+    else:
+        sys.argv = program
+        sys.path.insert(0, str(Path(program[0]).resolve().parent))
+        runpy.run_path(program[0], run_name="__main__")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
