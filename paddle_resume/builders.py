@@ -138,7 +138,8 @@ def build_model(config: Config) -> paddle.nn.Layer:
 def build_metrics(config: Config) -> list[paddle.metric.Metric]:
     """The metrics, empty."""
     return [
-        build("metric", metric.name, metric.args, where=f"metrics.{i}") for i, metric in enumerate(config.metrics)
+        build("metric", metric.name, metric.args, where=f"metrics.{i}")
+        for i, metric in enumerate(config.metrics)
     ]
 
 
@@ -152,7 +153,9 @@ def build_data(config: Config) -> DataSplits:
     if data.name in _MNIST_LIKE:
         splits = load_mnist(data.name, data.root, data.fallback, data.valid)
         return DataSplits(splits.train, splits.valid, splits.test, splits.source, splits.notes)
-    takes_mode = "mode" in inspect.signature(resolve("data", data.name)).parameters and "mode" not in data.args
+    takes_mode = (
+        "mode" in inspect.signature(resolve("data", data.name)).parameters and "mode" not in data.args
+    )
     train = build("data", data.name, data.args, supplied={"mode": "train"} if takes_mode else None)
     test = build("data", data.name, data.args, supplied={"mode": "test"}) if takes_mode else None
     valid = None
@@ -256,5 +259,8 @@ def _facts(config: Config, data: DataSplits, model: paddle.nn.Layer) -> list[tup
         ("Data", f"{data.source}{'; ' + sizes if sizes else ''}"),
         *[("Note", note) for note in data.notes],
         ("Model", f"{config.model.name}, {parameters:,} parameters ({weight})"),
-        ("Run", f"{config.run.name} in {config.run.save_dir}, logs in {config.run.log_dir}/{config.run.name}"),
+        (
+            "Run",
+            f"{config.run.name} in {config.run.save_dir}, logs in {config.run.log_dir}/{config.run.name}",
+        ),
     ]

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+from paddle_resume.stateful import Stateful
 
 if TYPE_CHECKING:
     from paddle_resume.trainer import Trainer
@@ -57,3 +60,29 @@ class Callback:
 
     def on_message(self, trainer: Trainer, text: str) -> None:
         """Something a person should know: a failed save, a checkpoint passed over, how to continue."""
+
+
+class Hooks:
+    """Calls the hooks of several callbacks; those that a callback does not override cost nothing at each step."""
+
+    def __init__(self, callbacks: Sequence[Callback]) -> None:
+        names = [name for name in vars(Callback) if name.startswith("on_")]
+        self._methods = {
+            name: [
+                getattr(c, name) for c in callbacks if getattr(type(c), name) is not getattr(Callback, name)
+            ]
+            for name in names
+        }
+
+    def call(self, hook: str, trainer: Trainer, *args: Any) -> None:
+        for method in self._methods[hook]:
+            method(trainer, *args)
+
+    def has(self, hook: str) -> bool:
+        """Whether any callback overrides `hook`."""
+        return bool(self._methods[hook])
+
+
+def stateful(callbacks: Sequence[Callback]) -> list[tuple[str, Stateful]]:
+    """The callbacks that own state, each with its name as an owner."""
+    return [(f"callback.{type(c).__name__}", c) for c in callbacks if isinstance(c, Stateful)]

@@ -22,7 +22,9 @@ class ConsoleReport(Callback):
     `facts` are (label, text) lines for the start block.
     """
 
-    def __init__(self, facts: list[tuple[str, str]], verbosity: int = 1, console: Optional[Console] = None) -> None:
+    def __init__(
+        self, facts: list[tuple[str, str]], verbosity: int = 1, console: Optional[Console] = None
+    ) -> None:
         self._facts = facts
         self._verbosity = verbosity
         self._console = console or Console(highlight=False, soft_wrap=True)
@@ -38,7 +40,7 @@ class ConsoleReport(Callback):
         if trainer.progress.phase == DONE:
             self._print(
                 f"This run is complete ({trainer.progress.step} steps): nothing is left to do. "
-                f"{_figures(trainer.progress.results)}"
+                f"{_figures(trainer.progress.results, whole_tags=True)}"
             )
         self._since, self._since_step = time.monotonic(), trainer.progress.step
         if self._console.is_terminal and self._verbosity > 0 and trainer.progress.phase != DONE:
@@ -47,7 +49,9 @@ class ConsoleReport(Callback):
                 TimeRemainingColumn(), console=self._console, transient=True,
             )  # fmt: skip
             self._bar.start()
-            self._task = self._bar.add_task("train", total=_total_steps(trainer), completed=trainer.progress.step)
+            self._task = self._bar.add_task(
+                "train", total=_total_steps(trainer), completed=trainer.progress.step
+            )
 
     def on_train_end(self, trainer: Trainer) -> None:
         if self._bar is not None:
@@ -100,7 +104,9 @@ def _position(trainer: Trainer) -> list[tuple[str, str]]:
     """What was resumed, from which step, and the run's history so far."""
     if trainer.restored is None:
         return [("Resume", "nothing to resume: a fresh start")]
-    lines = [("Resume", f"{trainer.restored.prefix}, step {trainer.restored.step}, next: {trainer.progress.phase}")]
+    lines = [
+        ("Resume", f"{trainer.restored.prefix}, step {trainer.restored.step}, next: {trainer.progress.phase}")
+    ]
     resumes = [event for event in trainer.checkpointer.lineage if event["event"] == "resume"]
     inexact = [event for event in resumes if not event["exact"]]
     story = f"{len(resumes)} resume{'s' if len(resumes) > 1 else ''}"
@@ -125,8 +131,8 @@ def _total_steps(trainer: Trainer) -> Optional[int]:
     return min((limit for limit in limits if limit is not None), default=None)
 
 
-def _figures(scalars: dict[str, Any]) -> str:
-    return ", ".join(f"{tag.split('/', 1)[-1]}: {value:.6g}" for tag, value in scalars.items())
+def _figures(scalars: dict[str, Any], whole_tags: bool = False) -> str:
+    return ", ".join(f"{tag if whole_tags else tag.split('/', 1)[-1]}: {value:.6g}" for tag, value in scalars.items())
 
 
 def _clock(seconds: float) -> str:

@@ -29,10 +29,10 @@ class Accuracy(paddle.metric.Metric):
             return (view(pred).argmax(-1) == view(label).reshape(-1)).astype(np.int64)
         return (paddle.argmax(pred, -1) == label.reshape([-1])).astype("int64")
 
-    def update(self, correct: np.ndarray) -> float:
+    def update(self, *args: np.ndarray) -> None:
+        (correct,) = args
         self._correct += int(correct.sum())
         self._total += correct.size
-        return self.accumulate()
 
     def accumulate(self) -> float:
         return self._correct / self._total if self._total else 0.0

@@ -70,9 +70,7 @@ class RandomStreams:
         random.setstate((version, tuple(words), gauss))
         np.random.set_state(tuple(state["numpy"]))
         # The objects of this process serve as moulds: Paddle's state type cannot be constructed from Python.
-        _set_paddle_states(
-            [_decode(mould, saved) for mould, saved in zip(_paddle_states(), state["paddle"])]
-        )
+        _set_paddle_states([_decode(mould, saved) for mould, saved in zip(_paddle_states(), state["paddle"])])
 
     def differences(self, state: dict[str, Any]) -> list[str]:
         then, now = len(state["paddle"]), len(_paddle_states())
@@ -102,6 +100,7 @@ def _encode(state: Any) -> list[Any]:
 
 def _decode(mould: Any, saved: list[Any]) -> Any:
     device, seed, offset, *engine = saved
-    state = type(mould).__new__(type(mould))
+    kind: Any = type(mould)
+    state = kind.__new__(kind)
     state.__setstate__((device, seed, offset, *([ord(c) for c in text] for text in engine)))
     return state

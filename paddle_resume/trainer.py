@@ -10,7 +10,7 @@ from typing import Any, Callable, Optional, Union
 import numpy as np
 import paddle
 
-from paddle_resume.callbacks import Callback
+from paddle_resume.callbacks import Callback, Hooks, stateful
 from paddle_resume.checkpoint import Checkpointer, Restored
 from paddle_resume.checkpoint.export import save_weights
 from paddle_resume.data.feed import Feed
@@ -20,7 +20,7 @@ from paddle_resume.evaluation import training_undisturbed
 from paddle_resume.interrupt import Interruption, SignalWatch
 from paddle_resume.loggers import Logger
 from paddle_resume.metrics import RunningMetrics
-from paddle_resume.owners import ModelState, OptimizerState, ParameterNames, SchedulerState
+from paddle_resume.owners import paddle_owners
 from paddle_resume.progress import DONE, EVALUATE, FINISH, TRAIN, Progress
 from paddle_resume.rng import RandomStreams
 from paddle_resume.schedule import SaveClock, SaveSchedule
@@ -86,7 +86,7 @@ class Trainer:
         self.restored: Optional[Restored] = None
         self._evaluation: dict[str, Feed] = {}
         self._loggers = [logger] if isinstance(logger, Logger) else list(logger or [])
-        self._hooks = _overridden(callbacks)
+        self._hooks = Hooks(callbacks)
         self._seed = seed
         self._schedule = schedule or SaveSchedule()
         self._clock = SaveClock(self._schedule)
@@ -97,10 +97,12 @@ class Trainer:
         self._check_each_loss = paddle.device.get_device() == "cpu"
         self._signals = SignalWatch()
         self._save_failed: Optional[SaveError] = None
-        self._names = ParameterNames(model)
-        self._owners = self._register(callbacks, owners or {})
-
-    # ------------------------------------------------------------------ the run
+        self._owners = Owners(environment=self.environment, **paddle_owners(model, self._optimizers()))
+        self._owners.add("metrics", self.metrics)
+        self._owners.add("progress", self.progress)
+        logs = [(f"log.{type(log).__name__}", log) for log in self._loggers]
+        for label, owner in [*stateful(callbacks), *(owners or {}).items(), *logs]:
+            self._owners.add(label, owner)
 
     def train(
         self,
@@ -129,7 +131,9 @@ class Trainer:
         self.feed = Feed.of(train_data, shuffle=shuffle, drop_last=drop_last, **options)
         given = {"valid": valid_data, "test": test_data}
         self._evaluation = {
-            split: Feed.of(data, shuffle=False, **options) for split, data in given.items() if data is not None
+            split: Feed.of(data, shuffle=False, **options)
+            for split, data in given.items()
+            if data is not None
         }
         self.epochs, self.max_steps = epochs, max_steps
         with self._signals:
@@ -139,7 +143,8 @@ class Trainer:
                 self._run()
             except Interruption:
                 self._save()
-                self._tell(f"Stopped after step {self.progress.step}. Run the same command again to continue.")
+                saved = "" if self._save_failed is None else " That step could not be saved."
+                self._tell(f"Stopped after step {self.progress.step}.{saved} Run the same command again to continue.")
                 self._signals.leave()
             finally:
                 self._call("on_train_end")
@@ -152,6 +157,7 @@ class Trainer:
 
     def resume(self, resume: str = "auto", *, allow_inexact: bool = False, overwrite: bool = False) -> None:
         """Bring every owner back to the checkpoint that `resume` means, or make ready for a fresh start."""
+        self.restored = None
         if resume == "none":
             removed = self.checkpointer.start_over(overwrite)
             if removed:
@@ -169,6 +175,8 @@ class Trainer:
 
     def _run(self) -> None:
         """The whole loop. Each phase ends by naming the next one and saving, so a kill repeats at most one."""
+        if self.progress.phase == DONE and self._model_path is not None and not self._model_path.exists():
+            self._write_model()
         while self.progress.phase != DONE:
             if self.progress.phase == TRAIN:
                 self.train_epoch()
@@ -271,8 +279,6 @@ class Trainer:
         """The learning rate of the next step (of the first optimizer, if there are several)."""
         return next(iter(self._optimizers().values())).get_lr()
 
-    # ------------------------------------------------------------------ its parts
-
     def _make_step(self, batch: Batch) -> None:
         self.random.begin_step(self.progress.step)
         self._call("on_step_begin")
@@ -313,7 +319,7 @@ class Trainer:
 
     def _write_model(self) -> None:
         if self._model_path is not None:
-            save_weights(ModelState(self.model, self._names), self._model_path)
+            save_weights(self._owners["model"], self._model_path)
 
     def _log_training(self) -> None:
         if not self.metrics.samples:
@@ -349,24 +355,6 @@ class Trainer:
             return {"": self.optimizer}
         return dict(self.optimizer)
 
-    def _register(self, callbacks: Sequence[Callback], extra: Mapping[str, Stateful]) -> Owners:
-        owners = Owners(environment=self.environment, names=self._names)
-        owners.add("model", ModelState(self.model, self._names))
-        for name, optimizer in self._optimizers().items():
-            label = f".{name}" if name else ""
-            owners.add(f"optimizer{label}", OptimizerState(optimizer, self._names, f"{label}.pdopt"))
-            owners.add(f"scheduler{label}", SchedulerState(optimizer))
-        owners.add("metrics", self.metrics)
-        owners.add("progress", self.progress)
-        for callback in callbacks:
-            if isinstance(callback, Stateful):
-                owners.add(f"callback.{type(callback).__name__}", callback)
-        for name, owner in extra.items():
-            owners.add(name, owner)
-        for logger in self._loggers:
-            owners.add(f"log.{type(logger).__name__}", logger)
-        return owners
-
     def _all_owners(self) -> Owners:
         """All owners in the order in which they are restored: the random streams last."""
         owners = Owners(**self._owners)
@@ -376,19 +364,9 @@ class Trainer:
         return owners
 
     def _call(self, hook: str, *args: Any) -> None:
-        for method in self._hooks[hook]:
-            method(self, *args)
+        self._hooks.call(hook, self, *args)
 
     def _tell(self, text: str) -> None:
         self._call("on_message", text)
-        if not self._hooks["on_message"]:
+        if not self._hooks.has("on_message"):
             print(text, file=sys.stderr)
-
-
-def _overridden(callbacks: Sequence[Callback]) -> dict[str, list[Callable[..., None]]]:
-    """The hooks that each callback really has, so that the others cost nothing at each step."""
-    hooks = [name for name in vars(Callback) if name.startswith("on_")]
-    return {
-        hook: [getattr(c, hook) for c in callbacks if getattr(type(c), hook, None) is not getattr(Callback, hook)]
-        for hook in hooks
-    }

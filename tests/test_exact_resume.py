@@ -100,7 +100,9 @@ def digits_program(monkeypatch):
     return train_digits
 
 
-def test_resuming_at_every_step_of_an_epoch_in_the_same_process_is_exact(digits_program, tmp_path, monkeypatch):
+def test_resuming_at_every_step_of_an_epoch_in_the_same_process_is_exact(
+    digits_program, tmp_path, monkeypatch
+):
     options = ["--dropout", "0.3", "--every-steps", "1", "--keep", "99"]
     straight = tmp_path / "straight"
     straight.mkdir()

@@ -119,7 +119,7 @@ HOSTILE = {
     "object array": (np.array([None]), "dtype 'O8'"),
     "text array": (np.array(["a"]), "dtype 'U1'"),
     "record array": (np.zeros(1, [("a", "f4")]), "dtype 'V4'"),
-    "array type called": (b"cnumpy\nndarray\n((J\x00\x00\x00\x7ftR.", "a call of numpy.ndarray"),
+    "array type called": (b"cnumpy\nndarray\n((J\x00\x00\x00\x7fttR.", "a call of numpy.ndarray"),
     "function altered": (b"cnumpy\ndtype\n}X\x04\x00\x00\x00nameK\x01sb.", "a change to what it calls"),
     "other encoding": (Call(__import__("_codecs").encode, "eA==", "rot13"), "bytes made of str with 'rot13'"),
 }

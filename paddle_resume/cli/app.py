@@ -6,7 +6,7 @@ import contextlib
 import io
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import List, Optional
 
 import typer
@@ -68,8 +68,9 @@ def train(
     _import_paddle()
     from paddle_resume.builders import build_run
 
-    run = build_run(loaded, verbosity=0 if quiet else 2 if verbose else 1)
-    run.train(resume, allow_inexact, overwrite)
+    with _ctrl_c():
+        run = build_run(loaded, verbosity=0 if quiet else 2 if verbose else 1)
+        run.train(resume, allow_inexact, overwrite)
 
 
 @app.command("eval")
@@ -86,8 +87,9 @@ def evaluate(
     _import_paddle()
     from paddle_resume.builders import evaluate_weights
 
-    for name, value in evaluate_weights(loaded, weights, split).items():
-        print(f"{split}/{name}: {value:.6g}")
+    with _ctrl_c():
+        for name, value in evaluate_weights(loaded, weights, split).items():
+            print(f"{split}/{name}: {value:.6g}")
 
 
 @app.command()
@@ -102,16 +104,24 @@ def prove(
     _import_paddle()
     from paddle_resume.testing.prove import prove_config
 
-    raise typer.Exit(prove_config(config, override or [], kills=kills, steps=steps, seed=seed))
+    with _ctrl_c():
+        raise typer.Exit(prove_config(config, override or [], kills=kills, steps=steps, seed=seed))
 
 
 def main(arguments: Optional[Sequence[str]] = None) -> None:
     """Run one command and end the process: 0 done, 1 a proof failed, 2 an error, 130 and 143 interrupted."""
     try:
-        app(args=list(arguments) if arguments is not None else None, standalone_mode=True)
+        app(args=list(arguments) if arguments is not None else None)
     except PaddleResumeError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(error.exit_code)
+
+
+@contextlib.contextmanager
+def _ctrl_c() -> Iterator[None]:
+    """End with 130 on Ctrl-C, as shells expect; Typer would say 1."""
+    try:
+        yield
     except KeyboardInterrupt:
         sys.exit(130)
 

@@ -39,7 +39,7 @@ class Feed:
         num_workers: int = 0,
         collate_fn: Optional[Callable[..., Any]] = None,
     ) -> None:
-        self.dataset = dataset
+        self.dataset: Any = dataset
         self.batch_size = batch_size
         self.epoch = 0
         self.samples = 0
@@ -125,7 +125,9 @@ class Feed:
         """Whether the current epoch has no batch left; of a stream this is known once it has ended."""
         if self._stream is not None:
             return self._stream_ended
-        return self.samples >= len(self.dataset) - (len(self.dataset) % self.batch_size if self._drop_last else 0)
+        return self.samples >= len(self.dataset) - (
+            len(self.dataset) % self.batch_size if self._drop_last else 0
+        )
 
     @property
     def between_epochs(self) -> bool:
@@ -184,7 +186,8 @@ def _loader_options(loader: paddle.io.DataLoader) -> dict[str, Any]:
     """The options of a DataLoader as a user wrote it; its order is replaced by a resumable one."""
     options: dict[str, Any] = {"num_workers": loader.num_workers}
     if isinstance(loader.dataset, paddle.io.IterableDataset):
-        return {**options, "batch_size": loader.batch_sampler.batch_size, "drop_last": loader.drop_last}
+        sampler: Any = loader.batch_sampler
+        return {**options, "batch_size": sampler.batch_size, "drop_last": loader.drop_last}
     sampler = loader.batch_sampler
     order = getattr(sampler, "sampler", None)
     if type(sampler) is not paddle.io.BatchSampler or type(order) not in (

@@ -45,7 +45,9 @@ def as_batch(collated: Any) -> list[paddle.Tensor]:
     return [paddle.to_tensor(part) if isinstance(part, np.ndarray) else part for part in parts]
 
 
-def _load_here(samples: _SeededSamples, keys: list[list[_Key]], collate: Callable[..., Any]) -> Iterator[list[Any]]:
+def _load_here(
+    samples: _SeededSamples, keys: list[list[_Key]], collate: Callable[..., Any]
+) -> Iterator[list[Any]]:
     # Without workers DataLoader loads in a thread, which would draw from the generators that the step uses.
     for batch in keys:
         with preserved():
@@ -93,7 +95,7 @@ class _SeededSamples(paddle.io.Dataset):
         self._dataset = dataset
         self._seed = seed
 
-    def __getitem__(self, key: _Key) -> Any:
+    def __getitem__(self, key: Any) -> Any:
         seed_sample(self._seed, *key)
         return self._dataset[key[1]]
 
@@ -108,7 +110,7 @@ class _Keys(paddle.io.BatchSampler):
         self._keys = keys
         self.batch_size = len(keys[0]) if keys else 1
 
-    def __iter__(self) -> Iterator[list[_Key]]:
+    def __iter__(self) -> Iterator[Any]:
         return iter(self._keys)
 
     def __len__(self) -> int:

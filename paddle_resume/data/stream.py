@@ -25,7 +25,7 @@ class Stream:
 
     def __init__(
         self,
-        dataset: paddle.io.IterableDataset,
+        dataset: Any,
         *,
         seed: int,
         batch_size: int,
@@ -72,9 +72,9 @@ class Stream:
                 if not group or (self._drop_last and len(group) < self._batch_size):
                     return
                 samples += len(group)
-                self._position = None if self.replays else {
-                    "dataset": self._dataset.state_dict(), "random": private
-                }
+                self._position = (
+                    None if self.replays else {"dataset": self._dataset.state_dict(), "random": private}
+                )
                 batch = self._collate(group)
             yield as_batch(batch)
 

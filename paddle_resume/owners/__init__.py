@@ -1,7 +1,26 @@
 """The owners of what Paddle itself does not hand over whole: model, optimizer and LR scheduler."""
 
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
 from paddle_resume.owners.model import ModelState, ParameterNames
 from paddle_resume.owners.optimizer import OptimizerState
 from paddle_resume.owners.scheduler import SchedulerState
 
-__all__ = ["ModelState", "OptimizerState", "ParameterNames", "SchedulerState"]
+__all__ = ["ModelState", "OptimizerState", "ParameterNames", "SchedulerState", "paddle_owners"]
+
+
+def paddle_owners(model: Any, optimizers: Mapping[str, Any]) -> dict[str, Any]:
+    """The owners for a model and its optimizers by name, in the order in which they are restored.
+
+    The name "" stands for the only optimizer; any other one adds `.<name>` to its owners and its file.
+    """
+    names = ParameterNames(model)
+    owners: dict[str, Any] = {"names": names, "model": ModelState(model, names)}
+    for name, optimizer in optimizers.items():
+        label = f".{name}" if name else ""
+        owners[f"optimizer{label}"] = OptimizerState(optimizer, names, f"{label}.pdopt")
+        owners[f"scheduler{label}"] = SchedulerState(optimizer)
+    return owners

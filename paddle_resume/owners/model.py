@@ -61,7 +61,9 @@ class ModelState:
         load_weights(self._model, state)
 
 
-def load_weights(model: paddle.nn.Layer, arrays: dict[str, np.ndarray], source: str = "The checkpoint") -> None:
+def load_weights(
+    model: paddle.nn.Layer, arrays: dict[str, np.ndarray], source: str = "The checkpoint"
+) -> None:
     """Fill every parameter and buffer of `model`; raises CheckpointError listing all that does not fit."""
     live = model.state_dict()
     problems = [f"{name} is missing in the file" for name in live if name not in arrays]

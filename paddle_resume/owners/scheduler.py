@@ -30,7 +30,11 @@ class SchedulerState:
     def state_dict(self) -> dict[str, Any]:
         rate = self._optimizer._learning_rate
         if not isinstance(rate, _Scheduler):
-            return {"class": "float", "given": {"value": float(self._given_rate)}, "state": {"value": float(rate)}}
+            return {
+                "class": "float",
+                "given": {"value": float(self._given_rate)},
+                "state": {"value": float(rate)},
+            }
         return _capture(rate)
 
     def set_state_dict(self, state: dict[str, Any]) -> None:

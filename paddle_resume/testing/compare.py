@@ -22,7 +22,11 @@ def first_differences(straight: Path, killed: Path) -> list[str]:
 
     Each line names the first difference in it: tensor, generator, counter or log record.
     """
-    kinds = ((f"*{SUFFIX}", _compare_checkpoints), ("*.pdparams", _compare_bytes), ("*.pdopt", _compare_bytes))
+    kinds = (
+        (f"*{SUFFIX}", _compare_checkpoints),
+        ("*.pdparams", _compare_bytes),
+        ("*.pdopt", _compare_bytes),
+    )
     logs = (("vdlrecords.*.log", _compare_scalars), ("*.jsonl", _compare_records))
     lines: list[str] = []
     for pattern, compare in (*kinds, *logs):

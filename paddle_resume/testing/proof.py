@@ -112,7 +112,11 @@ def _live(
     output = folder.parent / "output.txt"
     with output.open("w", encoding="utf-8") as sink:
         process = subprocess.Popen(
-            command, cwd=working_directory or folder, stdin=subprocess.DEVNULL, stdout=sink, stderr=subprocess.STDOUT
+            command,
+            cwd=working_directory or folder,
+            stdin=subprocess.DEVNULL,
+            stdout=sink,
+            stderr=subprocess.STDOUT,
         )
         try:
             if plan.kill is not None and plan.kill.moment == "time":

@@ -34,7 +34,11 @@ def prove_config(
     if not config.checkpoint.every_steps:
         overrides.append(f"checkpoint.every_steps={max(1, total // _SAVES_PER_RUN)}")
     program = ["-m", "paddle_resume", "train", "-c", str(Path(config_path).resolve())]
-    overrides += ["run.save_dir={folder}/checkpoint", "run.log_dir={folder}/log", "run.model_path={folder}/m.pdparams"]
+    overrides += [
+        "run.save_dir={folder}/checkpoint",
+        "run.log_dir={folder}/log",
+        "run.model_path={folder}/m.pdparams",
+    ]
     for override in overrides:
         program += ["-o", override]
     plan = plan_kills(kills, total, random.Random(seed))
@@ -67,7 +71,7 @@ def plan_kills(count: int, total: int, draw: random.Random) -> list[Kill]:
     early, late = [m for m in MOMENTS if m not in ("epoch", "evaluate")], ["epoch", "evaluate"]
     kinds = [early[i % len(early)] for i in range(max(0, count - len(late)))] + late[: max(0, count)]
     after = sorted(draw.randrange(1, max(2, int(total * 0.8))) for _ in kinds)
-    plan = []
+    plan: list[Kill] = []
     for kind, step in zip(kinds[:count], after):
         if kind in late:
             step = 0 if not plan else max(k.after for k in plan)

@@ -155,9 +155,12 @@ def main(arguments=None):
 
     paddle_resume.seed_everything(7)
     train, valid = digits()
-    train = {"arrays": lambda d: d, "augmented": Augmented, "stream": Stream, "stateful-stream": StatefulStream}[
-        options.data
-    ](train)
+    train = {
+        "arrays": lambda d: d,
+        "augmented": Augmented,
+        "stream": Stream,
+        "stateful-stream": StatefulStream,
+    }[options.data](train)
     kwargs = {"hidden": 32, "dropout": options.dropout} if options.model == "MLP" else {}
     model = TwoNets() if options.two_nets else getattr(models, options.model)(**kwargs)
     rate = paddle.optimizer.lr.PolynomialDecay(0.01, decay_steps=16, end_lr=0.001)
