@@ -2,8 +2,10 @@
 
 import shutil
 import sys
+import time
 from pathlib import Path
 
+import psutil
 import pytest
 
 from paddle_resume.testing import Kill, assert_exact_resume, first_differences
@@ -42,13 +44,22 @@ def test_augmented_data_does_not_depend_on_the_workers_before_or_after_a_kill(be
     assert_exact_resume([*program, str(before)], tmp_path, [Kill("step", 11)], resumed=[*program, str(after)])
 
 
+def test_data_workers_do_not_outlive_a_killed_trainer(tmp_path):
+    program = [PROGRAM, "--data", "augmented", "--workers", "2"]
+    assert not _live(program, tmp_path / "killed", Plan(str(tmp_path / "report"), Kill("step", 4)), None, 300)
+    plan, end = str(tmp_path / "plan.json"), time.monotonic() + 10
+    while survivors := [p for p in psutil.process_iter(["cmdline"]) if plan in (p.info["cmdline"] or [])]:
+        assert time.monotonic() < end, survivors
+        time.sleep(0.05)
+
+
 # ---------------------------------------------------------------- negative controls
 
 # What the proof must say when the restore of one owner is left out.
 CONTROLS = {
     "rng": "rng.",
     "optimizer": "tensor linear_0.w_0_moment1_0 of .pdopt differs",
-    "scheduler": "scheduler.state.last_epoch",
+    "scheduler": "scheduler.state.last_lr",
     "data": "data.samples",
     "model": "tensor hidden.weight of .pdparams differs",
     "metrics": "metrics.",

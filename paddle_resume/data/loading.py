@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ctypes
 import random
 import signal
+import sys
 from collections.abc import Iterable, Iterator
 from typing import Any, Callable, Optional, Tuple
 
@@ -15,6 +17,7 @@ from paddle_resume.rng import derive_seed, preserved
 
 _Key = Tuple[int, int]
 _END = object()
+_PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 
 def load_batches(
@@ -65,7 +68,7 @@ def _load_by_workers(
                 batch_sampler=_Keys(keys),
                 num_workers=num_workers,
                 collate_fn=collate,
-                worker_init_fn=_ignore_signals,
+                worker_init_fn=_prepare_worker,
                 return_list=True,
             )
         )
@@ -117,7 +120,13 @@ class _Keys(paddle.io.BatchSampler):
         return len(self._keys)
 
 
-def _ignore_signals(worker: int) -> None:
-    """Leave Ctrl-C and SIGTERM to the trainer, which finishes its step with the batches of these workers."""
+def _prepare_worker(worker: int) -> None:
+    """Leave Ctrl-C and SIGTERM to the trainer, which finishes its step with these workers; but die with it.
+
+    Paddle's workers notice a dead trainer only between two batches: one that waits for a queue, or for a lock
+    that the trainer held, would wait for ever.
+    """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
