@@ -16,6 +16,7 @@ from paddle_resume.data.feed import Feed
 from paddle_resume.data.mnist import load_mnist
 from paddle_resume.environment import Environment
 from paddle_resume.errors import ConfigError
+from paddle_resume.evaluation import training_undisturbed
 from paddle_resume.loggers import JsonlLogger, VisualDLLogger
 from paddle_resume.owners.model import load_weights
 from paddle_resume.registry import build, check_arguments, resolve
@@ -81,6 +82,7 @@ def build_run(config: Config, verbosity: int = 1) -> Run:
         config.optimizer.args,
         supplied={"learning_rate": rate, "parameters": model.parameters()},
     )
+    _try_one_batch(config, data.train, model, loss, metrics)
     trainer = Trainer(
         model,
         optimizer,
@@ -125,9 +127,7 @@ def evaluate_weights(config: Config, weights: str, split: str = "test") -> dict[
     evaluator = Trainer(
         model, {}, loss=_component("loss", config.loss), metrics=build_metrics(config), seed=config.run.seed
     )
-    return evaluator.evaluate(
-        data, split, batch_size=config.data.batch_size, num_workers=config.data.num_workers
-    )
+    return evaluator.evaluate(data, split, batch_size=config.data.batch_size, num_workers=config.data.num_workers)
 
 
 def build_model(config: Config) -> paddle.nn.Layer:
@@ -137,10 +137,7 @@ def build_model(config: Config) -> paddle.nn.Layer:
 
 def build_metrics(config: Config) -> list[paddle.metric.Metric]:
     """The metrics, empty."""
-    return [
-        build("metric", metric.name, metric.args, where=f"metrics.{i}")
-        for i, metric in enumerate(config.metrics)
-    ]
+    return [build("metric", metric.name, metric.args, where=f"metrics.{i}") for i, metric in enumerate(config.metrics)]
 
 
 def build_data(config: Config) -> DataSplits:
@@ -153,9 +150,7 @@ def build_data(config: Config) -> DataSplits:
     if data.name in _MNIST_LIKE:
         splits = load_mnist(data.name, data.root, data.fallback, data.valid)
         return DataSplits(splits.train, splits.valid, splits.test, splits.source, splits.notes)
-    takes_mode = (
-        "mode" in inspect.signature(resolve("data", data.name)).parameters and "mode" not in data.args
-    )
+    takes_mode = "mode" in inspect.signature(resolve("data", data.name)).parameters and "mode" not in data.args
     train = build("data", data.name, data.args, supplied={"mode": "train"} if takes_mode else None)
     test = build("data", data.name, data.args, supplied={"mode": "test"}) if takes_mode else None
     valid = None
@@ -164,12 +159,16 @@ def build_data(config: Config) -> DataSplits:
     return DataSplits(train, valid, test, data.name)
 
 
-def count_steps(config: Config) -> int:
-    """How many steps the config's run makes; raises ConfigError if that is not known before it ends."""
-    steps = _total_steps(config, build_data(config))
+def count_steps(config: Config) -> tuple[int, Optional[int]]:
+    """How many steps the config's run makes, and each of its epochs (None for a stream).
+
+    Raises ConfigError if the first is not known before the run ends.
+    """
+    data = build_data(config)
+    steps = _total_steps(config, data)
     if steps is None:
         raise ConfigError(f"The length of {config.data.name} is not known; set trainer.max_steps.")
-    return steps
+    return steps, _steps_per_epoch(config, data)
 
 
 def choose_device(config: Config) -> None:
@@ -202,12 +201,35 @@ def _check_components(config: Config) -> None:
         check_arguments("lr", resolve("lr", optimizer.lr.name), optimizer.lr.args)
 
 
+def _try_one_batch(config: Config, data: Any, model: Any, loss: Any, metrics: list[Any]) -> None:
+    """Tell before training starts if data, model, loss and metrics do not go together; leaves no trace."""
+    if isinstance(data, paddle.io.IterableDataset):
+        return  # Its first samples cannot be had twice.
+    batch = next(Feed(data, batch_size=2, shuffle=False).from_start())
+    try:
+        with training_undisturbed(model):
+            output = model(*batch[:-1])
+            float(loss(output, batch[-1]))
+            for metric in metrics:
+                metric.compute(output, batch[-1])
+    except Exception as error:
+        shapes = ", ".join(f"{list(part.shape)} {str(part.dtype).split('.')[-1]}" for part in batch)
+        raise ConfigError(
+            f"model {config.model.name}, loss {config.loss.name}, metrics and data do not go together: a batch of "
+            f"{shapes} failed with {type(error).__name__}: {str(error).strip().splitlines()[-1]}"
+        ) from error
+
+
 def _total_steps(config: Config, data: DataSplits) -> Optional[int]:
     """Steps of the whole run; None if neither the config nor the data tells."""
-    fed = config.data
-    per_epoch = Feed(data.train, batch_size=fed.batch_size, drop_last=fed.drop_last).steps_per_epoch
+    per_epoch = _steps_per_epoch(config, data)
     limits = [config.trainer.max_steps, per_epoch * config.trainer.epochs if per_epoch else None]
     return min((limit for limit in limits if limit is not None), default=None)
+
+
+def _steps_per_epoch(config: Config, data: DataSplits) -> Optional[int]:
+    fed = config.data
+    return Feed(data.train, batch_size=fed.batch_size, drop_last=fed.drop_last).steps_per_epoch
 
 
 def _build_rate(config: Config, steps: Optional[int]) -> tuple[Any, dict[str, Any]]:

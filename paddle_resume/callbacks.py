@@ -68,9 +68,7 @@ class Hooks:
     def __init__(self, callbacks: Sequence[Callback]) -> None:
         names = [name for name in vars(Callback) if name.startswith("on_")]
         self._methods = {
-            name: [
-                getattr(c, name) for c in callbacks if getattr(type(c), name) is not getattr(Callback, name)
-            ]
+            name: [getattr(c, name) for c in callbacks if getattr(type(c), name) is not getattr(Callback, name)]
             for name in names
         }
 

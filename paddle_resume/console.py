@@ -22,9 +22,7 @@ class ConsoleReport(Callback):
     `facts` are (label, text) lines for the start block.
     """
 
-    def __init__(
-        self, facts: list[tuple[str, str]], verbosity: int = 1, console: Optional[Console] = None
-    ) -> None:
+    def __init__(self, facts: list[tuple[str, str]], verbosity: int = 1, console: Optional[Console] = None) -> None:
         self._facts = facts
         self._verbosity = verbosity
         self._console = console or Console(highlight=False, soft_wrap=True)
@@ -49,9 +47,7 @@ class ConsoleReport(Callback):
                 TimeRemainingColumn(), console=self._console, transient=True,
             )  # fmt: skip
             self._bar.start()
-            self._task = self._bar.add_task(
-                "train", total=_total_steps(trainer), completed=trainer.progress.step
-            )
+            self._task = self._bar.add_task("train", total=_total_steps(trainer), completed=trainer.progress.step)
 
     def on_train_end(self, trainer: Trainer) -> None:
         if self._bar is not None:
@@ -104,9 +100,7 @@ def _position(trainer: Trainer) -> list[tuple[str, str]]:
     """What was resumed, from which step, and the run's history so far."""
     if trainer.restored is None:
         return [("Resume", "nothing to resume: a fresh start")]
-    lines = [
-        ("Resume", f"{trainer.restored.prefix}, step {trainer.restored.step}, next: {trainer.progress.phase}")
-    ]
+    lines = [("Resume", f"{trainer.restored.prefix}, step {trainer.restored.step}, next: {trainer.progress.phase}")]
     resumes = [event for event in trainer.checkpointer.lineage if event["event"] == "resume"]
     inexact = [event for event in resumes if not event["exact"]]
     story = f"{len(resumes)} resume{'s' if len(resumes) > 1 else ''}"

@@ -54,6 +54,8 @@ class Environment:
             "paddle": paddle.__version__,
             "numpy": numpy.__version__,
             "device": describe_device(),
+            "cuda": paddle.version.cuda(),
+            "cudnn": paddle.version.cudnn(),
             "cpu": _cpu_field("model name") or platform.processor(),
             "world_size": paddle.distributed.get_world_size(),
             **self._math,

@@ -38,6 +38,7 @@ class SignalWatch:
         for signum, handler in self._before.items():
             signal.signal(signum, handler)
         self._before.clear()
+        self.signum = None
 
     def check(self) -> None:
         """Raise Interruption if a signal has come."""

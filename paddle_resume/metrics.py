@@ -9,6 +9,7 @@ from typing import Any, Optional
 
 import numpy as np
 import paddle
+import xxhash
 
 from paddle_resume.errors import StateError
 from paddle_resume.owners.tensors import view
@@ -52,6 +53,8 @@ class RunningMetrics:
 
     def __init__(self, metrics: Sequence[paddle.metric.Metric]) -> None:
         self._metrics = list(metrics)
+        # What the arguments made of each: other arguments would make the running values mean something else.
+        self._fresh = [xxhash.xxh3_64_hexdigest(repr(_metric_state(metric)).encode()) for metric in self._metrics]
         self._pending: list[tuple[int, paddle.Tensor, int]] = []
         self._loss_sum = 0.0
         self._samples = 0
@@ -63,9 +66,7 @@ class RunningMetrics:
         other.reset()
         return other
 
-    def update(
-        self, step: int, loss: paddle.Tensor, output: Any, label: Optional[paddle.Tensor], samples: int
-    ) -> None:
+    def update(self, step: int, loss: paddle.Tensor, output: Any, label: Optional[paddle.Tensor], samples: int) -> None:
         """Take in one batch: its mean loss, its output and label if metrics are wanted, and its size."""
         self._pending.append((step, loss.detach(), samples))
         if output is None or label is None:
@@ -105,19 +106,25 @@ class RunningMetrics:
         return {
             "loss_sum": self._loss_sum,
             "samples": self._samples,
-            "metrics": [_metric_state(metric) for metric in self._metrics],
+            "metrics": [
+                {"class": type(metric).__name__, "fresh": fresh, "state": _metric_state(metric)}
+                for metric, fresh in zip(self._metrics, self._fresh)
+            ],
         }
 
     def set_state_dict(self, state: dict[str, Any]) -> None:
         self.reset()
         self._loss_sum, self._samples = state["loss_sum"], state["samples"]
         for metric, saved in zip(self._metrics, state["metrics"]):
-            vars(metric).update(copy.deepcopy(saved["fields"]))
+            if hasattr(metric, "set_state_dict"):
+                metric.set_state_dict(saved["state"])
+            else:
+                vars(metric).update(copy.deepcopy(saved["state"]))
 
     def differences(self, state: dict[str, Any]) -> list[str]:
-        then = [saved["class"] for saved in state["metrics"]]
-        now = [type(metric).__name__ for metric in self._metrics]
-        return [] if then == now else [f"metrics: {', '.join(then)} -> {', '.join(now)}"]
+        then = [f"{saved['class']} {saved['fresh']}" for saved in state["metrics"]]
+        now = [f"{type(metric).__name__} {fresh}" for metric, fresh in zip(self._metrics, self._fresh)]
+        return [] if then == now else [f"metrics: {', '.join(then) or 'none'} -> {', '.join(now) or 'none'}"]
 
     def _drain(self) -> None:
         for step, loss, samples in self._pending:
@@ -139,7 +146,7 @@ def _named(metric: paddle.metric.Metric) -> dict[str, float]:
 
 def _metric_state(metric: paddle.metric.Metric) -> dict[str, Any]:
     if hasattr(metric, "state_dict"):
-        return {"class": type(metric).__name__, "fields": metric.state_dict()}
+        return metric.state_dict()
     fields = {name: value for name, value in vars(metric).items() if not callable(value)}
     for name, value in fields.items():
         if not _is_plain(value):
@@ -147,7 +154,7 @@ def _metric_state(metric: paddle.metric.Metric) -> dict[str, Any]:
                 f"The metric {type(metric).__name__} holds {name!r} of type {type(value).__name__}, which cannot be "
                 "saved. Keep numbers, lists and NumPy arrays in it, or give it state_dict() and set_state_dict()."
             )
-    return {"class": type(metric).__name__, "fields": fields}
+    return fields
 
 
 def _is_plain(value: Any) -> bool:

@@ -12,15 +12,23 @@ DONE = "done"
 
 
 class Progress:
-    """Owner of the step count, the phase, and the latest metrics by tag (`train/loss`, `valid/acc`)."""
+    """Owner of the step count, the phase, the last step's learning rate, and the latest metrics by tag."""
 
     def __init__(self) -> None:
         self.step = 0
         self.phase = TRAIN
+        self.learning_rate = 0.0
         self.results: dict[str, float] = {}
+        """Such as `train/loss` and `valid/acc`."""
 
     def state_dict(self) -> dict[str, Any]:
-        return {"step": self.step, "phase": self.phase, "results": dict(self.results)}
+        return {
+            "step": self.step,
+            "phase": self.phase,
+            "learning_rate": self.learning_rate,
+            "results": dict(self.results),
+        }
 
     def set_state_dict(self, state: dict[str, Any]) -> None:
-        self.step, self.phase, self.results = state["step"], state["phase"], dict(state["results"])
+        self.step, self.phase = state["step"], state["phase"]
+        self.learning_rate, self.results = state["learning_rate"], dict(state["results"])

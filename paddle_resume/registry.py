@@ -92,9 +92,7 @@ def check_arguments(
     where, supplied = where or KINDS[kind].key, supplied or {}
     taken = sorted(set(args) & set(supplied))
     if taken:
-        raise ConfigError(
-            f"{where}: {', '.join(taken)} is supplied by the trainer; remove it from the config"
-        )
+        raise ConfigError(f"{where}: {', '.join(taken)} is supplied by the trainer; remove it from the config")
     try:
         signature = inspect.signature(found)
     except ValueError:  # written in C: the constructor itself will tell
@@ -160,9 +158,7 @@ def _import_path(kind: str, name: str, where: str) -> Any:
     module_name, _, attribute = name.partition(":")
     folder = str(Path.cwd())
     if folder not in sys.path:
-        sys.path.append(
-            folder
-        )  # at the end and for good: it shadows nothing, and loader processes inherit it
+        sys.path.append(folder)  # at the end and for good: it shadows nothing, and loader processes inherit it
     try:
         module = importlib.import_module(module_name)
     except Exception as error:
@@ -189,11 +185,7 @@ def _why_not(kind: str, found: Any) -> str:
         if kind == "model" and found.__module__.startswith(_MODEL_FUNCTIONS):
             return ""
         returned = _returned_class(found)
-        return (
-            ""
-            if returned and issubclass(returned, base)
-            else f"is {_describe(found)} without such a return type"
-        )
+        return "" if returned and issubclass(returned, base) else f"is {_describe(found)} without such a return type"
     return f"is {_describe(found)}"
 
 
@@ -205,9 +197,7 @@ def _returned_class(function: Any) -> type | None:
         returned = function.__globals__.get(first)
         for name in rest:
             returned = getattr(returned, name, None)
-    is_plain_class = inspect.isclass(returned) and not get_args(
-        returned
-    )  # list[int] is one too on Python 3.9
+    is_plain_class = inspect.isclass(returned) and not get_args(returned)  # list[int] is one too on Python 3.9
     return returned if is_plain_class else None
 
 
@@ -241,7 +231,5 @@ def _names(kind: str) -> list[str]:
 
 
 def _without_annotations(signature: inspect.Signature) -> inspect.Signature:
-    bare = [
-        parameter.replace(annotation=inspect.Parameter.empty) for parameter in signature.parameters.values()
-    ]
+    bare = [parameter.replace(annotation=inspect.Parameter.empty) for parameter in signature.parameters.values()]
     return signature.replace(parameters=bare, return_annotation=inspect.Signature.empty)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Callable, Optional, Union
+from typing import Any, Callable, NoReturn, Optional, Union
 
 import numpy as np
 import paddle
@@ -13,16 +13,17 @@ import paddle
 from paddle_resume.callbacks import Callback, Hooks, stateful
 from paddle_resume.checkpoint import Checkpointer, Restored
 from paddle_resume.checkpoint.export import save_weights
-from paddle_resume.data.feed import Feed
+from paddle_resume.data.feed import EvaluationData, Feed
 from paddle_resume.environment import Environment
-from paddle_resume.errors import NonFiniteLossError, SaveError
+from paddle_resume.errors import NonFiniteLossError, SaveError, StateError
 from paddle_resume.evaluation import training_undisturbed
 from paddle_resume.interrupt import Interruption, SignalWatch
 from paddle_resume.loggers import Logger
 from paddle_resume.metrics import RunningMetrics
 from paddle_resume.owners import paddle_owners
+from paddle_resume.owners.tensors import first_non_finite
 from paddle_resume.progress import DONE, EVALUATE, FINISH, TRAIN, Progress
-from paddle_resume.rng import RandomStreams
+from paddle_resume.rng import RandomStreams, preserved
 from paddle_resume.schedule import SaveClock, SaveSchedule
 from paddle_resume.stateful import Owners, Stateful
 
@@ -97,6 +98,10 @@ class Trainer:
         self._check_each_loss = paddle.device.get_device() == "cpu"
         self._signals = SignalWatch()
         self._save_failed: Optional[SaveError] = None
+        self._saved_at: Optional[tuple[int, str]] = None
+        for each in self._optimizers().values():
+            if isinstance(each._learning_rate, paddle.optimizer.lr.ReduceOnPlateau):
+                raise StateError("ReduceOnPlateau steps on a metric, which this trainer does not offer yet.")
         self._owners = Owners(environment=self.environment, **paddle_owners(model, self._optimizers()))
         self._owners.add("metrics", self.metrics)
         self._owners.add("progress", self.progress)
@@ -131,18 +136,18 @@ class Trainer:
         self.feed = Feed.of(train_data, shuffle=shuffle, drop_last=drop_last, **options)
         given = {"valid": valid_data, "test": test_data}
         self._evaluation = {
-            split: Feed.of(data, shuffle=False, **options)
-            for split, data in given.items()
-            if data is not None
+            split: Feed.of(data, shuffle=False, **options) for split, data in given.items() if data is not None
         }
         self.epochs, self.max_steps = epochs, max_steps
         with self._signals:
             try:
                 self.resume(resume, allow_inexact=allow_inexact, overwrite=overwrite)
-                self._call("on_train_begin")
+                with preserved():  # It runs at every start, so what it draws must not count.
+                    self._call("on_train_begin")
                 self._run()
             except Interruption:
-                self._save()
+                if self._saved_at != (self.progress.step, self.progress.phase):
+                    self._save()
                 saved = "" if self._save_failed is None else " That step could not be saved."
                 self._tell(f"Stopped after step {self.progress.step}.{saved} Run the same command again to continue.")
                 self._signals.leave()
@@ -197,15 +202,13 @@ class Trainer:
         self.model.train()
         if self.feed.samples == 0:
             self._call("on_epoch_begin")
-        for batch in self.feed.remaining():
+        for batch in self._batches_left():
             self._make_step(batch)
             if self.feed.steps_in_epoch % self._log_every == 0:
                 self._log_training()
             self._signals.check()
             if self._clock.is_due(self.progress.step):
                 self._save()
-            if self.progress.step == self.max_steps:
-                break
         self._log_training()
         if self.feed.exhausted:
             self.feed.finish_epoch()
@@ -218,7 +221,8 @@ class Trainer:
         the trainer.
         """
         *inputs, label = batch
-        assert self.loss is not None and isinstance(self.optimizer, paddle.optimizer.Optimizer)
+        if self.loss is None or not isinstance(self.optimizer, paddle.optimizer.Optimizer):
+            raise StateError("Without a loss, or with several optimizers, Trainer.train_step has to be overridden.")
         output = self.model(*inputs)
         loss = self.loss(output, label)
         loss.backward()
@@ -229,7 +233,8 @@ class Trainer:
     def evaluate_step(self, batch: Batch) -> Any:
         """Loss and output of a batch `[*inputs, label]`, without gradients."""
         *inputs, label = batch
-        assert self.loss is not None
+        if self.loss is None:
+            raise StateError("Without a loss, Trainer.evaluate_step has to be overridden.")
         output = self.model(*inputs)
         return self.loss(output, label), output
 
@@ -260,10 +265,12 @@ class Trainer:
         Raises SaveError, and NonFiniteLossError rather than save what such a loss has touched.
         """
         self._refuse_non_finite()
+        self._refuse_non_finite_weights()
         prefix = self.checkpointer.save(
             self.progress.step, self._all_owners(), tag=tag, epoch=self.epoch, phase=self.progress.phase
         )
         self._clock.saved()
+        self._saved_at = (self.progress.step, self.progress.phase)
         self._call("on_save", prefix)
         return prefix
 
@@ -279,10 +286,20 @@ class Trainer:
         """The learning rate of the next step (of the first optimizer, if there are several)."""
         return next(iter(self._optimizers().values())).get_lr()
 
+    def _batches_left(self) -> Iterator[Batch]:
+        """The batches that are left of the current epoch, as far as `max_steps` goes."""
+        assert self.feed is not None
+        batches = self.feed.remaining()
+        while not self._made_all_steps():
+            batch = next(batches, None)
+            if batch is None:
+                return
+            yield batch
+
     def _make_step(self, batch: Batch) -> None:
         self.random.begin_step(self.progress.step)
         self._call("on_step_begin")
-        self._step_lr = self.learning_rate
+        self.progress.learning_rate = self.learning_rate
         result = self.train_step(batch)
         loss, output = result if isinstance(result, tuple) else (result, None)
         self.metrics.update(self.progress.step, loss, output, batch[-1], len(batch[0]))
@@ -296,8 +313,10 @@ class Trainer:
 
     def _reached_the_end(self) -> bool:
         assert self.feed is not None
-        by_steps = self.max_steps is not None and self.progress.step >= self.max_steps
-        return by_steps or self.feed.epoch >= self.epochs
+        return self._made_all_steps() or self.feed.epoch >= self.epochs
+
+    def _made_all_steps(self) -> bool:
+        return self.max_steps is not None and self.progress.step >= self.max_steps
 
     def _phase_is_saved(self) -> bool:
         assert self.feed is not None
@@ -325,7 +344,7 @@ class Trainer:
         if not self.metrics.samples:
             return
         self._refuse_non_finite()
-        self._log("train", {**self.metrics.results(), "lr": self._step_lr}, self.progress.step)
+        self._log("train", {**self.metrics.results(), "lr": self.progress.learning_rate}, self.progress.step)
         self.metrics.reset()
 
     def _evaluate_and_log(self, split: str) -> None:
@@ -343,11 +362,20 @@ class Trainer:
         found = self.metrics.non_finite() if self._on_nan == "stop" else None
         if found is None:
             return
+        self._refuse(f"The loss became {found[1]} in step {found[0]} (counted from 0)")
+
+    def _refuse_non_finite_weights(self) -> None:
+        # The loss of a step is that of the weights before it: the last update may have ruined them unseen.
+        name = first_non_finite(self.model) if self._on_nan == "stop" else None
+        if name is not None:
+            self._refuse(f"The weights {name} became NaN or infinite by step {self.progress.step - 1} (counted from 0)")
+
+    def _refuse(self, what: str) -> NoReturn:
         good = next((str(f.prefix) for f in self.checkpointer.found() if f.record), None)
         raise NonFiniteLossError(
-            f"The loss became {found[1]} in step {found[0]} (counted from 0). Nothing of it was saved; the last good "
-            f"checkpoint is {good or 'none: the run had not saved yet'}. Lower the learning rate, or look at the data "
-            "of that step; set trainer.on_nan: ignore to train on regardless."
+            f"{what}. Nothing of it was saved; the last good checkpoint is {good or 'none: nothing was saved yet'}. "
+            "Lower the learning rate, or look at the data of that step; set trainer.on_nan: ignore to train on "
+            "regardless."
         )
 
     def _optimizers(self) -> dict[str, paddle.optimizer.Optimizer]:
@@ -360,6 +388,7 @@ class Trainer:
         owners = Owners(**self._owners)
         if self.feed is not None:
             owners.add("data", self.feed)
+            owners.add("evaluation", EvaluationData(self._evaluation))
         owners.add("rng", self.random)
         return owners
 

@@ -160,9 +160,9 @@ def test_a_plain_state_comes_back_bit_for_bit(tmp_path: Path) -> None:
 def test_a_state_that_would_not_come_back_is_refused_by_its_owner_s_name(
     state: dict, reason: str, tmp_path: Path
 ) -> None:
-    with closing(Checkpointer(tmp_path, "run")) as one:
-        with pytest.raises(StateError, match=f"The state of 'mine' cannot be saved: {reason}"):
-            one.save(1, {"mine": Plain(state)})
+    refusal = pytest.raises(StateError, match=f"The state of 'mine' cannot be saved: {reason}")
+    with closing(Checkpointer(tmp_path, "run")) as one, refusal:
+        one.save(1, {"mine": Plain(state)})
     assert listing(tmp_path) == []
 
 
@@ -176,17 +176,16 @@ def test_a_state_that_holds_itself_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize("suffix", [".pdparams", ".pdstates", ".gen-1.pdopt", "pdopt", "/x", ".pdopt\n"])
 def test_two_owners_of_one_file_and_odd_file_names_are_refused(suffix: str, tmp_path: Path) -> None:
     both = {"model": Tensors(1), "other": Tensors(2, suffix)}
-    with closing(Checkpointer(tmp_path, "run")) as one:
-        with pytest.raises(StateError, match=r"'(other|model)' asks for a file '"):
-            one.save(1, both)
+    refusal = pytest.raises(StateError, match=r"'(other|model)' asks for a file '")
+    with closing(Checkpointer(tmp_path, "run")) as one, refusal:
+        one.save(1, both)
     assert listing(tmp_path) == []
 
 
 def test_owners_that_came_or_went_are_differences(tmp_path: Path) -> None:
     save(tmp_path, 1)
-    with closing(Checkpointer(tmp_path, "run")) as one:
-        with pytest.raises(InexactResumeError) as caught:
-            one.restore({"model": Tensors(), "ema": Tensors(0, ".pdema"), "best": Plain()})
+    with closing(Checkpointer(tmp_path, "run")) as one, pytest.raises(InexactResumeError) as caught:
+        one.restore({"model": Tensors(), "ema": Tensors(0, ".pdema"), "best": Plain()})
     for line in (
         "state of 'progress': saved -> nobody here owns it",
         "state of 'best': not saved -> owned here",
@@ -585,7 +584,7 @@ def test_half_a_temporary_is_ignored_and_cleared_away(lost: str, tmp_path: Path)
     assert listing(tmp_path) == names("run_epoch0")
 
 
-@pytest.mark.parametrize("other", ["run_lenet", "run.v2", "run_epoch0.x"])
+@pytest.mark.parametrize("other", ["run_lenet", "run.v2"])
 def test_the_unfinished_saves_of_another_run_in_the_folder_are_left_alone(other: str, tmp_path: Path) -> None:
     unpublished(tmp_path, 2, "epoch0", name=other)
     before = listing(tmp_path)

@@ -198,9 +198,7 @@ def test_a_missing_file_is_named_with_the_files_that_are_there():
 def test_a_folder_is_named_with_the_files_in_it():
     Path("folder").mkdir()
     Path("folder/b.yml").touch()
-    with pytest.raises(
-        ConfigError, match=r"^folder: a folder; a config is one file; folder has: folder/b\.yml$"
-    ):
+    with pytest.raises(ConfigError, match=r"^folder: a folder; a config is one file; folder has: folder/b\.yml$"):
         load_config("folder")
 
 
@@ -276,10 +274,7 @@ def test_a_problem_in_a_base_of_two_files_is_told_once():
 def test_bases_that_lead_in_a_circle_are_an_error():
     Path("b.yaml").write_text("_base_: ./a.yaml\n")
     text = complaint(SMALL + "_base_: b.yaml\n")
-    assert (
-        text
-        == "b.yaml:1: _base_ names a.yaml, which leads back to where it began: a.yaml -> b.yaml -> a.yaml"
-    )
+    assert text == "b.yaml:1: _base_ names a.yaml, which leads back to where it began: a.yaml -> b.yaml -> a.yaml"
 
 
 @pytest.mark.parametrize(
@@ -323,9 +318,7 @@ def test_a_component_with_the_same_name_keeps_the_arguments_of_the_base():
 
 
 def test_overrides_are_yaml_values_and_reach_into_lists_and_defaults():
-    config = load(
-        SMALL, "trainer.epochs=5", "metrics.0.name=Auc", "trainer.max_steps=null", "model.size=[1, 2]"
-    )
+    config = load(SMALL, "trainer.epochs=5", "metrics.0.name=Auc", "trainer.max_steps=null", "model.size=[1, 2]")
     assert config.trainer.epochs == 5
     assert config.metrics[0].name == "Auc"
     assert config.model.args == {"size": [1, 2]}

@@ -102,9 +102,7 @@ def point_to(monkeypatch, url: str, files: dict[str, bytes]) -> None:
     for dataset in (MNIST, FashionMNIST):
         for kind, stem in zip(("TRAIN_IMAGE", "TRAIN_LABEL", "TEST_IMAGE", "TEST_LABEL"), STEMS):
             monkeypatch.setattr(dataset, f"{kind}_URL", f"{url}{stem}.gz")
-            monkeypatch.setattr(
-                dataset, f"{kind}_MD5", hashlib.md5(files.get(f"{stem}.gz", b"?")).hexdigest()
-            )
+            monkeypatch.setattr(dataset, f"{kind}_MD5", hashlib.md5(files.get(f"{stem}.gz", b"?")).hexdigest())
 
 
 @pytest.fixture
@@ -278,9 +276,7 @@ def book(scale: float, counts=(5, 1, 2)) -> tuple[list, np.ndarray]:
     parts, start = [], 0
     for count in counts:
         rows = images[start : start + count]
-        parts.append(
-            [(rows / scale).astype(np.float32).tolist(), [i % 10 for i in range(start, start + count)]]
-        )
+        parts.append([(rows / scale).astype(np.float32).tolist(), [i % 10 for i in range(start, start + count)]])
         start += count
     return parts, images
 
@@ -316,9 +312,7 @@ def test_a_book_with_a_label_that_is_no_whole_number_is_refused(tmp_path):
         load_mnist(root=tmp_path)
 
 
-@pytest.mark.parametrize(
-    "text", ["{}", "[1, 2, 3]", "not JSON", "[[[[0.0]], [1]]]", "[[[[0.0], [0.0, 1.0]], [1, 2]]]"]
-)
+@pytest.mark.parametrize("text", ["{}", "[1, 2, 3]", "not JSON", "[[[[0.0]], [1]]]", "[[[[0.0], [0.0, 1.0]], [1, 2]]]"])
 def test_a_file_that_is_not_the_book_is_refused(tmp_path, text):
     path = tmp_path / "mnist.json.gz"
     path.write_text(text)
@@ -357,9 +351,7 @@ def test_fashion_mnist_has_no_digits_fallback():
 
 
 def test_an_unknown_name_or_fallback_is_refused():
-    with pytest.raises(
-        ConfigError, match="Unknown dataset 'cifar'; expected one of 'mnist', 'fashion_mnist'"
-    ):
+    with pytest.raises(ConfigError, match="Unknown dataset 'cifar'; expected one of 'mnist', 'fashion_mnist'"):
         load_mnist("cifar")
     with pytest.raises(ConfigError, match="Unknown fallback 'noise'; expected 'digits'"):
         load_mnist(fallback="noise")

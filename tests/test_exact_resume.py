@@ -9,7 +9,7 @@ import psutil
 import pytest
 
 from paddle_resume.testing import Kill, assert_exact_resume, first_differences
-from paddle_resume.testing.harness import Plan
+from paddle_resume.testing.plan import Plan
 from paddle_resume.testing.proof import _live
 
 PROGRAM = str(Path(__file__).parent / "programs" / "train_digits.py")
@@ -111,9 +111,7 @@ def digits_program(monkeypatch):
     return train_digits
 
 
-def test_resuming_at_every_step_of_an_epoch_in_the_same_process_is_exact(
-    digits_program, tmp_path, monkeypatch
-):
+def test_resuming_at_every_step_of_an_epoch_in_the_same_process_is_exact(digits_program, tmp_path, monkeypatch):
     options = ["--dropout", "0.3", "--every-steps", "1", "--keep", "99"]
     straight = tmp_path / "straight"
     straight.mkdir()

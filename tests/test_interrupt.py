@@ -34,9 +34,7 @@ def _same_results(one, other):
     for suffix in (".pdparams", ".pdopt"):
         ours, theirs = (folder / "checkpoint" / f"digits_epoch1{suffix}" for folder in (one, other))
         assert ours.read_bytes() == theirs.read_bytes()
-    assert read_scalars(one / "log/vdlrecords.digits.log") == read_scalars(
-        other / "log/vdlrecords.digits.log"
-    )
+    assert read_scalars(one / "log/vdlrecords.digits.log") == read_scalars(other / "log/vdlrecords.digits.log")
     assert read_records(one / "log/metrics.jsonl") == read_records(other / "log/metrics.jsonl")
 
 
@@ -48,9 +46,7 @@ def _same_results(one, other):
         ([signal.SIGTERM], 128 + signal.SIGTERM, "digits_epoch0"),  # during the evaluation that follows
     ],
 )
-def test_a_signal_saves_the_step_and_the_same_command_continues_exactly(
-    signals, code, after, straight, tmp_path
-):
+def test_a_signal_saves_the_step_and_the_same_command_continues_exactly(signals, code, after, straight, tmp_path):
     command = [sys.executable, PROGRAM, "--dropout", "0.3"]
     process = subprocess.Popen([*command, "--pause", "0.15"], cwd=tmp_path, stderr=subprocess.PIPE, text=True)
     _wait_for(tmp_path / f"checkpoint/{after}.pdstates", process)

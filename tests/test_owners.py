@@ -124,9 +124,7 @@ def test_a_restored_optimizer_that_made_no_step_saves_the_same_bytes_again(name:
     first = saved(run, tmp_path / "a")
     second = saved(restored(Run(OPTIMIZERS[name]), tmp_path / "a"), tmp_path / "a", step=4)
     for suffix in (".pdparams", ".pdopt"):
-        assert first.with_name(first.name + suffix).read_bytes() == second.with_name(
-            second.name + suffix
-        ).read_bytes()
+        assert first.with_name(first.name + suffix).read_bytes() == second.with_name(second.name + suffix).read_bytes()
 
 
 def test_stock_paddle_loads_the_optimizer_s_file_into_the_process_that_wrote_it(tmp_path: Path) -> None:
@@ -293,9 +291,7 @@ def test_everything_that_does_not_fit_the_model_is_named_and_nothing_changed() -
     "dtype", ["bool", "uint8", "int32", "int64", "float16", "bfloat16", "float32", "float64", "complex64"]
 )
 @pytest.mark.parametrize("shape", [[], [0, 2], [3]])
-def test_a_buffer_of_any_type_and_shape_comes_back_bit_for_bit(
-    dtype: str, shape: list[int], tmp_path: Path
-) -> None:
+def test_a_buffer_of_any_type_and_shape_comes_back_bit_for_bit(dtype: str, shape: list[int], tmp_path: Path) -> None:
     def buffer(value: int) -> paddle.nn.Layer:
         model = paddle.nn.Linear(1, 1)
         model.register_buffer("mask", paddle.full(shape, value, "float32").astype(dtype))

@@ -159,16 +159,12 @@ def test_an_unknown_name_is_told_with_the_nearest_known_one(kind, name, hint):
 
 
 def test_a_module_that_cannot_be_imported_is_told_with_the_reason(mine):
-    assert "model: nowhere:Net: importing nowhere failed: ModuleNotFoundError" in refusal(
-        "model", "nowhere:Net"
-    )
+    assert "model: nowhere:Net: importing nowhere failed: ModuleNotFoundError" in refusal("model", "nowhere:Net")
     assert "importing broken_here failed: OSError: no disk" in refusal("model", "broken_here:Net")
 
 
 def test_a_module_without_the_class_is_told_with_the_nearest_name(mine):
-    assert refusal("model", "mine_here:Nett") == (
-        "model: module mine_here has no Nett; did you mean mine_here:Net?"
-    )
+    assert refusal("model", "mine_here:Nett") == ("model: module mine_here has no Nett; did you mean mine_here:Net?")
 
 
 def test_a_wrong_argument_is_told_with_the_nearest_one_and_the_signature():

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import sys
+import zlib  # noqa: F401 - loaded after it, Python's zlib is bound to Paddle 2.6.2's own, and reading .gz crashes
 from pathlib import Path
 
 import paddle

@@ -25,7 +25,7 @@ SHARE_TARGET = 2.0
 _HERE = Path(__file__).resolve().parent
 _OWN = ("-m", "paddle_resume.benchmark.own")
 _PEERS = (str(_HERE / "peers.py"),)
-_TIMEOUT_S = 1800
+_TIMEOUT_S = 600
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from paddle_resume.checkpoint.reader import peek, sibling
 from paddle_resume.checkpoint.record import SUFFIX, Record, Unreadable
 from paddle_resume.errors import CheckpointError
 
-_SUFFIXES = (".pdparams", ".pdopt", ".pdstates", ".pdema")
+_SUFFIXES = (".pdparams", ".pdopt", ".pdstates", ".pdbuffers", ".pdema")
 _TAG = re.compile(r"_(epoch|step)(\d+)$")
 _UNFINISHED = re.compile(r"\.(.+_(?:epoch|step)\d+)(?:\.[A-Za-z0-9_]+){1,2}\.(?:tmp|removed)")
 

@@ -51,9 +51,7 @@ class Checkpointer:
         keep_epochs: how many epoch checkpoints are kept; None keeps all.
     """
 
-    def __init__(
-        self, save_dir: str | Path, name: str, *, keep: int = 2, keep_epochs: int | None = None
-    ) -> None:
+    def __init__(self, save_dir: str | Path, name: str, *, keep: int = 2, keep_epochs: int | None = None) -> None:
         self.folder = Path(save_dir)
         self.name = name
         self._keep = max(1, keep)
@@ -179,9 +177,7 @@ class Checkpointer:
         if Path(resume).is_dir():
             loaded, passed_over = _newest(find_all(Path(resume), self.name) or find_all(Path(resume)))
             if loaded is None:
-                raise CheckpointError(
-                    f"There is no whole checkpoint in the folder {resume}. {_list(passed_over)}"
-                )
+                raise CheckpointError(f"There is no whole checkpoint in the folder {resume}. {_list(passed_over)}")
             return loaded, passed_over
         try:
             return load(prefix), []
@@ -189,9 +185,7 @@ class Checkpointer:
             good = _good(prefix.parent)
             if error.reason == "it is missing":
                 raise missing(prefix, good) from error
-            raise CheckpointError(
-                f"Checkpoint {prefix} is not whole: {error.reason}. {offer(good)}"
-            ) from error
+            raise CheckpointError(f"Checkpoint {prefix} is not whole: {error.reason}. {offer(good)}") from error
 
     def _next_sequence(self) -> int:
         if self._sequence is None:
@@ -210,9 +204,7 @@ class Checkpointer:
                 try:
                     writer.remove(prefix)
                 except OSError as error:
-                    raise SaveError(
-                        f"Could not remove the old checkpoint {prefix}: {error.strerror}."
-                    ) from error
+                    raise SaveError(f"Could not remove the old checkpoint {prefix}: {error.strerror}.") from error
 
 
 def _owners(owners: Mapping[str, Any]) -> Owners:
@@ -249,14 +241,10 @@ def _restore(owners: Owners, loaded: Loaded) -> None:
 
 def _differences(owners: Owners, record: Record) -> list[str]:
     plain = {name for name, owner in owners.items() if not getattr(owner, "suffix", None)}
-    suffixes = {owner.suffix for owner in owners.values() if getattr(owner, "suffix", None)}
-    lines = [
-        f"state of {name!r}: saved -> nobody here owns it" for name in record.owners if name not in plain
-    ]
+    suffixes = {suffix for owner in owners.values() if (suffix := getattr(owner, "suffix", None))}
+    lines = [f"state of {name!r}: saved -> nobody here owns it" for name in record.owners if name not in plain]
     lines += [f"state of {name!r}: not saved -> owned here" for name in sorted(plain - set(record.owners))]
-    lines += [
-        f"file {suffix}: saved -> nobody here owns it" for suffix in record.files if suffix not in suffixes
-    ]
+    lines += [f"file {suffix}: saved -> nobody here owns it" for suffix in record.files if suffix not in suffixes]
     lines += [f"file {suffix}: not saved -> owned here" for suffix in sorted(suffixes - set(record.files))]
     for name, owner in owners.items():
         if name in record.owners and hasattr(owner, "differences"):
@@ -265,7 +253,7 @@ def _differences(owners: Owners, record: Record) -> list[str]:
 
 
 def _newest(found: list[Found]) -> tuple[Loaded | None, list[str]]:
-    passed_over = []
+    passed_over: list[str] = []
     for checkpoint in found:
         try:
             return load(checkpoint.prefix), passed_over

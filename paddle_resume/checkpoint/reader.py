@@ -75,9 +75,7 @@ def read_file(path: Path, entry: FileEntry) -> Arrays:
     position = 0
     try:
         if path.is_symlink() or not path.is_file():
-            raise Unreadable(
-                f"{path.name} is missing" if not path.exists() else f"{path.name} is no regular file"
-            )
+            raise Unreadable(f"{path.name} is missing" if not path.exists() else f"{path.name} is no regular file")
         size = path.stat().st_size
         if size != entry.size:
             raise Unreadable(f"{path.name} has {size} bytes and should have {entry.size}")
@@ -86,9 +84,7 @@ def read_file(path: Path, entry: FileEntry) -> Arrays:
                 framing += _exactly(file.fileno(), position, tensor.offset - position, path).tobytes()
                 raw = _exactly(file.fileno(), tensor.offset, tensor.length, path)
                 if digest(raw) != tensor.digest:
-                    raise Unreadable(
-                        f"{path.name}: the digest of {tensor.name} does not match, so it is damaged"
-                    )
+                    raise Unreadable(f"{path.name}: the digest of {tensor.name} does not match, so it is damaged")
                 tensors[tensor.name] = raw.view(tensor.dtype).reshape(tensor.shape)
                 position = tensor.offset + tensor.length
             framing += _exactly(file.fileno(), position, entry.size - position, path).tobytes()
@@ -118,7 +114,7 @@ def _read_either(final: Path, entry: FileEntry) -> tuple[Path, Arrays]:
 def _exactly(fd: int, offset: int, length: int, path: Path) -> np.ndarray:
     """`length` bytes at `offset`, in fresh memory."""
     buffer = np.empty(length, np.uint8)
-    window = memoryview(buffer)
+    window = memoryview(buffer.data)
     while window:
         count = os.preadv(fd, [window], offset)
         if count == 0:

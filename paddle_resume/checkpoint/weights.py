@@ -23,7 +23,7 @@ def read_weights(text: str) -> tuple[Path, Arrays]:
     """
     prefix = named_prefix(text)
     path = sibling(prefix, _PARAMETERS)
-    if sibling(prefix, SUFFIX).exists():
+    if _is_ours(sibling(prefix, SUFFIX)):
         try:
             return path, load(prefix).tensors[_PARAMETERS]
         except Unreadable as error:
@@ -32,6 +32,14 @@ def read_weights(text: str) -> tuple[Path, Arrays]:
         known = [str(found.prefix) for found in find_all(prefix.parent) if found.record]
         raise CheckpointError(f"There are no weights at {path}. {offer(known)}")
     return path, _named_arrays(path)
+
+
+def _is_ours(record: Path) -> bool:
+    """Whether a `.pdstates` is a commit record, sound or not; other suites write a pickle of that name."""
+    if not record.is_file():
+        return False
+    with record.open("rb") as file:
+        return file.read(1) != b"\x80"
 
 
 def _named_arrays(path: Path) -> Arrays:

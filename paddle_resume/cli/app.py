@@ -13,7 +13,7 @@ import typer
 from typing_extensions import Annotated
 
 from paddle_resume._version import __version__
-from paddle_resume.errors import PaddleResumeError
+from paddle_resume.errors import ConfigError, PaddleResumeError
 
 app = typer.Typer(
     name="paddle-resume",
@@ -25,7 +25,7 @@ app = typer.Typer(
 
 ConfigPath = Annotated[str, typer.Option("-c", "--config", help="The YAML file of the run.")]
 Overrides = Annotated[
-    Optional[List[str]],  # noqa: UP006 (Typer evaluates it, and Python 3.9 is supported)
+    Optional[List[str]],
     typer.Option("-o", "--override", help="Set one key: -o trainer.epochs=5. May be repeated."),
 ]
 
@@ -52,9 +52,7 @@ def train(
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="With --resume none: remove the earlier run's checkpoints.")
     ] = False,
-    print_config: Annotated[
-        bool, typer.Option("--print-config", help="Print the resolved config and exit.")
-    ] = False,
+    print_config: Annotated[bool, typer.Option("--print-config", help="Print the resolved config and exit.")] = False,
     quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Print only what needs attention.")] = False,
     verbose: Annotated[bool, typer.Option("-v", "--verbose", help="Print every save as well.")] = False,
 ) -> None:
@@ -68,6 +66,8 @@ def train(
     _import_paddle()
     from paddle_resume.builders import build_run
 
+    if not resume:
+        raise ConfigError("--resume is empty; give auto, none, or a prefix such as checkpoint/mnist_epoch0.")
     with _ctrl_c():
         run = build_run(loaded, verbosity=0 if quiet else 2 if verbose else 1)
         run.train(resume, allow_inexact, overwrite)

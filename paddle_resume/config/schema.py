@@ -48,9 +48,7 @@ NotEmpty = Annotated[str, _matching(r"(?s).+", "a text that is not empty")]
 class Section(BaseModel):
     """A frozen mapping of strictly typed keys, in which an unknown key is an error."""
 
-    model_config = ConfigDict(
-        frozen=True, extra="forbid", strict=True, allow_inf_nan=False, protected_namespaces=()
-    )
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False, protected_namespaces=())
 
 
 class Component(Section):
@@ -69,21 +67,15 @@ class Component(Section):
 class Run(Section):
     """What the run is called, where it runs and where its files go."""
 
-    name: FileNamePart = Field(
-        description="the first part of every file name of the run", json_schema_extra=ASIDE
-    )
-    seed: int = Field(
-        default=1024, ge=0, le=2**32 - 1, description="what every random stream of the run starts from"
-    )
+    name: FileNamePart = Field(description="the first part of every file name of the run", json_schema_extra=ASIDE)
+    seed: int = Field(default=1024, ge=0, le=2**32 - 1, description="what every random stream of the run starts from")
     device: Device = Field(
         default="auto", description="where to train; auto = gpu if there is one", json_schema_extra=ASIDE
     )
     save_dir: NotEmpty = Field(
         default="checkpoint", description="the folder of the checkpoints", json_schema_extra=ASIDE
     )
-    log_dir: NotEmpty = Field(
-        default="log", description="the folder of the VisualDL records", json_schema_extra=ASIDE
-    )
+    log_dir: NotEmpty = Field(default="log", description="the folder of the VisualDL records", json_schema_extra=ASIDE)
     model_path: str = Field(
         default="",
         validate_default=True,
@@ -143,9 +135,7 @@ class Data(Component):
         is_count = type(value) is int and value >= 1
         is_fraction = type(value) is float and 0 < value < 1
         if not (is_count or is_fraction or value == "auto"):
-            raise PydanticCustomError(
-                "unexpected", "auto, a count from 1 on, or a fraction between 0.0 and 1.0"
-            )
+            raise PydanticCustomError("unexpected", "auto, a count from 1 on, or a fraction between 0.0 and 1.0")
         return value
 
     @model_validator(mode="after")
@@ -176,9 +166,7 @@ class Optimizer(Component):
             Annotated[Component, Tag("<schedule")],
         ],
         Discriminator(_is_schedule),
-    ] = Field(
-        default=0.001, description="the learning rate, or a mapping: the name of a schedule and its arguments"
-    )
+    ] = Field(default=0.001, description="the learning rate, or a mapping: the name of a schedule and its arguments")
 
 
 class Trainer(Section):
@@ -191,9 +179,7 @@ class Trainer(Section):
         description="stop after this many steps; null = after all epochs",
         json_schema_extra=ASIDE,
     )
-    log_every: int = Field(
-        default=100, ge=1, description="steps between two lines of the log", json_schema_extra=ASIDE
-    )
+    log_every: int = Field(default=100, ge=1, description="steps between two lines of the log", json_schema_extra=ASIDE)
     on_nan: Literal["stop", "ignore"] = Field(
         default="stop", description="what a loss that is NaN or infinite does", json_schema_extra=ASIDE
     )
@@ -202,12 +188,8 @@ class Trainer(Section):
 class Checkpoint(Section):
     """When to save, and how much to keep."""
 
-    every_epochs: Optional[int] = Field(
-        default=1, ge=1, description="epochs between two checkpoints; null = never"
-    )
-    every_steps: Optional[int] = Field(
-        default=None, ge=1, description="steps between two checkpoints; null = never"
-    )
+    every_epochs: Optional[int] = Field(default=1, ge=1, description="epochs between two checkpoints; null = never")
+    every_steps: Optional[int] = Field(default=None, ge=1, description="steps between two checkpoints; null = never")
     every_minutes: Optional[float] = Field(
         default=None, gt=0, description="minutes between two checkpoints; null = never"
     )
@@ -234,9 +216,7 @@ class Config(Section):
     )
     optimizer: Optimizer = Field(default=Optimizer(), description="the optimizer and its learning rate")
     trainer: Trainer = Field(default=Trainer(), description="the training loop")
-    checkpoint: Checkpoint = Field(
-        default=Checkpoint(), description="the checkpoints", json_schema_extra=ASIDE
-    )
+    checkpoint: Checkpoint = Field(default=Checkpoint(), description="the checkpoints", json_schema_extra=ASIDE)
 
     def to_dict(self) -> dict[str, Any]:
         """The complete config, defaults included, as plain values that JSON can hold."""

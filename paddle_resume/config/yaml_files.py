@@ -88,9 +88,7 @@ def read_file(path: Path, problems: list[str], readers: tuple[Path, ...] = (), n
     if tree is None:
         raise ConfigError(f"{path}: the file is empty; a config needs at least run.name and model")
     if not isinstance(tree.value, dict):
-        raise ConfigError(
-            f"{tree.place}: a config is a mapping of keys, such as 'run:'; found {show(tree.plain())}"
-        )
+        raise ConfigError(f"{tree.place}: a config is a mapping of keys, such as 'run:'; found {show(tree.plain())}")
     own = dict(tree.value)
     bases = own.pop(BASE_KEY, Located([], str(path)))
     below = Located({}, str(path))
@@ -103,9 +101,7 @@ def _base_paths(bases: Located, folder: Path) -> list[Path]:
     names = bases.plain()
     names = [names] if isinstance(names, str) else names
     if not (isinstance(names, list) and all(isinstance(name, str) and name for name in names)):
-        raise ConfigError(
-            f"{bases.place}: {BASE_KEY} is {show(names)}; expected a file name or a list of them"
-        )
+        raise ConfigError(f"{bases.place}: {BASE_KEY} is {show(names)}; expected a file name or a list of them")
     return [folder / name for name in names]
 
 
@@ -143,9 +139,7 @@ def _parse(text: str, problems: list[str], place: Callable[[int], str]) -> Locat
         line = text.count("\n", 0, error.position) + 1
         raise ConfigError(f"{place(line)}: malformed YAML: a character that YAML does not allow") from error
     except RecursionError as error:
-        raise ConfigError(
-            f"{place(1)}: malformed YAML: nested too deeply, or an alias inside itself"
-        ) from error
+        raise ConfigError(f"{place(1)}: malformed YAML: nested too deeply, or an alias inside itself") from error
 
 
 @dataclass(frozen=True)
@@ -172,9 +166,7 @@ class _Reader:
             if key_node.tag == _MERGE:
                 self._problem(key_node, f"the YAML merge key << is not supported; use {BASE_KEY}: other.yaml")
             elif key_node.tag != Loader.DEFAULT_SCALAR_TAG:
-                self._problem(
-                    key_node, f"a key is a text, but YAML does not read {dotted} as one; put it in quotes"
-                )
+                self._problem(key_node, f"a key is a text, but YAML does not read {dotted} as one; put it in quotes")
             elif key in entries:
                 self._problem(key_node, f"{dotted} is given twice, first at {entries[key].place}")
             else:

@@ -75,9 +75,7 @@ class ImageArrays(paddle.io.Dataset):
         and the caller's to keep. Raises IndexError for an index out of range, TypeError with a transform.
         """
         if self.transform is not None:
-            raise TypeError(
-                "ImageArrays.gather() is not available with a transform; use a paddle DataLoader."
-            )
+            raise TypeError("ImageArrays.gather() is not available with a transform; use a paddle DataLoader.")
         return self._scaled(self.images.take(indices, axis=0)), self.labels.take(indices)[:, None]
 
     def subset(self, start: int, stop: int) -> ImageArrays:
@@ -139,13 +137,9 @@ def _read_only(array: np.ndarray, dtype: type) -> np.ndarray:
 
 def _check_images(images: np.ndarray, source: str) -> None:
     if images.dtype != np.uint8 or images.ndim not in (3, 4):
-        raise DataError(
-            f"{source} is {images.dtype} {list(images.shape)}; expected uint8 [N, H, W] or [N, H, W, C]."
-        )
+        raise DataError(f"{source} is {images.dtype} {list(images.shape)}; expected uint8 [N, H, W] or [N, H, W, C].")
     if not images.size:
-        raise DataError(
-            f"{source} has no samples (shape {list(images.shape)}); there is nothing to train on."
-        )
+        raise DataError(f"{source} has no samples (shape {list(images.shape)}); there is nothing to train on.")
 
 
 def _check_labels(labels: np.ndarray, source: str, num_classes: int) -> None:

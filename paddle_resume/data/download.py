@@ -94,8 +94,7 @@ def _fetch_with_retries(file: RemoteFile, progress: Progress) -> None:
                 ) from error
         except OSError as error:
             raise DataError(
-                f"Could not write {file.path}: {error.strerror or error}. Free some space, or make the "
-                "folder writable."
+                f"Could not write {file.path}: {error.strerror or error}. Free some space, or make the folder writable."
             ) from error
         time.sleep(_BACKOFF_S * attempt)
 

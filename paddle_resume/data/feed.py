@@ -7,6 +7,7 @@ from typing import Any, Callable, Optional
 
 import paddle
 
+from paddle_resume.data.identity import dataset_identity
 from paddle_resume.data.loading import load_batches
 from paddle_resume.data.order import batches, epoch_order
 from paddle_resume.data.stream import Stream
@@ -56,10 +57,10 @@ class Feed:
                     f"{type(dataset).__name__} is an IterableDataset, whose order would depend on the workers; set "
                     f"data.num_workers to 0 (found {num_workers})."
                 )
-            self._stream = Stream(
-                dataset, seed=seed, batch_size=batch_size, drop_last=drop_last, collate_fn=collate_fn
-            )
-        elif self.steps_per_epoch == 0:
+            self._stream = Stream(dataset, seed=seed, batch_size=batch_size, drop_last=drop_last, collate_fn=collate_fn)
+        # Before the first epoch, so that what a stream consumes to tell of itself cannot be missed later.
+        self._dataset_identity = dataset_identity(dataset, seed)
+        if self._stream is None and self.steps_per_epoch == 0:
             raise DataError(
                 f"{type(dataset).__name__} has {len(dataset)} samples, less than one batch of {batch_size}."
             )
@@ -119,15 +120,15 @@ class Feed:
         self.epoch += 1
         self.samples = 0
         self._stream_ended = False
+        if self._stream is not None:
+            self._stream.finish()
 
     @property
     def exhausted(self) -> bool:
         """Whether the current epoch has no batch left; of a stream this is known once it has ended."""
         if self._stream is not None:
             return self._stream_ended
-        return self.samples >= len(self.dataset) - (
-            len(self.dataset) % self.batch_size if self._drop_last else 0
-        )
+        return self.samples >= len(self.dataset) - (len(self.dataset) % self.batch_size if self._drop_last else 0)
 
     @property
     def between_epochs(self) -> bool:
@@ -136,7 +137,7 @@ class Feed:
 
     def state_dict(self) -> dict[str, Any]:
         stream = self._stream.state_dict() if self._stream is not None else None
-        return {"epoch": self.epoch, "samples": self.samples, "stream": stream, "fed": self._identity()}
+        return {"epoch": self.epoch, "samples": self.samples, "stream": stream, "fed": self.identity()}
 
     def set_state_dict(self, state: dict[str, Any]) -> None:
         self.epoch, self.samples = state["epoch"], state["samples"]
@@ -144,18 +145,12 @@ class Feed:
             self._stream.set_state_dict(state["stream"])
 
     def differences(self, state: dict[str, Any]) -> list[str]:
-        then, now = state["fed"], self._identity()
-        return [f"data {key}: {then.get(key)} -> {now[key]}" for key in now if then.get(key) != now[key]]
+        return _changes("data", state["fed"], self.identity())
 
-    def _identity(self) -> dict[str, Any]:
+    def identity(self) -> dict[str, Any]:
         """What, besides the position, decides which samples come: a change makes a resume inexact."""
-        identity: dict[str, Any] = {"dataset": type(self.dataset).__name__}
-        if hasattr(self.dataset, "identity"):
-            identity["digest"] = self.dataset.identity()
-        if self._stream is None:
-            identity["length"] = len(self.dataset)
         return {
-            **identity,
+            **self._dataset_identity,
             "batch_size": self.batch_size,
             "seed": self._seed,
             "shuffle": self._shuffle,
@@ -182,12 +177,39 @@ class Feed:
             )
 
 
+class EvaluationData:
+    """Compares the data that a run is evaluated on; there is no position in it to restore."""
+
+    def __init__(self, feeds: dict[str, Feed]) -> None:
+        self._feeds = feeds
+
+    def state_dict(self) -> dict[str, Any]:
+        return {split: feed.identity() for split, feed in self._feeds.items()}
+
+    def set_state_dict(self, state: dict[str, Any]) -> None:
+        """Nothing to restore: what differs was reported by `differences`."""
+
+    def differences(self, state: dict[str, Any]) -> list[str]:
+        now = self.state_dict()
+        return [line for s in {**state, **now} for line in _changes(f"{s} data", state.get(s, {}), now.get(s, {}))]
+
+
+def _changes(what: str, then: dict[str, Any], now: dict[str, Any]) -> list[str]:
+    keys = dict.fromkeys([*then, *now])
+    return [f"{what} {key}: {then.get(key)} -> {now.get(key)}" for key in keys if then.get(key) != now.get(key)]
+
+
 def _loader_options(loader: paddle.io.DataLoader) -> dict[str, Any]:
     """The options of a DataLoader as a user wrote it; its order is replaced by a resumable one."""
     options: dict[str, Any] = {"num_workers": loader.num_workers}
     if isinstance(loader.dataset, paddle.io.IterableDataset):
         sampler: Any = loader.batch_sampler
-        return {**options, "batch_size": sampler.batch_size, "drop_last": loader.drop_last}
+        return {
+            **options,
+            "batch_size": sampler.batch_size,
+            "drop_last": loader.drop_last,
+            "collate_fn": loader.collate_fn,
+        }
     sampler = loader.batch_sampler
     order = getattr(sampler, "sampler", None)
     if type(sampler) is not paddle.io.BatchSampler or type(order) not in (

@@ -48,9 +48,7 @@ def as_batch(collated: Any) -> list[paddle.Tensor]:
     return [paddle.to_tensor(part) if isinstance(part, np.ndarray) else part for part in parts]
 
 
-def _load_here(
-    samples: _SeededSamples, keys: list[list[_Key]], collate: Callable[..., Any]
-) -> Iterator[list[Any]]:
+def _load_here(samples: _SeededSamples, keys: list[list[_Key]], collate: Callable[..., Any]) -> Iterator[list[Any]]:
     # Without workers DataLoader loads in a thread, which would draw from the generators that the step uses.
     for batch in keys:
         with preserved():

@@ -6,7 +6,6 @@ import itertools
 from collections.abc import Iterator
 from typing import Any, Callable, Optional
 
-import paddle
 from paddle.io.dataloader.collate import default_collate_fn
 
 from paddle_resume.data.loading import as_batch, seed_sample
@@ -72,11 +71,13 @@ class Stream:
                 if not group or (self._drop_last and len(group) < self._batch_size):
                     return
                 samples += len(group)
-                self._position = (
-                    None if self.replays else {"dataset": self._dataset.state_dict(), "random": private}
-                )
+                self._position = None if self.replays else {"dataset": self._dataset.state_dict(), "random": private}
                 batch = self._collate(group)
             yield as_batch(batch)
+
+    def finish(self) -> None:
+        """Forget the position: the next epoch starts at its beginning."""
+        self._position = self._pending = None
 
     def state_dict(self) -> dict[str, Any]:
         return {"position": self._position}

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from paddle_resume.errors import CheckpointError, SaveError
+from paddle_resume.storage.files import explain
 
 FLUSH_SECONDS = 1.0  # readers see what was logged after at most this long, if more is logged
 
@@ -65,10 +66,7 @@ class Logger(ABC):
             handle = self._open()
             _append_all_or_nothing(handle, bytes(self._pending))
         except OSError as error:
-            raise SaveError(
-                f"{self._path}: the log could not be written ({error.strerror}). {len(self._pending)} bytes "
-                "wait in memory and are tried again; free some space."
-            ) from error
+            raise explain(error, self._path, len(self._pending), key="run.log_dir") from error
         self._pending.clear()
 
     def close(self) -> None:
@@ -99,7 +97,7 @@ class Logger(ABC):
         self._pending.clear()
         offset = _offset(state)
         if self._path.exists():
-            os.truncate(self._path, self._whole_before(offset))
+            self._cut(self._whole_before(offset))
 
     def differences(self, state: dict[str, Any]) -> list[str]:
         """What prevents this log from continuing exactly at the cursor `state`, one line each; [] if nothing.
@@ -130,7 +128,13 @@ class Logger(ABC):
         # one is gone.
         self._pending.clear()
         if self._path.exists():
-            os.truncate(self._path, 0)
+            self._cut(0)
+
+    def _cut(self, size: int) -> None:
+        try:
+            os.truncate(self._path, size)
+        except OSError as error:
+            raise explain(error, self._path, size, key="run.log_dir") from error
 
     def _open(self) -> int:
         # A bare descriptor has no buffer that a forked data worker could flush a second time.

@@ -26,9 +26,7 @@ class JsonlLogger(Logger):
     def _encode(self, scalars: Mapping[str, float], step: int) -> bytes:
         for tag in ("step", *WALL_CLOCK_FIELDS):
             if tag in scalars:
-                raise ConfigError(
-                    f"{self._path}: the tag {tag!r} is taken, every line has it; choose another tag."
-                )
+                raise ConfigError(f"{self._path}: the tag {tag!r} is taken, every line has it; choose another tag.")
         # Three decimals always: every line must have the length it had before a cut.
         fields = [f'"step": {int(step)}', f'"time": {time.time():.3f}']
         fields += [f"{json.dumps(tag)}: {json.dumps(float(value))}" for tag, value in scalars.items()]
@@ -44,7 +42,4 @@ def read_records(path: str | Path) -> list[dict[str, Any]]:
     A last line that is still being written is left out.
     """
     lines = Path(path).read_bytes().split(b"\n")[:-1]
-    return [
-        {key: value for key, value in json.loads(line).items() if key not in WALL_CLOCK_FIELDS}
-        for line in lines
-    ]
+    return [{key: value for key, value in json.loads(line).items() if key not in WALL_CLOCK_FIELDS} for line in lines]

@@ -38,13 +38,10 @@ class VisualDLLogger(Logger):
 
         for tag in scalars:
             if "%" in tag:
-                raise ConfigError(
-                    f"{self._path}: VisualDL reads the '%' in the tag {tag!r} as '/'; leave it out."
-                )
+                raise ConfigError(f"{self._path}: VisualDL reads the '%' in the tag {tag!r} as '/'; leave it out.")
         walltime = _milliseconds()
         return b"".join(
-            _frame(scalar(tag, value, int(step), walltime).SerializeToString())
-            for tag, value in scalars.items()
+            _frame(scalar(tag, value, int(step), walltime).SerializeToString()) for tag, value in scalars.items()
         )
 
     def _whole(self, data: bytes) -> int:

@@ -5,11 +5,20 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from paddle_resume.owners.model import ModelState, ParameterNames
+from paddle_resume.owners.model import BufferState, ModelState, ParameterNames
 from paddle_resume.owners.optimizer import OptimizerState
 from paddle_resume.owners.scheduler import SchedulerState
+from paddle_resume.owners.settings import OptimizerSettings
 
-__all__ = ["ModelState", "OptimizerState", "ParameterNames", "SchedulerState", "paddle_owners"]
+__all__ = [
+    "BufferState",
+    "ModelState",
+    "OptimizerSettings",
+    "OptimizerState",
+    "ParameterNames",
+    "SchedulerState",
+    "paddle_owners",
+]
 
 
 def paddle_owners(model: Any, optimizers: Mapping[str, Any]) -> dict[str, Any]:
@@ -19,8 +28,12 @@ def paddle_owners(model: Any, optimizers: Mapping[str, Any]) -> dict[str, Any]:
     """
     names = ParameterNames(model)
     owners: dict[str, Any] = {"names": names, "model": ModelState(model, names)}
+    buffers = BufferState(model)
+    if buffers.state_dict():
+        owners["buffers"] = buffers
     for name, optimizer in optimizers.items():
         label = f".{name}" if name else ""
         owners[f"optimizer{label}"] = OptimizerState(optimizer, names, f"{label}.pdopt")
         owners[f"scheduler{label}"] = SchedulerState(optimizer)
+        owners[f"settings{label}"] = OptimizerSettings(optimizer)
     return owners

@@ -61,11 +61,32 @@ class ModelState:
         load_weights(self._model, state)
 
 
-def load_weights(
-    model: paddle.nn.Layer, arrays: dict[str, np.ndarray], source: str = "The checkpoint"
-) -> None:
+class BufferState:
+    """Owner of the buffers that a model keeps out of its `state_dict` (`persistable=False`), if it has any.
+
+    Paddle's users do not expect them in a `.pdparams`, but what a run has put into them decides how it goes on.
+    """
+
+    suffix = ".pdbuffers"
+
+    def __init__(self, model: paddle.nn.Layer) -> None:
+        known = model.state_dict()
+        self._buffers = {name: buffer for name, buffer in model.named_buffers() if name not in known}
+
+    def state_dict(self) -> dict[str, Any]:
+        return {name: view(buffer) for name, buffer in self._buffers.items()}
+
+    def set_state_dict(self, state: dict[str, Any]) -> None:
+        """Fill the buffers; raises CheckpointError listing every name and shape that does not fit."""
+        _fill_all(self._buffers, state, "The checkpoint", "the model's non-persistable buffers")
+
+
+def load_weights(model: paddle.nn.Layer, arrays: dict[str, np.ndarray], source: str = "The checkpoint") -> None:
     """Fill every parameter and buffer of `model`; raises CheckpointError listing all that does not fit."""
-    live = model.state_dict()
+    _fill_all(model.state_dict(), arrays, source, f"the model {type(model).__name__}")
+
+
+def _fill_all(live: dict[str, paddle.Tensor], arrays: dict[str, np.ndarray], source: str, target: str) -> None:
     problems = [f"{name} is missing in the file" for name in live if name not in arrays]
     problems += [f"{name} is unknown to the model" for name in arrays if name not in live]
     for name, tensor in live.items():
@@ -73,7 +94,7 @@ def load_weights(
             problems += _mismatch(name, tensor, arrays[name])
     if problems:
         raise CheckpointError(
-            f"{source} does not fit the model {type(model).__name__}: {'; '.join(problems)}. "
+            f"{source} does not fit {target}: {'; '.join(problems)}. "
             "Use the model that it was saved from, or another checkpoint. Nothing was changed."
         )
     for name, tensor in live.items():

@@ -23,9 +23,7 @@ class OptimizerState:
     they are split by the table of ParameterNames and handed to the parameter of the same structured name.
     """
 
-    def __init__(
-        self, optimizer: paddle.optimizer.Optimizer, names: ParameterNames, suffix: str = ".pdopt"
-    ) -> None:
+    def __init__(self, optimizer: paddle.optimizer.Optimizer, names: ParameterNames, suffix: str = ".pdopt") -> None:
         self.suffix = suffix
         self._optimizer = optimizer
         self._names = names

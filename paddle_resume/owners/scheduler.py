@@ -55,7 +55,7 @@ def _capture(scheduler: Any) -> dict[str, Any]:
     given: dict[str, Any] = {}
     state: dict[str, Any] = {}
     for field, value in vars(scheduler).items():
-        if field in _NOT_STATE or callable(value) and not isinstance(value, _Scheduler):
+        if field in _NOT_STATE or (callable(value) and not isinstance(value, _Scheduler)):
             continue
         is_given = field in given_names and field not in moving
         if isinstance(value, _Scheduler):

@@ -23,6 +23,16 @@ def fill(tensor: paddle.Tensor, array: np.ndarray) -> None:
     tensor.set_value(paddle.to_tensor(array, dtype=tensor.dtype, place=tensor.place))
 
 
+def first_non_finite(model: paddle.nn.Layer) -> str | None:
+    """The name of the first parameter that holds a NaN or an infinite value, or None; reads each once."""
+    for name, parameter in model.named_parameters():
+        values = view(parameter)
+        # A sum is finite only if every value is, and costs no array of flags; float64 cannot overflow here.
+        if values.dtype.kind == "f" and not np.isfinite(values.sum(dtype=np.float64)):
+            return name
+    return None
+
+
 class _Exporter:
     """DLPack's protocol for Paddle 2.6, whose tensors offer only the function."""
 

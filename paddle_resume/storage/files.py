@@ -94,15 +94,15 @@ def replace_file(path: Path, chunks: Iterable[memoryview], size: int, disk: File
         raise explain(error, path, size) from error
 
 
-def explain(error: OSError, path: Path, size: int) -> SaveError:
-    """The SaveError for an OSError met while saving `size` bytes as `path`."""
+def explain(error: OSError, path: Path, size: int, key: str = "run.save_dir") -> SaveError:
+    """The SaveError for an OSError met while saving `size` bytes as `path`, a folder that the config calls `key`."""
     advice = {
         errno.ENOSPC: f"the save needs {readable(size)} and {_free(path)} is free. Make room",
         errno.EDQUOT: f"the save needs {readable(size)}, more than your quota leaves. Make room",
-        errno.EROFS: "the file system is read-only. Choose another folder with -o run.save_dir=FOLDER",
-        errno.EACCES: "you may not write there. Choose another folder with -o run.save_dir=FOLDER",
-        errno.ENOTDIR: "a file lies where a folder should be. Choose another with -o run.save_dir=FOLDER",
-        errno.EEXIST: "a file lies where a folder should be. Choose another with -o run.save_dir=FOLDER",
+        errno.EROFS: f"the file system is read-only. Choose another folder with -o {key}=FOLDER",
+        errno.EACCES: f"you may not write there. Choose another folder with -o {key}=FOLDER",
+        errno.ENOTDIR: f"a file lies where a folder should be. Choose another with -o {key}=FOLDER",
+        errno.EEXIST: f"a file lies where a folder should be. Choose another with -o {key}=FOLDER",
     }.get(error.errno or 0, "the disk or file system reported an error. Check it")
     reason = os.strerror(error.errno) if error.errno else str(error)
     return SaveError(

@@ -38,7 +38,8 @@ class _Array(np.ndarray):
 
     def __setstate__(self, state: Any) -> None:
         _, shape, dtype, fortran, raw = state
-        super().__setstate__((1, _checked_shape(shape, dtype, raw), dtype.exact, bool(fortran), bytes(raw)))
+        shape = _checked_shape(shape, dtype, raw)
+        super().__setstate__((1, shape, dtype.exact, bool(fortran), bytes(raw)))  # type: ignore[arg-type]
 
 
 class _Dtype:
@@ -95,9 +96,7 @@ def _make_dict(items: Any = ()) -> dict[Any, Any]:
 
 
 def _checked_shape(shape: Any, dtype: Any, raw: Any) -> tuple[int, ...]:
-    if not isinstance(dtype, _Dtype) or not isinstance(
-        raw, (bytes, bytearray, memoryview, pickle.PickleBuffer)
-    ):
+    if not isinstance(dtype, _Dtype) or not isinstance(raw, (bytes, bytearray, memoryview, pickle.PickleBuffer)):
         raise _Refused("an array whose dtype or bytes are something else")
     shape = tuple(int(extent) for extent in shape)
     if min(shape, default=0) < 0 or math.prod(shape) * dtype.exact.itemsize != memoryview(raw).nbytes:
@@ -154,9 +153,7 @@ def read_foreign(path: Path) -> Any:
             "Only load it by other means if you trust where it came from."
         ) from error
     except RecursionError as error:
-        raise CheckpointError(
-            f"{path} was not loaded: it is nested too deeply to be a file of weights."
-        ) from error
+        raise CheckpointError(f"{path} was not loaded: it is nested too deeply to be a file of weights.") from error
     except Exception as error:
         raise CheckpointError(
             f"{path} is damaged or is no file of Paddle's: {type(error).__name__}: {error}. Use another file."

@@ -71,7 +71,7 @@ class FramedFile:
     def chunks(self) -> Iterator[memoryview]:
         """The file's bytes in order, without copying."""
         for segment in self.segments:
-            yield memoryview(segment if isinstance(segment, bytes) else _bytes_of(segment))
+            yield memoryview(segment) if isinstance(segment, bytes) else _bytes_of(segment).data
 
     def _emit(self, framing: bytes) -> None:
         if self.segments and isinstance(self.segments[-1], bytes):

@@ -13,16 +13,14 @@ from rich.table import Table
 
 from paddle_resume.config import Config, load_config
 from paddle_resume.errors import PaddleResumeError
-from paddle_resume.testing.harness import MOMENTS, Kill
+from paddle_resume.testing.plan import MOMENTS, Kill
 from paddle_resume.testing.proof import run_and_compare
 
 # Between two saves some steps must lie, so that a kill costs some; and some saves between the kills.
 _SAVES_PER_RUN = 7
 
 
-def prove_config(
-    config_path: str, overrides: Sequence[str], *, kills: int, steps: Optional[int], seed: int
-) -> int:
+def prove_config(config_path: str, overrides: Sequence[str], *, kills: int, steps: Optional[int], seed: int) -> int:
     """Prove exact resume on a config; prints what it does and returns the exit code, 0 or 1.
 
     Raises PaddleResumeError if the config cannot run at all.
@@ -30,7 +28,7 @@ def prove_config(
     console = Console(highlight=False, soft_wrap=True)
     overrides = [*overrides, *([f"trainer.max_steps={steps}"] if steps else [])]
     config = load_config(config_path, overrides)
-    total = _count_steps(config)
+    total, per_epoch = _count_steps(config)
     if not config.checkpoint.every_steps:
         overrides.append(f"checkpoint.every_steps={max(1, total // _SAVES_PER_RUN)}")
     program = ["-m", "paddle_resume", "train", "-c", str(Path(config_path).resolve())]
@@ -41,12 +39,10 @@ def prove_config(
     ]
     for override in overrides:
         program += ["-o", override]
-    plan = plan_kills(kills, total, random.Random(seed))
+    plan = plan_kills(kills, total, random.Random(seed), epochs_end=per_epoch is not None and per_epoch <= total)
     with tempfile.TemporaryDirectory(prefix="paddle_resume_proof_") as folder:
         try:
-            proof = run_and_compare(
-                program, Path(folder), plan, working_directory=Path.cwd(), tell=console.print
-            )
+            proof = run_and_compare(program, Path(folder), plan, working_directory=Path.cwd(), tell=console.print)
         except RuntimeError as error:
             raise PaddleResumeError(f"The config could not be run: {error}") from error
     table = Table("kill", "landed")
@@ -63,12 +59,13 @@ def prove_config(
     return 1
 
 
-def plan_kills(count: int, total: int, draw: random.Random) -> list[Kill]:
+def plan_kills(count: int, total: int, draw: random.Random, epochs_end: bool = True) -> list[Kill]:
     """`count` kills of every kind at random, ever later steps of a run of `total` steps.
 
-    The last two kinds need the end of an epoch, so they come last; a long list ends with one of each.
+    Those at the end of an epoch (if any epoch ends) and in an evaluation come last, so that they land.
     """
-    early, late = [m for m in MOMENTS if m not in ("epoch", "evaluate")], ["epoch", "evaluate"]
+    early = [moment for moment in MOMENTS if moment not in ("epoch", "evaluate")]
+    late = ["epoch", "evaluate"] if epochs_end else ["evaluate"]
     kinds = [early[i % len(early)] for i in range(max(0, count - len(late)))] + late[: max(0, count)]
     after = sorted(draw.randrange(1, max(2, int(total * 0.8))) for _ in kinds)
     plan: list[Kill] = []
@@ -80,7 +77,7 @@ def plan_kills(count: int, total: int, draw: random.Random) -> list[Kill]:
     return plan
 
 
-def _count_steps(config: Config) -> int:
+def _count_steps(config: Config) -> tuple[int, Optional[int]]:
     from paddle_resume.builders import count_steps
 
     return count_steps(config)

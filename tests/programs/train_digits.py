@@ -8,6 +8,7 @@ import numpy as np
 
 import paddle_resume  # isort: skip (its CPU set-up comes before Paddle)
 import paddle
+
 from paddle_resume import Callback, Trainer, models
 from paddle_resume.data.arrays import ImageArrays
 from paddle_resume.loggers import JsonlLogger, VisualDLLogger
@@ -133,9 +134,7 @@ def digits():
     images = np.pad(np.kron(found.images, np.ones((1, 3, 3))), ((0, 0), (2, 2), (2, 2))) * 255 // 16
     images = images.astype(np.uint8)
     labels = found.target
-    return [
-        ImageArrays(images[part], labels[part], num_classes=10) for part in (slice(0, 250), slice(250, 320))
-    ]
+    return [ImageArrays(images[part], labels[part], num_classes=10) for part in (slice(0, 250), slice(250, 320))]
 
 
 def main(arguments=None):
