@@ -6,6 +6,9 @@ import importlib.util
 import os
 import platform
 import sys
+
+# Before Paddle: version 2.6.2 brings zlib's symbols along, and crashes a zlib that is loaded after it.
+import zlib  # noqa: F401
 from typing import Any
 
 import psutil
@@ -13,7 +16,7 @@ import psutil
 from paddle_resume.errors import MissingPaddleError
 
 # Each of these gives other bits than its neighbour, so each is part of the recorded environment.
-_MATH_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "MKL_DEBUG_CPU_TYPE", "MKL_CBWR")
+MATH_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "MKL_DEBUG_CPU_TYPE", "MKL_CBWR")
 # Recorded for a reader; they do not decide the bits of a step.
 _INFORMATIVE = ("python", "os")
 
@@ -44,7 +47,7 @@ class Environment:
 
     def __init__(self) -> None:
         # Paddle has read its variables by now; a later change of os.environ would not be what is in force.
-        self._math = {name: os.environ.get(name) for name in _MATH_VARIABLES}
+        self._math = {name: os.environ.get(name) for name in MATH_VARIABLES}
 
     def state_dict(self) -> dict[str, Any]:
         import numpy

@@ -14,7 +14,7 @@ from typing import Any, Callable, Optional
 
 import psutil
 
-from paddle_resume.environment import _MATH_VARIABLES as MATH_VARIABLES
+from paddle_resume.environment import MATH_VARIABLES as MATH_VARIABLES
 from paddle_resume.errors import DataError, PaddleResumeError
 
 BATCH_SIZE = 32
