@@ -127,7 +127,7 @@ class RunningMetrics:
 
     def _drain(self) -> None:
         for step, loss, samples in self._pending:
-            value = float(loss.item())  # float(loss) takes ten times as long.
+            value: Any = loss.item()  # float(loss) takes ten times as long.
             if self._first_non_finite is None and not math.isfinite(value):
                 self._first_non_finite = (step, value)
             self._loss_sum += value * samples
