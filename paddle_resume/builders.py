@@ -99,6 +99,7 @@ def build_run(config: Config, verbosity: int = 1) -> Run:
             config.checkpoint.every_minutes,
             config.checkpoint.on_error,
         ),
+        background=config.checkpoint.background,
         keep=config.checkpoint.keep,
         keep_epochs=config.checkpoint.keep_epochs,
         log_every=config.trainer.log_every,

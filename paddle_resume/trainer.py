@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Callable, NoReturn, Optional, Union
 
@@ -44,6 +45,7 @@ class Trainer:
         callbacks: see `Callback`. Those with `state_dict` are saved with the run.
         seed: keys the order of the data and all augmentation.
         schedule: when checkpoints are saved.
+        background: write them behind training, in a process of its own; else training waits for each.
         keep, keep_epochs: how many step and epoch checkpoints stay; None keeps all.
         log_every: steps between two log records, each the mean since the one before.
         on_nan: `stop` raises NonFiniteLossError before anything of it is saved; `ignore` trains on.
@@ -66,6 +68,7 @@ class Trainer:
         callbacks: Sequence[Callback] = (),
         seed: int = 0,
         schedule: Optional[SaveSchedule] = None,
+        background: bool = True,
         keep: int = 2,
         keep_epochs: Optional[int] = None,
         log_every: int = 100,
@@ -76,7 +79,7 @@ class Trainer:
         self.model = model
         self.optimizer = optimizer
         self.loss = loss
-        self.checkpointer = Checkpointer(save_dir, name, keep=keep, keep_epochs=keep_epochs)
+        self.checkpointer = Checkpointer(save_dir, name, keep=keep, keep_epochs=keep_epochs, background=background)
         self.progress = Progress()
         self.metrics = RunningMetrics(metrics)
         self.random = RandomStreams(seed)
@@ -145,9 +148,12 @@ class Trainer:
                 with preserved():  # It runs at every start, so what it draws must not count.
                     self._call("on_train_begin")
                 self._run()
+                self._collect_save(wait=True)
             except Interruption:
+                self._collect_save(wait=True)
                 if self._saved_at != (self.progress.step, self.progress.phase):
                     self._save()
+                    self._collect_save(wait=True)
                 saved = "" if self._save_failed is None else " That step could not be saved."
                 self._tell(f"Stopped after step {self.progress.step}.{saved} Run the same command again to continue.")
                 self._signals.leave()
@@ -207,6 +213,7 @@ class Trainer:
             if self.feed.steps_in_epoch % self._log_every == 0:
                 self._log_training()
             self._signals.check()
+            self._collect_save()
             if self._clock.is_due(self.progress.step):
                 self._save()
         self._log_training()
@@ -264,13 +271,9 @@ class Trainer:
 
         Raises SaveError, and NonFiniteLossError rather than save what such a loss has touched.
         """
-        self._refuse_non_finite()
-        self._refuse_non_finite_weights()
-        prefix = self.checkpointer.save(
-            self.progress.step, self._all_owners(), tag=tag, epoch=self.epoch, phase=self.progress.phase
-        )
-        self._clock.saved()
-        self._saved_at = (self.progress.step, self.progress.phase)
+        self._begin_save(tag)
+        prefix = self.checkpointer.wait()
+        assert prefix is not None
         self._call("on_save", prefix)
         return prefix
 
@@ -324,14 +327,37 @@ class Trainer:
         return due or self.progress.phase == DONE
 
     def _save(self) -> None:
-        """Save under the name that fits the position; a failure is told, and answered as the schedule says."""
+        """Begin a save under the name that fits the position; the one before is finished first."""
         assert self.feed is not None
         whole_epoch = self.feed.between_epochs and self._schedule.epoch_is_due(self.epoch)
+        self._collect_save(wait=True)
+        with self._save_errors():
+            self._begin_save(f"epoch{self.epoch}" if whole_epoch else None)
+
+    def _begin_save(self, tag: Optional[str]) -> None:
+        self._refuse_non_finite()
+        self._refuse_non_finite_weights()
+        self.checkpointer.save(
+            self.progress.step, self._all_owners(), tag=tag, epoch=self.epoch, phase=self.progress.phase
+        )
+        self._clock.saved()
+        self._saved_at = (self.progress.step, self.progress.phase)
+
+    def _collect_save(self, wait: bool = False) -> None:
+        """Take notice of a save that has become durable, or has failed, behind training."""
+        with self._save_errors():
+            prefix = self.checkpointer.wait() if wait else self.checkpointer.collect()
+            if prefix is not None:
+                self._save_failed = None
+                self._call("on_save", prefix)
+
+    @contextmanager
+    def _save_errors(self) -> Iterator[None]:
+        """Tell of a failed save, and answer it as the schedule says."""
         try:
-            self.save(f"epoch{self.epoch}" if whole_epoch else None)
-            self._save_failed = None
+            yield
         except SaveError as error:
-            self._save_failed = error
+            self._save_failed, self._saved_at = error, None
             if self._schedule.on_error == "stop":
                 raise
             self._tell(f"{error} Training goes on and tries again at the next save.")

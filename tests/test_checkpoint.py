@@ -16,11 +16,16 @@ from typing import Any
 import numpy as np
 import pytest
 
-from paddle_resume.checkpoint import Checkpointer, Restored, checkpointer, record, writer
+from paddle_resume import checkpoint
+from paddle_resume.checkpoint import Restored, background, checkpointer, record, writer
+from paddle_resume.checkpoint.job import execute
 from paddle_resume.checkpoint.reader import load
 from paddle_resume.checkpoint.weights import read_weights
 from paddle_resume.errors import CheckpointError, InexactResumeError, SaveError, StateError
 from paddle_resume.storage.files import FileSystem
+
+# In this process, so that a disk which fails or dies can be put in the real one's place.
+Checkpointer = functools.partial(checkpoint.Checkpointer, background=False)
 
 
 class Tensors:
@@ -472,9 +477,10 @@ class DyingDisk(FileSystem):
 
 @contextlib.contextmanager
 def on_disk(disk: FileSystem) -> Iterator[None]:
-    functions = {name: functools.partial(vars(writer)[name], disk=disk) for name in ("commit", "remove", "recover")}
+    functions = {name: functools.partial(vars(writer)[name], disk=disk) for name in ("remove", "recover")}
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(checkpointer, "writer", SimpleNamespace(**functions))
+        patch.setattr(background, "execute", functools.partial(execute, disk=disk))
         yield
 
 

@@ -13,7 +13,7 @@ from paddle.optimizer import lr
 
 from paddle_resume.checkpoint import Checkpointer
 from paddle_resume.checkpoint.reader import load
-from paddle_resume.checkpoint.record import plain_state
+from paddle_resume.checkpoint.record import decode_state, encode_state
 from paddle_resume.errors import CheckpointError, InexactResumeError, StateError
 from paddle_resume.owners import ModelState, OptimizerState, ParameterNames, SchedulerState
 from paddle_resume.owners.model import load_weights
@@ -70,14 +70,14 @@ class Run:
 
 
 def saved(run: Run, folder: Path, step: int = 3) -> Path:
-    checkpointer = Checkpointer(folder, "run")
+    checkpointer = Checkpointer(folder, "run", background=False)
     prefix = checkpointer.save(step, run.owners)
     checkpointer.close()
     return prefix
 
 
 def restored(run: Run, folder: Path, **options: Any) -> Run:
-    checkpointer = Checkpointer(folder, "run")
+    checkpointer = Checkpointer(folder, "run", background=False)
     try:
         assert checkpointer.restore(run.owners, **options) is not None
     finally:
@@ -362,7 +362,7 @@ def rates(scheduler: Any, steps: int) -> list[float]:
 def test_a_schedule_goes_on_exactly_from_any_step(name: str, stop: int) -> None:
     straight, again = SCHEDULERS[name](), SCHEDULERS[name]()
     rates(straight, stop)
-    state = plain_state("scheduler", owner_of(straight).state_dict())
+    state = decode_state(encode_state("scheduler", owner_of(straight).state_dict()))
     owner = owner_of(again)
     assert owner.differences(state) == []
     owner.set_state_dict(state)
@@ -387,7 +387,7 @@ def test_reduce_on_plateau_goes_on_exactly_whatever_kind_of_metric_it_is_given(
 
     straight, again = plateau(), plateau()
     go_on(straight, losses[:stop])
-    owner_of(again).set_state_dict(plain_state("scheduler", owner_of(straight).state_dict()))
+    owner_of(again).set_state_dict(decode_state(encode_state("scheduler", owner_of(straight).state_dict())))
     assert type(again.best) is type(straight.best)
     assert again.num_bad_epochs == straight.num_bad_epochs
     assert go_on(again, losses[stop:]) == go_on(straight, losses[stop:])
@@ -403,7 +403,9 @@ def test_a_plateau_whose_best_is_an_array_is_written_for_stock_paddle_as_a_numbe
 
 
 def test_what_a_schedule_was_given_is_compared_and_named() -> None:
-    then = plain_state("scheduler", owner_of(SCHEDULERS["LinearWarmup of PolynomialDecay"]()).state_dict())
+    then = decode_state(
+        encode_state("scheduler", owner_of(SCHEDULERS["LinearWarmup of PolynomialDecay"]()).state_dict())
+    )
     now = owner_of(lr.LinearWarmup(lr.PolynomialDecay(0.5, 9, end_lr=0.02, cycle=True), 4, 0.0, 0.5))
     assert now.differences(then) == [
         "learning rate learning_rate PolynomialDecay.decay_steps: 6 -> 9",

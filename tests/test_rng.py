@@ -8,7 +8,7 @@ import numpy as np
 import paddle
 import pytest
 
-from paddle_resume.checkpoint.record import plain_state
+from paddle_resume.checkpoint.record import decode_state, encode_state
 from paddle_resume.rng import RandomStreams, derive_seed, preserved, seed_everything
 
 ENGINE_IS_HIDDEN = len(paddle.get_rng_state()[0].__getstate__()) < 4  # Paddle 2.6
@@ -34,7 +34,7 @@ def test_every_generator_goes_on_exactly_after_a_round_trip_through_json(draws_b
         random.random(), np.random.rand()
     if not ENGINE_IS_HIDDEN:
         draw()
-    state = plain_state("rng", streams.state_dict())
+    state = decode_state(encode_state("rng", streams.state_dict()))
     straight = draw()
     seed_everything(99)
     draw()

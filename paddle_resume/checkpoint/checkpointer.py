@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import datetime
+import json
 import os
 import re
 import socket
@@ -11,20 +11,19 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from paddle_resume._version import __version__
 from paddle_resume.checkpoint import writer
+from paddle_resume.checkpoint.background import BackgroundWriter, InlineWriter
 from paddle_resume.checkpoint.catalog import Found, find_all, missing, named_prefix, offer, unfinished
+from paddle_resume.checkpoint.job import SaveJob, now
 from paddle_resume.checkpoint.reader import Loaded, load
 from paddle_resume.checkpoint.record import (
     FILE_SUFFIX,
-    FORMAT,
     SUFFIX,
-    FileEntry,
     Record,
     Unreadable,
-    plain_state,
+    encode_state,
 )
-from paddle_resume.errors import CheckpointError, InexactResumeError, SaveError, StateError
+from paddle_resume.errors import CheckpointError, InexactResumeError, StateError
 from paddle_resume.stateful import Owners
 from paddle_resume.storage.files import explain
 from paddle_resume.storage.framing import FramedFile
@@ -49,15 +48,24 @@ class Checkpointer:
         name: the run's name, the first part of every prefix.
         keep: how many step checkpoints are kept.
         keep_epochs: how many epoch checkpoints are kept; None keeps all.
+        background: write in a process of its own, behind training; else `save` returns when all is durable.
     """
 
-    def __init__(self, save_dir: str | Path, name: str, *, keep: int = 2, keep_epochs: int | None = None) -> None:
+    def __init__(
+        self,
+        save_dir: str | Path,
+        name: str,
+        *,
+        keep: int = 2,
+        keep_epochs: int | None = None,
+        background: bool = True,
+    ) -> None:
         self.folder = Path(save_dir)
         self.name = name
         self._keep = max(1, keep)
         self._keep_epochs = keep_epochs
         self._lock = RunLock(self.folder, name)
-        self._sequence: int | None = None
+        self._writer: BackgroundWriter | InlineWriter = BackgroundWriter() if background else InlineWriter()
         self.lineage: list[dict[str, Any]] = [{"event": "start", **_whereabouts()}]
 
     def save(
@@ -71,29 +79,50 @@ class Checkpointer:
     ) -> Path:
         """Save the owners' state as `<name>_<tag>` (default `step<step>`) and return the prefix.
 
-        On return the checkpoint is durable. Raises SaveError, with every older checkpoint as it was;
-        StateError if an owner's state cannot be captured.
+        What is saved is the state at this moment. In the background, the checkpoint is durable once `collect` or
+        `wait` has given its prefix; one save is under way at a time, and the next waits for it. Raises
+        SaveError, with every older checkpoint as it was; StateError if an owner's state cannot be captured.
         """
-        prefix = self.folder / f"{self.name}_{tag or f'step{step}'}"
         self.prepare()
-        files, states = _capture(_owners(owners))
-        record = Record(
-            format=FORMAT,
-            package=__version__,
-            name=prefix.name,
-            sequence=self._next_sequence(),
-            saved_at=_now(),
-            step=step,
-            epoch=epoch,
-            phase=phase,
-            exact=all(event.get("exact", True) for event in self.lineage),
-            files={suffix: FileEntry(**framed.index()) for suffix, framed in files.items()},
+        self.wait()
+        states, files = _capture(_owners(owners))
+        job = SaveJob(
+            folder=str(self.folder),
+            name=self.name,
+            prefix=f"{self.name}_{tag or f'step{step}'}",
+            header={
+                "step": step,
+                "epoch": epoch,
+                "phase": phase,
+                "exact": all(event.get("exact", True) for event in self.lineage),
+                "lineage": self.lineage,
+            },
             owners=states,
-            lineage=self.lineage,
+            files=self._writer.block.take(files),
+            keep=self._keep,
+            keep_epochs=self._keep_epochs,
         )
-        writer.commit(prefix, record, files)
-        self._prune(prefix)
-        return prefix
+        self._writer.submit(job)
+        return self.folder / job.prefix
+
+    @property
+    def busy(self) -> bool:
+        """Whether a save is under way."""
+        return self._writer.busy
+
+    def collect(self) -> Path | None:
+        """The prefix of a save that has become durable since it was last asked for, or None; does not wait.
+
+        Raises SaveError if that save failed.
+        """
+        return self._writer.collect()
+
+    def wait(self) -> Path | None:
+        """Wait until the save under way is durable, and return its prefix; None if there is none.
+
+        Raises SaveError if it failed.
+        """
+        return self._writer.collect(wait=True)
 
     def restore(
         self, owners: Mapping[str, Any], resume: str = "auto", *, allow_inexact: bool = False
@@ -157,11 +186,13 @@ class Checkpointer:
                 writer.remove(prefix)
             for prefix in unfinished(self.folder, self.name, "tmp"):
                 writer.recover(prefix)
+            self._writer.start()
         except OSError as error:
             raise explain(error, self.folder, 0) from error
 
     def close(self) -> None:
-        """Let another process write this run."""
+        """Finish the save under way, and let another process write this run."""
+        self._writer.close()
         self._lock.release()
 
     def _choose(self, resume: str) -> tuple[Loaded | None, list[str]]:
@@ -187,32 +218,13 @@ class Checkpointer:
                 raise missing(prefix, good) from error
             raise CheckpointError(f"Checkpoint {prefix} is not whole: {error.reason}. {offer(good)}") from error
 
-    def _next_sequence(self) -> int:
-        if self._sequence is None:
-            self._sequence = max((f.record.sequence for f in self.found() if f.record), default=-1)
-        self._sequence += 1
-        return self._sequence
-
-    def _prune(self, newest: Path) -> None:
-        """Remove what retention no longer wants; never the checkpoint that was just acknowledged."""
-        # Without a record nothing is known of a checkpoint: it neither counts nor goes.
-        whole = [f for f in self.found() if f.record]
-        steps = [f.prefix for f in whole if not f.is_epoch]
-        epochs = [f.prefix for f in whole if f.is_epoch]
-        for prefix in steps[self._keep :] + (epochs[self._keep_epochs :] if self._keep_epochs else []):
-            if prefix != newest:
-                try:
-                    writer.remove(prefix)
-                except OSError as error:
-                    raise SaveError(f"Could not remove the old checkpoint {prefix}: {error.strerror}.") from error
-
 
 def _owners(owners: Mapping[str, Any]) -> Owners:
     return owners if isinstance(owners, Owners) else Owners(**owners)
 
 
-def _capture(owners: Owners) -> tuple[dict[str, FramedFile], dict[str, Any]]:
-    """The files and the plain states of all owners; the last restored (randomness) is the first captured."""
+def _capture(owners: Owners) -> tuple[str, dict[str, FramedFile]]:
+    """The plain states as JSON, and the files; the last restored (randomness) is the first captured."""
     files: dict[str, FramedFile] = {}
     states: dict[str, Any] = {}
     for name in reversed(list(owners)):
@@ -226,8 +238,9 @@ def _capture(owners: Owners) -> tuple[dict[str, FramedFile], dict[str, Any]]:
                 )
             files[suffix] = FramedFile(owner.state_dict())
         else:
-            states[name] = plain_state(name, owner.state_dict())
-    return dict(reversed(files.items())), dict(reversed(states.items()))
+            states[name] = encode_state(name, owner.state_dict())
+    plain = ", ".join(f"{json.dumps(name)}: {states[name]}" for name in reversed(states))
+    return f"{{{plain}}}", dict(reversed(files.items()))
 
 
 def _restore(owners: Owners, loaded: Loaded) -> None:
@@ -278,8 +291,4 @@ def _list(lines: list[str]) -> str:
 
 
 def _whereabouts() -> dict[str, Any]:
-    return {"time": _now(), "host": socket.gethostname(), "pid": os.getpid()}
-
-
-def _now() -> str:
-    return datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")
+    return {"time": now(), "host": socket.gethostname(), "pid": os.getpid()}

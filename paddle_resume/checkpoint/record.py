@@ -13,7 +13,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from typing_extensions import Annotated
 
-from paddle_resume.errors import CheckpointError, StateError
+from paddle_resume.errors import StateError
 from paddle_resume.storage.framing import digest
 
 FORMAT = 1
@@ -136,11 +136,11 @@ def read(path: Path) -> Record:
         raise Unreadable(f"it could not be read: {error.strerror}") from error
 
 
-def plain_state(owner: str, state: Any) -> Any:
-    """`state` as the record can hold it; raises StateError naming the owner and what cannot be kept."""
+def encode_state(owner: str, state: Any) -> str:
+    """`state` as JSON; raises StateError naming the owner and what cannot be kept."""
     try:
         _require_text_keys(state)
-        return json.loads(json.dumps(state, default=_pack, allow_nan=True), object_hook=_unpack_one)
+        return json.dumps(state, default=_pack, allow_nan=True)
     except (TypeError, ValueError, RecursionError) as error:
         raise StateError(
             f"The state of {owner!r} cannot be saved: {error}. state_dict() may hold dicts with strings for keys, "
@@ -148,8 +148,9 @@ def plain_state(owner: str, state: Any) -> Any:
         ) from error
 
 
-def as_error(prefix: Path, problem: Unreadable) -> CheckpointError:
-    return CheckpointError(f"{prefix}{SUFFIX} is not usable: {problem.reason}.")
+def decode_state(text: str) -> Any:
+    """The state that `encode_state` gave the text of."""
+    return json.loads(text, object_hook=_unpack_one)
 
 
 def _own_digest(body: Mapping[str, Any]) -> str:

@@ -10,10 +10,9 @@ from pathlib import Path
 from paddle_resume.checkpoint.reader import load, read_file, sibling
 from paddle_resume.checkpoint.record import SUFFIX, Record, Unreadable, encode, read
 from paddle_resume.storage.files import DISK, FileSystem, explain, temporary, write_durably
-from paddle_resume.storage.framing import FramedFile
 
 
-def commit(prefix: Path, record: Record, files: Mapping[str, FramedFile], disk: FileSystem = DISK) -> None:
+def commit(prefix: Path, record: Record, files: Mapping[str, memoryview], disk: FileSystem = DISK) -> None:
     """Make the checkpoint `prefix` durable; on return it is, on SaveError the older ones are as they were.
 
     Invariant: at every instant the old or the new checkpoint under `prefix` is whole on disk. All that is new
@@ -29,9 +28,9 @@ def commit(prefix: Path, record: Record, files: Mapping[str, FramedFile], disk: 
         prefix.parent.mkdir(parents=True, exist_ok=True)
         recover(prefix, disk)
         for suffix in _changed(prefix, record):
-            path, size = sibling(prefix, suffix), files[suffix].size
+            path, size = sibling(prefix, suffix), len(files[suffix])
             pending.append(path)
-            write_durably(path, files[suffix].chunks(), size, disk)
+            write_durably(path, [files[suffix]], size, disk)
         path, size = final, len(raw)
         pending.append(path)
         write_durably(path, [memoryview(raw)], size, disk)

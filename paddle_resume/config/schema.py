@@ -197,6 +197,7 @@ class Checkpoint(Section):
     keep_epochs: Optional[int] = Field(
         default=None, ge=1, description="how many epoch checkpoints are kept; null = all"
     )
+    background: bool = Field(default=True, description="whether a process of its own writes them, behind training")
     on_error: Literal["continue", "stop"] = Field(
         default="continue", description="what the training does when a save fails"
     )

@@ -49,24 +49,18 @@ class FramedFile:
                 self._emit(_plain(value))
         self._emit(_SETITEMS + _STOP)
 
-    def index(self) -> dict[str, Any]:
-        """What the commit record keeps of this file: size, digest of the framing, every tensor's entry."""
-        framing = b"".join(s for s in self.segments if isinstance(s, bytes))
-        return {
-            "size": self.size,
-            "framing": digest(framing),
-            "tensors": [
-                {
-                    "name": name,
-                    "offset": offset,
-                    "length": array.nbytes,
-                    "dtype": array.dtype.str,
-                    "shape": list(array.shape),
-                    "digest": digest(_bytes_of(array)),
-                }
-                for name, offset, array in self._arrays
-            ],
-        }
+    def tensors(self) -> list[dict[str, Any]]:
+        """Where each tensor lies in the file: name, offset, length, dtype, shape."""
+        return [
+            {
+                "name": name,
+                "offset": offset,
+                "length": array.nbytes,
+                "dtype": array.dtype.str,
+                "shape": list(array.shape),
+            }
+            for name, offset, array in self._arrays
+        ]
 
     def chunks(self) -> Iterator[memoryview]:
         """The file's bytes in order, without copying."""

@@ -1,4 +1,4 @@
-"""One process at a time writes a run: the lock that keeps a second one out and names the first."""
+"""One trainer at a time owns a run, and one writer its files: the locks that keep others out, and name who is in."""
 
 from __future__ import annotations
 
@@ -8,13 +8,19 @@ import fcntl
 import json
 import os
 import socket
+import time
+from collections.abc import Iterator
 from pathlib import Path
 
 from paddle_resume.errors import CheckpointError
 
+# Bytes of the lock file. A writer can outlive its trainer by the save that it has begun.
+_TRAINER, _WRITER = 0, 1
+_WRITER_PATIENCE_SECONDS = 300.0
+
 
 class RunLock:
-    """An advisory lock on a run's files; the kernel frees it when its process ends, however it ends."""
+    """An advisory lock on a run; the kernel frees it when its process ends, however it ends."""
 
     def __init__(self, folder: Path, name: str) -> None:
         self._path = folder / f".{name}.lock"
@@ -37,7 +43,7 @@ class RunLock:
         try:
             # A POSIX record lock, not flock: forked data workers that outlive a killed trainer must not hold it,
             # and a second trainer in the same notebook may.
-            fcntl.lockf(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.lockf(fd, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, _TRAINER)
         except OSError as error:
             if error.errno not in (errno.EACCES, errno.EAGAIN):
                 os.close(fd)
@@ -50,6 +56,7 @@ class RunLock:
                 "run.save_dir."
             ) from None
         self._fd = fd
+        self._wait_for_writer(fd)
         # The name only informs: a disk that is full need not keep a run from continuing.
         with contextlib.suppress(OSError):
             os.ftruncate(fd, 0)
@@ -61,9 +68,44 @@ class RunLock:
             os.close(self._fd)
             self._fd = None
 
+    def _wait_for_writer(self, fd: int) -> None:
+        """Let the writer of a dead trainer finish the save that it has begun."""
+        end = time.monotonic() + _WRITER_PATIENCE_SECONDS
+        while not _try_lock(fd, _WRITER):
+            if time.monotonic() > end:
+                self.release()
+                raise CheckpointError(
+                    f"A process that writes a checkpoint of this run in {self._path.parent} has not ended in "
+                    f"{_WRITER_PATIENCE_SECONDS:.0f} s, although its trainer has. Look for "
+                    "`paddle_resume.checkpoint` in the list of processes, end it, and run the same command again."
+                )
+            time.sleep(0.01)
+        fcntl.lockf(fd, fcntl.LOCK_UN, 1, _WRITER)
+
     @staticmethod
     def _holder(fd: int) -> str:
         with contextlib.suppress(ValueError, KeyError):
             who = json.loads(os.pread(fd, 4096, 0))
             return f"pid {who['pid']} on host {who['host']}"
         return "an unknown process"
+
+
+@contextlib.contextmanager
+def writing(folder: Path, name: str) -> Iterator[None]:
+    """Hold the writer's lock of a run, for the duration of one save in a process of its own."""
+    fd = os.open(folder / f".{name}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    try:
+        fcntl.lockf(fd, fcntl.LOCK_EX, 1, _WRITER)
+        yield
+    finally:
+        os.close(fd)
+
+
+def _try_lock(fd: int, part: int) -> bool:
+    try:
+        fcntl.lockf(fd, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, part)
+    except OSError as error:
+        if error.errno not in (errno.EACCES, errno.EAGAIN):
+            raise
+        return False
+    return True

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from paddle_resume.checkpoint.catalog import find_all
-from paddle_resume.checkpoint.record import SUFFIX, Record, plain_state
+from paddle_resume.checkpoint.record import SUFFIX, Record, decode_state, encode_state
 from paddle_resume.loggers import read_records, read_scalars
 
 # Wall clock, and what exists to tell of interruptions.
@@ -54,7 +54,7 @@ def record_differences(then: Record, now: Record) -> Iterator[str]:
         for name in dict.fromkeys([*ours, *theirs]):
             if ours.get(name) != theirs.get(name):
                 yield f"tensor {name} of {suffix} differs"
-    yield from value_differences(plain_state("record", then.owners), plain_state("record", now.owners))
+    yield from value_differences(_plain(then.owners), _plain(now.owners))
     # After the owners: the framing holds what they know by name, such as the scheduler's state for stock Paddle.
     for suffix in set(then.files) & set(now.files):
         if then.files[suffix].framing != now.files[suffix].framing:
@@ -78,6 +78,10 @@ def value_differences(then: Any, now: Any, path: tuple[str, ...] = ()) -> Iterat
             yield f"{'.'.join(path)}: the arrays differ"
     elif not _same(then, now):
         yield f"{'.'.join(path)}: {_short(then)} -> {_short(now)}"
+
+
+def _plain(owners: dict[str, Any]) -> Any:
+    return decode_state(encode_state("the record", owners))
 
 
 def _same(then: Any, now: Any) -> bool:

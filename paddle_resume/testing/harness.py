@@ -29,6 +29,11 @@ class _Executioner:
         self._left = kill.count
         self._armed = kill.after == 0
 
+    @property
+    def armed(self) -> bool:
+        """Whether the run has come far enough for the kill."""
+        return self._armed
+
     def step(self, step: int) -> None:
         self._armed = self._armed or step >= self._kill.after
         if self._kill.moment == "step" and step == self._kill.after:
@@ -51,20 +56,19 @@ def install(plan: Plan) -> None:
 
     checkpointer._restore = _checked(checkpointer, plan)
     if plan.kill is not None:
-        _arm(_Executioner(plan.kill))
+        executioner = _Executioner(plan.kill)
+        _arm(executioner)
+        if plan.kill.moment in ("save", "orphan"):
+            _arm_writer(executioner, plan.kill, Path(f"{plan.report}.armed"))
 
 
 def _arm(executioner: _Executioner) -> None:
     from paddle_resume.checkpoint.checkpointer import Checkpointer
     from paddle_resume.data.feed import Feed
     from paddle_resume.metrics import RunningMetrics
-    from paddle_resume.storage.files import FileSystem
 
     _before(RunningMetrics, "update", lambda metrics, step, *_: executioner.step(step))
     _before(Feed, "finish_epoch", lambda *_: executioner.pass_by("epoch"))
-    for call in ("create", "reserve", "write", "fsync", "close", "rename", "unlink", "fsync_folder"):
-        _before(FileSystem, call, lambda *_: executioner.pass_by("save"))
-
     restore, from_start = Checkpointer.restore, Feed.from_start
 
     def restore_then_pass(self: Any, *args: Any, **options: Any) -> Any:
@@ -81,6 +85,47 @@ def _arm(executioner: _Executioner) -> None:
     Feed.from_start = batches_passing  # type: ignore[method-assign]
 
 
+def _arm_writer(executioner: _Executioner, kill: Kill, marker: Path) -> None:
+    """Have the writer process kill the trainer, and itself too unless it is to be an orphan, within a save."""
+    from paddle_resume.checkpoint import background
+
+    def command(connection: int, block: int) -> list[str]:
+        module = [sys.executable, "-m", "paddle_resume.testing.harness", "--writer", kill.moment, str(marker)]
+        return [*module, str(connection), str(block), str(os.getpid())]
+
+    def mark(*_: Any) -> None:
+        if executioner.armed:
+            marker.write_text(str(kill.count), encoding="utf-8")
+
+    background.writer_command = command
+    _before(background.BackgroundWriter, "submit", mark)
+
+
+def _write_until_killed(moment: str, marker: Path, connection: int, block: int, trainer: int) -> None:
+    """The writer process, which counts its system calls once the trainer has left the marker."""
+    from multiprocessing.connection import Connection
+
+    from paddle_resume.checkpoint import background
+    from paddle_resume.storage.files import FileSystem
+
+    calls = 0
+
+    def count(*_: Any) -> None:
+        nonlocal calls
+        if not marker.exists():
+            return
+        calls += 1
+        if calls == int(marker.read_text(encoding="utf-8")):
+            marker.unlink()
+            os.kill(trainer, signal.SIGKILL)
+            if moment == "save":
+                os.kill(os.getpid(), signal.SIGKILL)
+
+    for call in ("create", "reserve", "write", "fsync", "close", "rename", "unlink", "fsync_folder"):
+        _before(FileSystem, call, count)
+    background.serve(Connection(connection), block, trainer)
+
+
 def _before(owner: type, method: str, action: Callable[..., None]) -> None:
     original = getattr(owner, method)
 
@@ -94,7 +139,8 @@ def _before(owner: type, method: str, action: Callable[..., None]) -> None:
 
 def _checked(checkpointer: Any, plan: Plan) -> Callable[..., None]:
     """The checkpointer's restore, without the owners to be forgotten, followed by a comparison with the record."""
-    from paddle_resume.checkpoint.record import FileEntry
+    from paddle_resume.checkpoint.record import decode_state
+    from paddle_resume.checkpoint.snapshot import Block
     from paddle_resume.stateful import Owners
     from paddle_resume.testing.compare import record_differences
 
@@ -102,9 +148,11 @@ def _checked(checkpointer: Any, plan: Plan) -> Callable[..., None]:
 
     def restore_and_compare(owners: Owners, loaded: Any) -> None:
         restore(Owners(**{n: o for n, o in owners.items() if n not in plan.forget}), loaded)
-        files, states = checkpointer._capture(owners)
-        entries = {suffix: FileEntry(**framed.index()) for suffix, framed in files.items()}
-        now = loaded.record.model_copy(update={"files": entries, "owners": states})
+        states, files = checkpointer._capture(owners)
+        block = Block()
+        images = block.take(files)
+        entries = {suffix: image.entry(block.view()) for suffix, image in images.items()}
+        now = loaded.record.model_copy(update={"files": entries, "owners": decode_state(states)})
         found = next(record_differences(loaded.record, now), None)
         if found is not None:
             with Path(plan.report).open("a", encoding="utf-8") as report:
@@ -114,6 +162,9 @@ def _checked(checkpointer: Any, plan: Plan) -> Callable[..., None]:
 
 
 def main(arguments: list[str]) -> None:
+    if arguments[0] == "--writer":
+        _write_until_killed(arguments[1], Path(arguments[2]), *map(int, arguments[3:]))
+        return
     plan, program = Plan.read(Path(arguments[0])), arguments[1:]
     import paddle_resume  # noqa: F401 (its CPU set-up comes before Paddle)
 

@@ -7,18 +7,22 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Optional
 
-MOMENTS = ("step", "start", "save", "time", "epoch", "evaluate")
+MOMENTS = ("step", "start", "save", "orphan", "time", "epoch", "evaluate")
 
 
 @dataclass(frozen=True)
 class Kill:
     """When a process is killed.
 
-    `moment` is one of: `start` (after the restore, before a step), `step` (in the middle of step `after`: the
-    optimizer has updated, nothing is counted yet), `save` (before the `count`-th system call of the first save
-    after step `after`), `epoch` (between two epochs), `evaluate` (at the `count`-th evaluation batch after step
-    `after`), `time` (from outside, after `count` thousandths of the straight run's duration). The first step is
-    0.
+    `moment` is one of:
+
+    - `start`: after the restore, before a step;
+    - `step`: in the middle of step `after` (the first is 0): the optimizer has updated, nothing is counted yet;
+    - `save`: trainer and writer together, before the `count`-th system call of the first save after step `after`;
+    - `orphan`: likewise, but only the trainer: the writer finishes what it has begun;
+    - `epoch`: between two epochs;
+    - `evaluate`: at the `count`-th evaluation batch after step `after`;
+    - `time`: from outside, after `count` thousandths of the straight run's duration.
     """
 
     moment: str
@@ -31,6 +35,7 @@ class Kill:
             "start": "at start-up, after the restore",
             "step": f"in the middle of step {self.after}",
             "save": f"in the first save after step {self.after}, before system call {self.count}",
+            "orphan": f"in the first save after step {self.after}, the writer living on from system call {self.count}",
             "epoch": f"at the first end of an epoch after step {self.after}",
             "evaluate": f"at evaluation batch {self.count} after step {self.after}",
         }[self.moment]

@@ -72,7 +72,7 @@ def plan_kills(count: int, total: int, draw: random.Random, epochs_end: bool = T
     for kind, step in zip(kinds[:count], after):
         if kind in late:
             step = 0 if not plan else max(k.after for k in plan)
-        counts = {"save": draw.randrange(1, 12), "time": draw.randrange(100, 500)}
+        counts = {"save": draw.randrange(1, 12), "orphan": draw.randrange(1, 12), "time": draw.randrange(100, 500)}
         plan.append(Kill(kind, 0 if kind == "start" else step, counts.get(kind, 1)))
     return plan
 

@@ -149,6 +149,7 @@ def main(arguments=None):
     parser.add_argument("--two-nets", action="store_true")
     parser.add_argument("--no-shuffle", action="store_true")
     parser.add_argument("--pause", type=float, default=0.0)
+    parser.add_argument("--inline", action="store_true")
     parser.add_argument("--resume", default="auto")
     options = parser.parse_args(arguments)
 
@@ -183,6 +184,7 @@ def main(arguments=None):
         seed=7,
         schedule=SaveSchedule(every_steps=options.every_steps),
         keep=options.keep,
+        background=not options.inline,
         log_every=2,
         model_path="digits.pdparams",
     )
