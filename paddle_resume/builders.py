@@ -98,6 +98,8 @@ def build_run(config: Config, verbosity: int = 1) -> Run:
             config.checkpoint.every_steps,
             config.checkpoint.every_minutes,
             config.checkpoint.on_error,
+            config.checkpoint.on_busy,
+            config.checkpoint.budget,
         ),
         background=config.checkpoint.background,
         keep=config.checkpoint.keep,

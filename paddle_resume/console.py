@@ -72,7 +72,7 @@ class ConsoleReport(Callback):
 
     def on_save(self, trainer: Trainer, prefix: Path) -> None:
         if self._verbosity > 1:
-            self._print(f"Saved {prefix} (step {trainer.progress.step}, next: {trainer.progress.phase}).")
+            self._print(f"Saved {prefix}.")
 
     def on_message(self, trainer: Trainer, text: str) -> None:
         self._console.print(text, style="yellow", markup=False)

@@ -50,9 +50,11 @@ class RandomStreams:
         # Paddle 2.6 does not give its CPU engine away, only the seed it started from. There each step
         # draws from a generator seeded by (seed, step): a pure function needs no saving.
         self._reseed_cpu = len(_cpu_generator().get_state().__getstate__()) < 4
+        self._begun = False
 
     def begin_step(self, step: int) -> None:
         """Prepare the generators for `step`; does something only where Paddle's CPU engine cannot be saved."""
+        self._begun = True
         if self._reseed_cpu:
             _cpu_generator().manual_seed(derive_seed(self._seed, step))
 
@@ -63,6 +65,7 @@ class RandomStreams:
             "python": [version, list(words), gauss],
             "numpy": [str(kind), np.asarray(keys), int(position), int(has_gauss), float(cached)],
             "paddle": [_encode(state) for state in _paddle_states()],
+            "whole": self._begun or not self._reseed_cpu,
         }
 
     def set_state_dict(self, state: dict[str, Any]) -> None:
@@ -74,7 +77,13 @@ class RandomStreams:
 
     def differences(self, state: dict[str, Any]) -> list[str]:
         then, now = len(state["paddle"]), len(_paddle_states())
-        return [] if then == now else [f"number of Paddle generators (CPU and each GPU): {then} -> {now}"]
+        lines = [] if then == now else [f"number of Paddle generators (CPU and each GPU): {then} -> {now}"]
+        if not state["whole"]:
+            lines.append(
+                "Paddle's CPU generator: Paddle 2.6 does not let it be saved -> as seeded by this process (give the "
+                "checkpointer a RandomStreams as `rng`, and call its begin_step(step) before each step)"
+            )
+        return lines
 
 
 def _cpu_generator() -> Any:

@@ -1,10 +1,17 @@
-"""When a checkpoint is due, what it is called, and what happens when a save fails."""
+"""When a checkpoint is due, and what happens when a save fails or the one before is not done."""
 
 from __future__ import annotations
 
+import math
 import time
+from collections import deque
 from dataclasses import dataclass
-from typing import Optional
+from statistics import median
+from typing import Optional, Union
+
+# An automatic schedule measures its first save after this many steps, when the first slow ones are over.
+_PROBE_STEP = 10
+_SAMPLES = 5
 
 
 @dataclass(frozen=True)
@@ -12,28 +19,68 @@ class SaveSchedule:
     """How often a run saves itself; None switches one of the three off. The end of a run is always saved."""
 
     every_epochs: Optional[int] = 1
-    every_steps: Optional[int] = None
+    every_steps: Union[int, str, None] = None
+    """A number, or `auto`: as often as `budget` allows."""
     every_minutes: Optional[float] = None
     on_error: str = "continue"
     """After a failed save: `continue` (try again at the next one) or `stop`."""
+    on_busy: str = "wait"
+    """When a save is due and the one before is not durable yet: `wait` for it, or `skip` this one."""
+    budget: float = 0.03
+    """The share of training time that `auto` may spend on saving."""
 
     def epoch_is_due(self, epoch: int) -> bool:
         return self.every_epochs is not None and (epoch + 1) % self.every_epochs == 0
 
 
 class SaveClock:
-    """Tells at each step whether a step checkpoint is due."""
+    """Tells at each step whether a step checkpoint is due, and measures what saves cost."""
 
     def __init__(self, schedule: SaveSchedule) -> None:
-        self._every_steps = schedule.every_steps
+        self._auto = schedule.every_steps == "auto"
+        self._every_steps = None if isinstance(schedule.every_steps, str) else schedule.every_steps
         self._every_seconds = schedule.every_minutes * 60 if schedule.every_minutes else None
-        self._last = time.monotonic()
+        self._budget = schedule.budget
+        self._last_time = self._start_time = time.monotonic()
+        self._last_step = self._start_step = -1
+        # The medians of a few, since a single slow save tells little of the next one.
+        self._stalls: deque[float] = deque(maxlen=_SAMPLES)
+        self._persists: deque[float] = deque(maxlen=_SAMPLES)
 
     def is_due(self, step: int) -> bool:
+        if self._start_step < 0:
+            self._last_time = self._start_time = time.monotonic()
+            self._last_step = self._start_step = step
+        if self._auto:
+            wanted = self._every_steps or _PROBE_STEP
+            return step - self._last_step >= wanted
         if self._every_steps and step % self._every_steps == 0:
             return True
-        return self._every_seconds is not None and time.monotonic() - self._last >= self._every_seconds
+        return self._every_seconds is not None and time.monotonic() - self._last_time >= self._every_seconds
 
-    def saved(self) -> None:
-        """Start the minutes anew."""
-        self._last = time.monotonic()
+    def began(self, step: int, stall: float) -> None:
+        """A save of `step` has stopped training for `stall` seconds, and goes on behind it."""
+        self._last_step, self._last_time = step, time.monotonic()
+        self._stalls.append(stall)
+
+    def landed(self, step: int) -> Optional[str]:
+        """The save under way has become durable; returns what an automatic schedule picks now, if that is news.
+
+        The interval is the shortest for which the stall is at most `budget` of the training time, and each save
+        is durable before the next begins.
+        """
+        if not self._auto or self._start_step < 0 or step <= self._start_step:
+            return None
+        now = time.monotonic()
+        self._persists.append(now - self._last_time)
+        stall, persist = median(self._stalls), median(self._persists)
+        step_time = (now - self._start_time) / (step - self._start_step)
+        steps = max(1, math.ceil(max(stall / self._budget, persist) / step_time))
+        before, self._every_steps = self._every_steps, steps
+        if before is not None and before / 2 < steps < before * 2:
+            return None
+        return (
+            f"Saving every {steps} steps: a save stops training for {stall * 1e3:.1f} ms and is durable "
+            f"{persist * 1e3:.0f} ms later, a step takes {step_time * 1e3:.1f} ms; at most {self._budget:.1%} of the "
+            "time goes into saving."
+        )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -214,7 +215,7 @@ class Trainer:
                 self._log_training()
             self._signals.check()
             self._collect_save()
-            if self._clock.is_due(self.progress.step):
+            if self._clock.is_due(self.progress.step) and not self._skips_save():
                 self._save()
         self._log_training()
         if self.feed.exhausted:
@@ -334,13 +335,20 @@ class Trainer:
         with self._save_errors():
             self._begin_save(f"epoch{self.epoch}" if whole_epoch else None)
 
+    def _skips_save(self) -> bool:
+        if not self.checkpointer.busy or self._schedule.on_busy == "wait":
+            return False
+        self._tell(f"Skipped the save of step {self.progress.step}: the one before is still being written.")
+        return True
+
     def _begin_save(self, tag: Optional[str]) -> None:
+        began = time.monotonic()
         self._refuse_non_finite()
         self._refuse_non_finite_weights()
         self.checkpointer.save(
             self.progress.step, self._all_owners(), tag=tag, epoch=self.epoch, phase=self.progress.phase
         )
-        self._clock.saved()
+        self._clock.began(self.progress.step, time.monotonic() - began)
         self._saved_at = (self.progress.step, self.progress.phase)
 
     def _collect_save(self, wait: bool = False) -> None:
@@ -349,6 +357,9 @@ class Trainer:
             prefix = self.checkpointer.wait() if wait else self.checkpointer.collect()
             if prefix is not None:
                 self._save_failed = None
+                picked = self._clock.landed(self.progress.step)
+                if picked:
+                    self._tell(picked)
                 self._call("on_save", prefix)
 
     @contextmanager

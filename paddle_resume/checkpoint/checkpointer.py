@@ -6,6 +6,7 @@ import json
 import os
 import re
 import socket
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -220,7 +221,13 @@ class Checkpointer:
 
 
 def _owners(owners: Mapping[str, Any]) -> Owners:
-    return owners if isinstance(owners, Owners) else Owners(**owners)
+    if isinstance(owners, Owners):
+        return owners
+    if "paddle" not in sys.modules:
+        return Owners(**owners)
+    from paddle_resume.owners.loop import loop_owners
+
+    return loop_owners(owners)
 
 
 def _capture(owners: Owners) -> tuple[str, dict[str, FramedFile]]:

@@ -189,7 +189,9 @@ class Checkpoint(Section):
     """When to save, and how much to keep."""
 
     every_epochs: Optional[int] = Field(default=1, ge=1, description="epochs between two checkpoints; null = never")
-    every_steps: Optional[int] = Field(default=None, ge=1, description="steps between two checkpoints; null = never")
+    every_steps: Union[int, str, None] = Field(
+        default=None, description="steps between two checkpoints; auto = as often as the budget allows; null = never"
+    )
     every_minutes: Optional[float] = Field(
         default=None, gt=0, description="minutes between two checkpoints; null = never"
     )
@@ -197,10 +199,23 @@ class Checkpoint(Section):
     keep_epochs: Optional[int] = Field(
         default=None, ge=1, description="how many epoch checkpoints are kept; null = all"
     )
+    on_busy: Literal["wait", "skip"] = Field(
+        default="wait", description="what to do when a save is due and the one before is not durable yet"
+    )
+    budget: float = Field(
+        default=0.03, gt=0, lt=1, description="the share of training time that every_steps: auto may spend on saving"
+    )
     background: bool = Field(default=True, description="whether a process of its own writes them, behind training")
     on_error: Literal["continue", "stop"] = Field(
         default="continue", description="what the training does when a save fails"
     )
+
+    @field_validator("every_steps", mode="before")
+    @classmethod
+    def _count_auto_or_never(cls, value: Any) -> Any:
+        if value is None or value == "auto" or (type(value) is int and value >= 1):
+            return value
+        raise PydanticCustomError("unexpected", "a whole number of 1 or more, auto, or null")
 
 
 class Config(Section):

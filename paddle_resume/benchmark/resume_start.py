@@ -1,0 +1,79 @@
+"""A run that is stopped at a step, and resumed from there with two data workers; run in a process of its own.
+
+python -m paddle_resume.benchmark.resume_start '{"part": "train" | "resume", "stop": ..., "steps": ..., "folder": ...}'
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import paddle
+
+from paddle_resume.benchmark.children import report
+from paddle_resume.callbacks import Callback
+from paddle_resume.models import MLP
+from paddle_resume.schedule import SaveSchedule
+from paddle_resume.trainer import Trainer
+
+BATCH_SIZE = 8
+WORKERS = 2
+
+
+class Images(paddle.io.Dataset):
+    """Images that are drawn anew each time that one is asked for: loading them takes the time of a small decode."""
+
+    def __init__(self, count: int) -> None:
+        self._count = count
+
+    def __getitem__(self, index: int) -> tuple[np.ndarray, np.ndarray]:
+        image = np.random.default_rng(index).random((1, 28, 28), np.float32)
+        return image, np.array([index % 10])
+
+    def __len__(self) -> int:
+        return self._count
+
+
+def train(stop: int, steps: int, folder: Path, callbacks: list[Callback]) -> None:
+    """Train up to step `stop` of an epoch of `steps` steps, from wherever the run in `folder` stands."""
+    model = MLP(hidden=32)
+    trainer = Trainer(
+        _Flat(model),
+        paddle.optimizer.Adam(parameters=model.parameters()),
+        loss=paddle.nn.CrossEntropyLoss(),
+        save_dir=folder,
+        schedule=SaveSchedule(every_epochs=None),
+        callbacks=callbacks,
+    )
+    data = Images(BATCH_SIZE * steps)
+    trainer.train(data, max_steps=stop, batch_size=BATCH_SIZE, num_workers=WORKERS)
+
+
+class _Flat(paddle.nn.Layer):
+    def __init__(self, model: paddle.nn.Layer) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, images: paddle.Tensor) -> paddle.Tensor:
+        return self.model(paddle.flatten(images, 1))
+
+
+class _FirstStep(Callback):
+    """Tells when the first step is done, and leaves at once, so that the checkpoint stays as it is."""
+
+    def on_step_end(self, trainer: Trainer) -> None:
+        report({"first_step_at": time.time(), "step": trainer.progress.step})
+        os._exit(0)
+
+
+if __name__ == "__main__":
+    paddle.set_device("cpu")
+    spec: dict[str, Any] = json.loads(sys.argv[1])
+    resumed = spec["part"] == "resume"
+    stop = spec["steps"] if resumed else spec["stop"]
+    train(stop, spec["steps"], Path(spec["folder"]), [_FirstStep()] if resumed else [])

@@ -1,0 +1,51 @@
+"""A training loop written by hand, with the engine alone: what stands between the marks is all that it takes."""
+
+import sys
+
+import numpy as np
+
+import paddle_resume  # isort: skip (its CPU set-up comes before Paddle)
+import paddle
+
+from paddle_resume import Checkpointer, Feed, RandomStreams
+
+
+class Points(paddle.io.Dataset):
+    def __len__(self):
+        return 100
+
+    def __getitem__(self, index):
+        return np.full([4], index / 100, np.float32), np.array([index / 50], np.float32)
+
+
+paddle_resume.seed_everything(5)
+model = paddle.nn.Sequential(paddle.nn.Linear(4, 8), paddle.nn.Dropout(0.5), paddle.nn.Linear(8, 1))
+rate = paddle.optimizer.lr.CosineAnnealingWarmRestarts(0.01, 7)
+optimizer = paddle.optimizer.Adam(rate, parameters=model.parameters())
+
+# --- from here
+feed, rng = Feed(Points(), batch_size=10, seed=5), RandomStreams(5)
+state = {"model": model, "optimizer": optimizer, "data": feed, "rng": rng}
+checkpointer = Checkpointer("checkpoint", "points")
+restored = checkpointer.restore(state)
+step = restored.step if restored else 0
+while feed.epoch < 3:
+    for inputs, targets in feed.remaining():
+        rng.begin_step(step)
+        # --- the loop's own step
+        loss = paddle.nn.functional.mse_loss(model(inputs), targets)
+        loss.backward()
+        optimizer.step()
+        optimizer.clear_grad()
+        rate.step()
+        # --- the engine again
+        step += 1
+        if step % 4 == 0:
+            checkpointer.save(step, state)
+        if len(sys.argv) > 1 and step == int(sys.argv[1]):
+            checkpointer.wait()
+            sys.exit("stopped")  # in the place of a kill
+    feed.finish_epoch()
+checkpointer.save(step, state)
+checkpointer.close()
+# --- to here
