@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import sys
-import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Callable, NoReturn, Optional, Union
 
@@ -17,7 +15,7 @@ from paddle_resume.checkpoint import Checkpointer, Restored
 from paddle_resume.checkpoint.export import save_weights
 from paddle_resume.data.feed import EvaluationData, Feed
 from paddle_resume.environment import Environment
-from paddle_resume.errors import NonFiniteLossError, SaveError, StateError
+from paddle_resume.errors import NonFiniteLossError, StateError
 from paddle_resume.evaluation import training_undisturbed
 from paddle_resume.interrupt import Interruption, SignalWatch
 from paddle_resume.loggers import Logger
@@ -26,7 +24,8 @@ from paddle_resume.owners import paddle_owners
 from paddle_resume.owners.tensors import first_non_finite
 from paddle_resume.progress import DONE, EVALUATE, FINISH, TRAIN, Progress
 from paddle_resume.rng import RandomStreams, preserved
-from paddle_resume.schedule import SaveClock, SaveSchedule
+from paddle_resume.saving import Saver
+from paddle_resume.schedule import SaveSchedule
 from paddle_resume.stateful import Owners, Stateful
 
 Batch = list
@@ -93,16 +92,19 @@ class Trainer:
         self._loggers = [logger] if isinstance(logger, Logger) else list(logger or [])
         self._hooks = Hooks(callbacks)
         self._seed = seed
-        self._schedule = schedule or SaveSchedule()
-        self._clock = SaveClock(self._schedule)
+        self._saver = Saver(
+            self.checkpointer,
+            schedule or SaveSchedule(),
+            check=self._refuse_non_finite,
+            landed=lambda prefix: self._call("on_save", prefix),
+            tell=self._tell,
+        )
         self._log_every = log_every
         self._on_nan = on_nan
         self._model_path = Path(model_path) if model_path is not None else None
         # Reading a loss waits for a GPU, but costs nothing on the CPU.
         self._check_each_loss = paddle.device.get_device() == "cpu"
         self._signals = SignalWatch()
-        self._save_failed: Optional[SaveError] = None
-        self._saved_at: Optional[tuple[int, str]] = None
         for each in self._optimizers().values():
             if isinstance(each._learning_rate, paddle.optimizer.lr.ReduceOnPlateau):
                 raise StateError("ReduceOnPlateau steps on a metric, which this trainer does not offer yet.")
@@ -149,13 +151,12 @@ class Trainer:
                 with preserved():  # It runs at every start, so what it draws must not count.
                     self._call("on_train_begin")
                 self._run()
-                self._collect_save(wait=True)
+                self._saver.collect(self.progress.step, wait=True)
             except Interruption:
-                self._collect_save(wait=True)
-                if self._saved_at != (self.progress.step, self.progress.phase):
+                if not self._saver.has_saved(self.progress.step, self.progress.phase):
                     self._save()
-                    self._collect_save(wait=True)
-                saved = "" if self._save_failed is None else " That step could not be saved."
+                self._saver.collect(self.progress.step, wait=True)
+                saved = "" if self._saver.failed is None else " That step could not be saved."
                 self._tell(f"Stopped after step {self.progress.step}.{saved} Run the same command again to continue.")
                 self._signals.leave()
             finally:
@@ -163,8 +164,8 @@ class Trainer:
                 for logger in self._loggers:
                     logger.close()
                 self.checkpointer.close()
-        if self._save_failed is not None:
-            raise self._save_failed
+        if self._saver.failed is not None:
+            raise self._saver.failed
         return self.progress.results
 
     def resume(self, resume: str = "auto", *, allow_inexact: bool = False, overwrite: bool = False) -> None:
@@ -200,7 +201,7 @@ class Trainer:
                 self._evaluate_and_log("test")
                 self._write_model()
                 self.progress.phase = DONE
-            if self._phase_is_saved():
+            if self._epoch_is_due() or self.progress.phase == DONE:
                 self._save()
 
     def train_epoch(self) -> None:
@@ -214,8 +215,8 @@ class Trainer:
             if self.feed.steps_in_epoch % self._log_every == 0:
                 self._log_training()
             self._signals.check()
-            self._collect_save()
-            if self._clock.is_due(self.progress.step) and not self._skips_save():
+            self._saver.collect(self.progress.step)
+            if self._saver.is_due(self.progress.step):
                 self._save()
         self._log_training()
         if self.feed.exhausted:
@@ -272,11 +273,11 @@ class Trainer:
 
         Raises SaveError, and NonFiniteLossError rather than save what such a loss has touched.
         """
-        self._begin_save(tag)
-        prefix = self.checkpointer.wait()
-        assert prefix is not None
-        self._call("on_save", prefix)
-        return prefix
+        self._save(tag)
+        self._saver.collect(self.progress.step, wait=True)
+        if self._saver.failed is not None:
+            raise self._saver.failed
+        return self.checkpointer.folder / f"{self.checkpointer.name}_{tag or f'step{self.progress.step}'}"
 
     @property
     def epoch(self) -> int:
@@ -312,7 +313,7 @@ class Trainer:
             if isinstance(optimizer._learning_rate, paddle.optimizer.lr.LRScheduler):
                 optimizer._learning_rate.step()
         if self._check_each_loss:
-            self._refuse_non_finite()
+            self._refuse_non_finite_loss()
         self._call("on_step_end")
 
     def _reached_the_end(self) -> bool:
@@ -322,56 +323,16 @@ class Trainer:
     def _made_all_steps(self) -> bool:
         return self.max_steps is not None and self.progress.step >= self.max_steps
 
-    def _phase_is_saved(self) -> bool:
+    def _epoch_is_due(self) -> bool:
+        """Whether an epoch has just ended after which an epoch checkpoint is saved."""
         assert self.feed is not None
-        due = self.feed.between_epochs and self._schedule.epoch_is_due(self.epoch)
-        return due or self.progress.phase == DONE
+        return self.feed.between_epochs and self._saver.schedule.epoch_is_due(self.epoch)
 
-    def _save(self) -> None:
-        """Begin a save under the name that fits the position; the one before is finished first."""
-        assert self.feed is not None
-        whole_epoch = self.feed.between_epochs and self._schedule.epoch_is_due(self.epoch)
-        self._collect_save(wait=True)
-        with self._save_errors():
-            self._begin_save(f"epoch{self.epoch}" if whole_epoch else None)
-
-    def _skips_save(self) -> bool:
-        if not self.checkpointer.busy or self._schedule.on_busy == "wait":
-            return False
-        self._tell(f"Skipped the save of step {self.progress.step}: the one before is still being written.")
-        return True
-
-    def _begin_save(self, tag: Optional[str]) -> None:
-        began = time.monotonic()
-        self._refuse_non_finite()
-        self._refuse_non_finite_weights()
-        self.checkpointer.save(
-            self.progress.step, self._all_owners(), tag=tag, epoch=self.epoch, phase=self.progress.phase
-        )
-        self._clock.began(self.progress.step, time.monotonic() - began)
-        self._saved_at = (self.progress.step, self.progress.phase)
-
-    def _collect_save(self, wait: bool = False) -> None:
-        """Take notice of a save that has become durable, or has failed, behind training."""
-        with self._save_errors():
-            prefix = self.checkpointer.wait() if wait else self.checkpointer.collect()
-            if prefix is not None:
-                self._save_failed = None
-                picked = self._clock.landed(self.progress.step)
-                if picked:
-                    self._tell(picked)
-                self._call("on_save", prefix)
-
-    @contextmanager
-    def _save_errors(self) -> Iterator[None]:
-        """Tell of a failed save, and answer it as the schedule says."""
-        try:
-            yield
-        except SaveError as error:
-            self._save_failed, self._saved_at = error, None
-            if self._schedule.on_error == "stop":
-                raise
-            self._tell(f"{error} Training goes on and tries again at the next save.")
+    def _save(self, tag: Optional[str] = None) -> None:
+        """Begin a save, if not told otherwise under the name that fits the position."""
+        tag = tag or (f"epoch{self.epoch}" if self._epoch_is_due() else f"step{self.progress.step}")
+        progress = self.progress
+        self._saver.begin(self._all_owners(), step=progress.step, tag=tag, epoch=self.epoch, phase=progress.phase)
 
     def _write_model(self) -> None:
         if self._model_path is not None:
@@ -380,7 +341,7 @@ class Trainer:
     def _log_training(self) -> None:
         if not self.metrics.samples:
             return
-        self._refuse_non_finite()
+        self._refuse_non_finite_loss()
         self._log("train", {**self.metrics.results(), "lr": self.progress.learning_rate}, self.progress.step)
         self.metrics.reset()
 
@@ -396,16 +357,16 @@ class Trainer:
         self._call("on_log", tagged)
 
     def _refuse_non_finite(self) -> None:
-        found = self.metrics.non_finite() if self._on_nan == "stop" else None
-        if found is None:
-            return
-        self._refuse(f"The loss became {found[1]} in step {found[0]} (counted from 0)")
-
-    def _refuse_non_finite_weights(self) -> None:
-        # The loss of a step is that of the weights before it: the last update may have ruined them unseen.
+        """Before a save: also the last update must not have ruined the weights, of which no loss tells yet."""
+        self._refuse_non_finite_loss()
         name = first_non_finite(self.model) if self._on_nan == "stop" else None
         if name is not None:
             self._refuse(f"The weights {name} became NaN or infinite by step {self.progress.step - 1} (counted from 0)")
+
+    def _refuse_non_finite_loss(self) -> None:
+        found = self.metrics.non_finite() if self._on_nan == "stop" else None
+        if found is not None:
+            self._refuse(f"The loss became {found[1]} in step {found[0]} (counted from 0)")
 
     def _refuse(self, what: str) -> NoReturn:
         good = next((str(f.prefix) for f in self.checkpointer.found() if f.record), None)
