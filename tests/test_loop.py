@@ -41,3 +41,17 @@ def test_two_models_are_refused_with_what_to_do(tmp_path):
     things = {"one": paddle.nn.Linear(1, 1), "two": paddle.nn.Linear(1, 1)}
     with pytest.raises(StateError, match=r"found 2 \(one, two\): put several networks into one Layer"):
         Checkpointer(tmp_path, "x", background=False).save(0, things)
+
+
+def test_a_program_that_ends_without_closing_does_not_lose_its_last_save(tmp_path):
+    program = (
+        "import paddle_resume, numpy as np\n"
+        "class Big:\n"
+        "    suffix = '.pdparams'\n"
+        "    def state_dict(self): return {'w': np.ones(20_000_000, np.float32)}\n"
+        "    def set_state_dict(self, state): pass\n"
+        "paddle_resume.Checkpointer('.', 'big').save(1, {'model': Big()})\n"
+    )
+    subprocess.run([sys.executable, "-c", program], cwd=tmp_path, check=True)
+    assert (tmp_path / "big_step1.pdstates").exists()
+    assert not list(tmp_path.glob(".*.tmp"))

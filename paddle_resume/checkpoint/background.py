@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import mmap
 import os
@@ -59,6 +60,7 @@ class BackgroundWriter:
         self._process: subprocess.Popen[bytes] | None = None
         self._connection: Connection | None = None
         self._in_flight: Path | None = None
+        self._owner = os.getpid()
 
     def start(self) -> None:
         """Spawn the process, if it is not there, so that the first save need not wait for it."""
@@ -72,6 +74,8 @@ class BackgroundWriter:
                 stdin=subprocess.DEVNULL,
             )
         self._connection = Connection(ours.detach())
+        # A program that ends without close() must not lose the save that is on its way.
+        atexit.register(self.close)
 
     @property
     def busy(self) -> bool:
@@ -112,12 +116,15 @@ class BackgroundWriter:
 
     def close(self) -> None:
         """Let the process end, after the save under way."""
+        if os.getpid() != self._owner:
+            return  # A forked child: the process and the block are its parent's.
         if self._connection is not None:
             self._connection.close()
         if self._process is not None:
             self._process.wait()
-        self._process = self._connection = None
+        self._process = self._connection = self._in_flight = None
         self.block.close()
+        atexit.unregister(self.close)
 
     def _forget_process(self) -> None:
         assert self._process is not None and self._connection is not None
