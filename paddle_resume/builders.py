@@ -19,6 +19,7 @@ from paddle_resume.errors import ConfigError
 from paddle_resume.evaluation import training_undisturbed
 from paddle_resume.loggers import JsonlLogger, VisualDLLogger
 from paddle_resume.owners.model import load_weights
+from paddle_resume.pretrained import prepare_weights
 from paddle_resume.registry import build, check_arguments, resolve
 from paddle_resume.rng import seed_everything
 from paddle_resume.schedule import SaveSchedule
@@ -46,9 +47,22 @@ class Run:
     config: Config
     trainer: Trainer
     data: DataSplits
+    verbosity: int = 1
 
-    def train(self, resume: str, allow_inexact: bool, overwrite: bool) -> dict[str, float]:
-        """Train as the config says; see `Trainer.train`."""
+    def train(
+        self,
+        resume: str,
+        allow_inexact: bool,
+        overwrite: bool,
+        weights: Optional[str] = None,
+        partial: bool = False,
+    ) -> dict[str, float]:
+        """Train as the config says; see `Trainer.train`.
+
+        A fresh start begins with `weights`: a checkpoint's prefix, or any `.pdparams` file. They must fit the
+        model in every name, shape and dtype; with `partial` those that do are loaded. Raises CheckpointError.
+        """
+        prepare_weights(self.trainer, resume, weights, partial, quiet=self.verbosity == 0)
         data, trainer = self.config.data, self.config.trainer
         return self.trainer.train(
             self.data.train,
@@ -109,7 +123,7 @@ def build_run(config: Config, verbosity: int = 1) -> Run:
         model_path=config.run.model_path,
         owners={"config": ConfigState(resolved)},
     )
-    return Run(config, trainer, data)
+    return Run(config, trainer, data, verbosity)
 
 
 def evaluate_weights(config: Config, weights: str, split: str = "test") -> dict[str, float]:

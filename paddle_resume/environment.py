@@ -48,8 +48,14 @@ class Environment:
     def __init__(self) -> None:
         # Paddle has read its variables by now; a later change of os.environ would not be what is in force.
         self._math = {name: os.environ.get(name) for name in MATH_VARIABLES}
+        self._state: dict[str, Any] | None = None
 
     def state_dict(self) -> dict[str, Any]:
+        if self._state is None:
+            self._state = self._look()
+        return self._state
+
+    def _look(self) -> dict[str, Any]:
         import numpy
         import paddle
 

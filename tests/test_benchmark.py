@@ -10,8 +10,14 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from paddle_resume.benchmark import throughput
-from paddle_resume.benchmark.report import throughput_section, throughput_table, write_section
+from paddle_resume.benchmark import saving, throughput
+from paddle_resume.benchmark.report import (
+    saving_section,
+    saving_tables,
+    throughput_section,
+    throughput_table,
+    write_section,
+)
 from paddle_resume.benchmark.throughput import CONTESTANTS, PEERS, TRAINER, Throughput, measure
 from paddle_resume.errors import DataError, PaddleResumeError
 
@@ -117,3 +123,77 @@ def test_a_contestant_that_fails_is_an_error_with_the_end_of_its_output(tmp_path
     broken = replace(TRAINER, command=("-c", "print('so much'); raise SystemExit(3)"))
     with pytest.raises(PaddleResumeError, match=r"trainer ended with exit code 3 (?s:.*)so much"):
         throughput._run(broken.name, broken.command, (1, 1), tmp_path, dict(os.environ))
+
+
+def comparison(values, peer_values, **bounds):
+    return saving.Comparison("stall", "1 MiB", "save", "copyto", "ms", values, peer_values, **bounds)
+
+
+def test_every_part_of_saving_is_measured(monkeypatch):
+    monkeypatch.setattr(saving, "WARMUP", 1)
+    monkeypatch.setattr(saving, "_EPOCH_STEPS", 100)
+    lines: list[str] = []
+    found = saving.measure([1], 1, steps=10, tell=lines.append)
+
+    assert len(lines) == saving.units([1], 1) and found.skipped == []
+    assert [(one.part, one.mine, one.peer) for one in found.comparisons] == [
+        ("stall", "save", "copyto"),
+        ("stall", "save", "paddle.save"),
+        ("stall", "first save", "first copyto"),
+        ("persist", "persist", "raw write"),
+        ("restore", "restore", "read and digest"),
+        ("restore", "restore", "paddle.load"),
+        ("memory", "save", "one copy of the state"),
+        ("memory", "restore", "one copy of the state"),
+        ("training", "saves behind training", "no saves"),
+        ("training", "saves in line", "no saves"),
+        ("training", "paddle.save", "no saves"),
+        ("start", "resume at 99 %", "resume at 1 %"),
+    ]
+    assert all(len(one.values) == len(one.peer_values) == 1 for one in found.comparisons)
+    assert all(one.peer_values[0] > 0 for one in found.comparisons)
+    (state,) = {one.peer_values[0] for one in found.comparisons if one.part == "memory"}
+    assert 0.97 < state <= 1
+
+
+def test_ratios_of_saving_are_within_a_round_and_held_against_both_bounds():
+    one = comparison([2.0, 9.0, 4.0], [1.0, 3.0, 4.0], at_most=2.0)
+    assert one.ratios == [2.0, 3.0, 1.0] and one.is_met
+    assert not replace(one, at_most=1.9).is_met
+    assert replace(one, at_least=2.0).is_met and not replace(one, at_least=2.1).is_met
+    assert replace(one, at_most=None).is_met is None
+
+
+def test_seconds_become_comparisons_with_their_targets():
+    names = ("stall", "copyto", "paddle.save", "first stall", "first copyto", "persist", "raw write", "restore")
+    seconds = {name: [1.0] for name in (*names, "read and digest", "paddle.load")}
+    found = saving.compare_times(64, 64 << 20, {**seconds, "persist": [2.0], "paddle.save": [31.0]})
+    assert [one.ratios for one in found] == [[1.0], [1 / 31], [1.0], [0.5], [1.0], [1.0]]
+    assert [one.is_met for one in found] == [True, True, None, False, True, None]
+    assert found[3].values == [32.0]  # MiB a second
+
+
+def test_the_section_on_saving_shows_ratio_target_and_what_was_left_out():
+    one = comparison([2.0, 9.0, 4.0], [1.0, 3.0, 4.0], at_most=1.3)
+    machine = {**MACHINE, "MKL_DEBUG_CPU_TYPE": None, "disk": "ext4"}
+    found = saving.Saving([1, 2048], 3, 200, [one], machine, ["2048 MiB: too large"])
+    console = Console(file=StringIO(), width=140)
+    for table in saving_tables(found):
+        console.print(table)
+    for text in (console.file.getvalue(), saving_section(found)):  # type: ignore[attr-defined]
+        assert cells(text, "1 MiB: save") == [
+            "1 MiB: save", "4 (2-9) ms", "copyto", "3 (1-4) ms", "2 (1-3)", "<= 1.3", "no",
+        ]  # fmt: skip
+    text = saving_section(found)
+    assert "benchmark.py saving --sizes 1,2048 --rounds 3 --steps 200" in text
+    assert "Left out: 2048 MiB: too large." in text and "2 physical cores" in text and "; ext4." in text
+
+
+def test_a_size_without_room_is_left_out_with_the_reason(tmp_path, monkeypatch):
+    monkeypatch.setattr(saving, "_interference", lambda *_: [])
+    monkeypatch.setattr(saving, "_resume_start", lambda *_: comparison([1.0], [1.0]))
+    lines: list[str] = []
+    found = saving.measure([1 << 30], 1, folder=tmp_path, tell=lines.append)
+    assert len(found.comparisons) == 1 and "paddle" in found.machine
+    assert "MiB of memory, and" in found.skipped[0] and "left out" in lines[0]
+    assert list(tmp_path.iterdir()) == []

@@ -90,7 +90,7 @@ def test_the_proof_fails_and_names_it_when_an_owner_is_not_restored(owner, kille
     shutil.copytree(folder / "killed", tmp_path / "killed")
     report = tmp_path / "report"
     assert _live(program, tmp_path / "killed", Plan(str(report), None, [owner]), None, 300)
-    assert report.read_text().startswith(f"after the restore from digits_step3, {CONTROLS[owner]}")
+    assert report.read_text().startswith(f"after the restore, {CONTROLS[owner]}")
     assert first_differences(folder / "straight", tmp_path / "killed")
 
 

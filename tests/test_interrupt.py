@@ -61,3 +61,20 @@ def test_a_signal_saves_the_step_and_the_same_command_continues_exactly(signals,
     assert newest.step < 16
     subprocess.run(command, cwd=tmp_path, check=True, capture_output=True)
     _same_results(straight, tmp_path)
+
+
+def test_a_run_that_ends_while_its_data_workers_still_live_ends_all_the_same(tmp_path):
+    # Forked after the writer's process was connected, they hold that connection open too.
+    options = ["--data", "augmented", "--workers", "2", "--max-steps", "3"]
+    subprocess.run([sys.executable, PROGRAM, *options], cwd=tmp_path, check=True, capture_output=True, timeout=60)
+    assert find_all(tmp_path / "checkpoint")[0].record.phase == "done"
+
+
+def test_a_signal_with_data_workers_running_saves_and_ends(tmp_path):
+    command = [sys.executable, PROGRAM, "--data", "augmented", "--workers", "2", "--pause", "0.15"]
+    process = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True)
+    _wait_for(tmp_path / "checkpoint/digits_step3.pdstates", process)
+    process.send_signal(signal.SIGTERM)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 128 + signal.SIGTERM
+    assert "Run the same command again to continue." in said

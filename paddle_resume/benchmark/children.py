@@ -78,12 +78,12 @@ def child(name: str, module: str, spec: dict[str, Any], timeout: float = 3600) -
         finally:
             expired = not clock.is_alive()
             clock.cancel()
+        if process.returncode and expired:
+            raise PaddleResumeError(f"{name} did not end within {timeout:g} s.")
         if process.returncode:
             errors.seek(0)
             raise PaddleResumeError(
-                f"{name} did not end within {timeout:g} s."
-                if expired
-                else f"{name} ended with exit code {process.returncode}. The end of its output:\n{errors.read()[-2000:]}"
+                f"{name} ended with exit code {process.returncode}. The end of its output:\n{errors.read()[-2000:]}"
             )
 
 

@@ -14,6 +14,7 @@ import numpy as np
 import paddle
 
 from paddle_resume.benchmark.children import report
+from paddle_resume.benchmark.saving import BACKGROUND, BATCH_SIZE, EVERY_STEPS, INLINE, PADDLE_SAVE
 from paddle_resume.benchmark.stopwatch import Stopwatch
 from paddle_resume.callbacks import Callback
 from paddle_resume.data.arrays import ImageArrays
@@ -21,15 +22,9 @@ from paddle_resume.models import MNIST
 from paddle_resume.schedule import SaveSchedule
 from paddle_resume.trainer import Trainer
 
-NO_SAVES, BACKGROUND, INLINE, PADDLE_SAVE = "no saves", "saves behind training", "saves in line", "paddle.save"
-WAYS = (NO_SAVES, BACKGROUND, INLINE, PADDLE_SAVE)
-BATCH_SIZE = 32
-EVERY = 10
-"""Steps between two saves."""
-
 
 def train(way: str, warmup: int, steps: int, folder: Path) -> float:
-    """The seconds of `steps` steps of batches in memory, with a save every EVERY of them in the given way."""
+    """The seconds of `steps` steps of batches in memory, with a save every EVERY_STEPS of them in the given way."""
     watch = Stopwatch(warmup, steps)
     model = MNIST()
     optimizer = paddle.optimizer.Adam(parameters=model.parameters())
@@ -39,7 +34,7 @@ def train(way: str, warmup: int, steps: int, folder: Path) -> float:
         optimizer,
         loss=paddle.nn.CrossEntropyLoss(),
         save_dir=folder,
-        schedule=SaveSchedule(every_epochs=None, every_steps=EVERY if ours else None),
+        schedule=SaveSchedule(every_epochs=None, every_steps=EVERY_STEPS if ours else None),
         background=way != INLINE,
         callbacks=[_EachStep(watch, folder if way == PADDLE_SAVE else None)],
     )
@@ -59,7 +54,7 @@ class _EachStep(Callback):
 
     def on_step_end(self, trainer: Trainer) -> None:
         self._watch.step_done()
-        if self._folder is not None and trainer.progress.step % EVERY == 0:
+        if self._folder is not None and trainer.progress.step % EVERY_STEPS == 0:
             paddle.save(trainer.model.state_dict(), str(self._folder / "paddle.pdparams"))
             optimizer: Any = trainer.optimizer
             paddle.save(optimizer.state_dict(), str(self._folder / "paddle.pdopt"))

@@ -10,6 +10,8 @@ from typing import Any
 
 from rich.table import Table
 
+from paddle_resume.benchmark.saving import BATCH_SIZE as SAVING_BATCH_SIZE
+from paddle_resume.benchmark.saving import EVERY_STEPS, SMALL_PRINT_MIB, Comparison, Saving
 from paddle_resume.benchmark.throughput import BATCH_SIZE, PEERS, SHARE_TARGET, TRAINER, Throughput
 
 _PAGE = """# Benchmarks
@@ -41,6 +43,34 @@ also what only some steps have, such as the log. Over {share_steps} steps:
 
 {share}
 """
+
+_SAVING = """## Saving and resuming
+
+{machine}; {disk}. {date}.
+
+    python tools/benchmark.py saving --sizes {sizes} --rounds {rounds} --steps {steps}
+
+Shown are the median of the rounds (here {rounds}) and, in brackets, the lowest and the highest. A ratio is that of the
+contestant to the peer beside it, within the same round; contestants run in turns, in an order that rotates.
+The state is a model with Adam whose weights and moments take the given size: four matrices and forty vectors.
+{skipped}{parts}
+"""
+_PARTS = {
+    "stall": """**How long a save stops training**: from calling `Checkpointer.save` to its return, when the bytes are
+in the snapshot. Peers: `np.copyto` of the same bytes into memory that was used before; `paddle.save` of the state of
+model and optimizer. The first save of a run is apart, for its memory is new; its peer copies into new memory too.""",
+    "persist": """**How fast the writer is**: from the return of `save` until the checkpoint is durable and the older
+one removed, digests included. Peer: `posix_fallocate`, write and fsync of the same bytes, one file, same disk.""",
+    "restore": """**How long restoring takes**, files in the page cache: `Checkpointer.restore`, every digest checked.
+Peers: reading the two files into memory with one xxh3_128 of each; `paddle.load` and `set_state_dict`, unchecked.""",
+    "memory": """**What memory it takes**: the most that the trainer and its writer hold during it, beyond what they
+held before, sampled; the snapshot that they share counts once. Wanted is at most one copy of the state and
+{small_print} MiB.""",
+    "training": """**What training loses**: the digit network `MNIST`, batches of {batch_size} from memory, a save every
+{every} steps, over {steps} steps.""",
+    "start": """**How long a resumed run takes** from the start of the process to the end of its first new step, with
+two data workers, at two places of an epoch of 1,000 steps. Equal means that what came before costs nothing.""",
+}
 
 
 def throughput_table(found: Throughput) -> Table:
@@ -82,6 +112,43 @@ def throughput_section(found: Throughput) -> str:
     )
 
 
+def saving_tables(found: Saving) -> list[Table]:
+    """A table for each part, with the target of each ratio and whether it is met."""
+    tables = []
+    for part, rows in _saving_rows(found).items():
+        table = Table(title=f"{part} (rounds: {found.rounds})")
+        for heading in _SAVING_HEADINGS:
+            table.add_column(heading, justify="left" if heading == _SAVING_HEADINGS[0] else "right")
+        for row in rows:
+            table.add_row(*row)
+        tables.append(table)
+    return tables
+
+
+def saving_section(found: Saving) -> str:
+    """The section of docs/benchmarks.md, in Markdown."""
+    numbers = {
+        "small_print": SMALL_PRINT_MIB,
+        "batch_size": SAVING_BATCH_SIZE,
+        "every": EVERY_STEPS,
+        "steps": found.steps,
+    }
+    parts = [
+        f"{_PARTS[part].format(**numbers)}\n\n{_markdown(_SAVING_HEADINGS, rows)}"
+        for part, rows in _saving_rows(found).items()
+    ]
+    return _SAVING.format(
+        machine=describe_machine(found.machine),
+        disk=found.machine["disk"],
+        date=datetime.date.today().isoformat(),
+        sizes=",".join(map(str, found.sizes)),
+        rounds=found.rounds,
+        steps=found.steps,
+        skipped="".join(f"Left out: {line}.\n" for line in found.skipped),
+        parts="\n" + "\n\n".join(parts),
+    )
+
+
 def describe_machine(machine: dict[str, Any]) -> str:
     """One line: processor, cores, versions."""
     return (
@@ -103,6 +170,7 @@ def write_section(page: Path, name: str, text: str) -> None:
 
 
 _HEADINGS = ("contestant", "samples/s", "(lowest-highest)", "trainer's ratio", "(lowest-highest)", "target", "met")
+_SAVING_HEADINGS = ("contestant", "median (lowest-highest)", "peer", "its own", "ratio", "target", "met")
 _SHARE_HEADINGS = ("share of a step", "median", "mean", "target", "met")
 
 
@@ -133,6 +201,38 @@ def _share_rows(found: Throughput) -> list[list[str]]:
             ]
         )
     return rows
+
+
+def _saving_rows(found: Saving) -> dict[str, list[list[str]]]:
+    rows: dict[str, list[list[str]]] = {}
+    for comparison in found.comparisons:
+        rows.setdefault(comparison.part, []).append(_saving_row(comparison))
+    return rows
+
+
+def _saving_row(one: Comparison) -> list[str]:
+    met = {None: "", True: "yes", False: "no"}[one.is_met]
+    bounds = [f">= {_short(one.at_least)}"] if one.at_least is not None else []
+    bounds += [f"<= {_short(one.at_most)}"] if one.at_most is not None else []
+    return [
+        f"{one.case}: {one.mine}",
+        f"{_around(one.values)} {one.unit}",
+        one.peer,
+        f"{_around(one.peer_values)} {one.unit}",
+        _around(one.ratios),
+        ", ".join(bounds),
+        met,
+    ]
+
+
+def _around(values: list[float]) -> str:
+    median = _short(statistics.median(values))
+    return median if len(values) == 1 else f"{median} ({_short(min(values))}-{_short(max(values))})"
+
+
+def _short(value: float) -> str:
+    """Three digits that count, and no exponent."""
+    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
 
 
 def _spread(values: list[float], style: str) -> tuple[str, str]:

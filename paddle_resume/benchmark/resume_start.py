@@ -1,6 +1,7 @@
-"""A run that is stopped at a step, and resumed from there with two data workers; run in a process of its own.
+"""Runs that stop at a step, and one that is resumed there with two data workers; run in a process of its own.
 
-python -m paddle_resume.benchmark.resume_start '{"part": "train" | "resume", "stop": ..., "steps": ..., "folder": ...}'
+python -m paddle_resume.benchmark.resume_start '{"part": "train", "steps": ..., "runs": [[STOP, FOLDER], ...]}'
+python -m paddle_resume.benchmark.resume_start '{"part": "resume", "steps": ..., "folder": FOLDER}'
 """
 
 from __future__ import annotations
@@ -39,11 +40,11 @@ class Images(paddle.io.Dataset):
         return self._count
 
 
-def train(stop: int, steps: int, folder: Path, callbacks: list[Callback]) -> None:
+def train(stop: int, steps: int, folder: Path, workers: int, callbacks: list[Callback]) -> None:
     """Train up to step `stop` of an epoch of `steps` steps, from wherever the run in `folder` stands."""
     model = MLP(hidden=32)
     trainer = Trainer(
-        _Flat(model),
+        model,
         paddle.optimizer.Adam(parameters=model.parameters()),
         loss=paddle.nn.CrossEntropyLoss(),
         save_dir=folder,
@@ -51,16 +52,7 @@ def train(stop: int, steps: int, folder: Path, callbacks: list[Callback]) -> Non
         callbacks=callbacks,
     )
     data = Images(BATCH_SIZE * steps)
-    trainer.train(data, max_steps=stop, batch_size=BATCH_SIZE, num_workers=WORKERS)
-
-
-class _Flat(paddle.nn.Layer):
-    def __init__(self, model: paddle.nn.Layer) -> None:
-        super().__init__()
-        self.model = model
-
-    def forward(self, images: paddle.Tensor) -> paddle.Tensor:
-        return self.model(paddle.flatten(images, 1))
+    trainer.train(data, max_steps=stop, batch_size=BATCH_SIZE, num_workers=workers)
 
 
 class _FirstStep(Callback):
@@ -74,6 +66,9 @@ class _FirstStep(Callback):
 if __name__ == "__main__":
     paddle.set_device("cpu")
     spec: dict[str, Any] = json.loads(sys.argv[1])
-    resumed = spec["part"] == "resume"
-    stop = spec["steps"] if resumed else spec["stop"]
-    train(stop, spec["steps"], Path(spec["folder"]), [_FirstStep()] if resumed else [])
+    if spec["part"] == "resume":
+        train(spec["steps"], spec["steps"], Path(spec["folder"]), WORKERS, [_FirstStep()])
+    else:
+        for stop, folder in spec["runs"]:
+            # How many workers there are does not alter what is fed, and a run without any is quick to stop.
+            train(stop, spec["steps"], Path(folder), 0, [])

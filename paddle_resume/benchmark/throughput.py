@@ -14,6 +14,7 @@ from typing import Any, Callable, Optional
 
 import psutil
 
+from paddle_resume.benchmark.children import bare_environment
 from paddle_resume.environment import MATH_VARIABLES as MATH_VARIABLES
 from paddle_resume.errors import DataError, PaddleResumeError
 
@@ -105,7 +106,7 @@ def measure(
     after each of them. Raises DataError without MNIST's files, PaddleResumeError when a contestant fails.
     """
     data = mnist_folder()
-    bare = _bare_environment()
+    bare = bare_environment()
     prepared = {**bare, **_chosen_by_the_package(bare)}
     found: dict[str, list[float]] = {contestant.name: [] for contestant in CONTESTANTS}
     for number in range(rounds):
@@ -170,13 +171,6 @@ def _run(
                 f"{(child.stdout + child.stderr)[-2000:]}"
             )
         return json.loads(result.read_text(encoding="utf-8"))
-
-
-def _bare_environment() -> dict[str, str]:
-    """This process's environment without what decides Paddle's speed, whoever set it."""
-    environment = {name: value for name, value in os.environ.items() if name not in MATH_VARIABLES}
-    paths = [str(_HERE.parent.parent), environment.get("PYTHONPATH", "")]
-    return {**environment, "PYTHONPATH": os.pathsep.join(filter(None, paths))}
 
 
 def _chosen_by_the_package(environment: dict[str, str]) -> dict[str, str]:

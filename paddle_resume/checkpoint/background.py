@@ -20,6 +20,7 @@ from paddle_resume.storage.lock import writing
 
 _NICENESS = 10
 _LOOK_SECONDS = 1.0
+_GOODBYE = b"goodbye"
 
 
 class InlineWriter:
@@ -119,6 +120,9 @@ class BackgroundWriter:
         if os.getpid() != self._owner:
             return  # A forked child: the process and the block are its parent's.
         if self._connection is not None:
+            # Said, not only hung up: forked data workers of the trainer may hold this end open as well.
+            with contextlib.suppress(OSError):
+                self._connection.send_bytes(_GOODBYE)
             self._connection.close()
         if self._process is not None:
             self._process.wait()
@@ -136,7 +140,9 @@ class BackgroundWriter:
 
 def writer_command(connection: int, block: int) -> list[str]:
     """The command line of the writer process."""
-    return [sys.executable, "-m", "paddle_resume.checkpoint.background", str(connection), str(block), str(os.getpid())]
+    # Not with -m: the package imports this module too, and Python would warn of it on the user's screen.
+    code = f"from {__name__} import main; main()"
+    return [sys.executable, "-c", code, str(connection), str(block), str(os.getpid())]
 
 
 def serve(connection: Connection, block: int, trainer: int) -> None:
@@ -150,7 +156,10 @@ def serve(connection: Connection, block: int, trainer: int) -> None:
             while not connection.poll(_LOOK_SECONDS):
                 if os.getppid() != trainer:
                     return
-            answer = _carry_out(SaveJob.from_json(connection.recv_bytes()), block, trainer)
+            message = connection.recv_bytes()
+            if message == _GOODBYE:
+                return
+            answer = _carry_out(SaveJob.from_json(message), block, trainer)
             connection.send_bytes(answer.encode())
 
 
@@ -169,5 +178,6 @@ def _carry_out(job: SaveJob, block: int, trainer: int) -> str:
         return f"Could not save {job.prefix}: {type(error).__name__}: {error}. Every older checkpoint is as it was."
 
 
-if __name__ == "__main__":
+def main() -> None:
+    """Serve the trainer whose descriptors and pid are the arguments of this process."""
     serve(Connection(int(sys.argv[1])), int(sys.argv[2]), int(sys.argv[3]))

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from paddle_resume.checkpoint.reader import peek, sibling
 from paddle_resume.checkpoint.record import SUFFIX, Record, Unreadable
-from paddle_resume.errors import CheckpointError
+from paddle_resume.errors import CheckpointError, InexactResumeError
 
 _SUFFIXES = (".pdparams", ".pdopt", ".pdstates", ".pdbuffers", ".pdema")
 _TAG = re.compile(r"_(epoch|step)(\d+)$")
@@ -65,10 +65,20 @@ def missing(prefix: Path, good: list[str]) -> CheckpointError:
         )
     else:
         text = (
-            f"{prefix} has {' and '.join(there)} but no commit record ({prefix.name}{SUFFIX}): another program "
-            "saved it, or its save was cut short. Its weights alone can be loaded with --weights."
+            f"{prefix}.pdopt has no {prefix.name}.pdparams and no {prefix.name}{SUFFIX} beside it, so there are no "
+            "weights to resume from."
         )
     return CheckpointError(f"{text} {offer(good)}")
+
+
+def inexact_foreign(prefix: Path, differences: list[str], good: list[str]) -> InexactResumeError:
+    """The error for a checkpoint that another program saved, as long as nobody has said that it may be inexact."""
+    return InexactResumeError(
+        f"{prefix} has .pdparams and .pdopt but no commit record ({prefix.name}{SUFFIX}): another program saved it, or "
+        f"its record was lost. Going on from it would not be exact: {'; '.join(differences)}. Go on all the same with "
+        "--allow-inexact (the run's lineage will say so), or load its weights alone into a new run with --weights. "
+        f"{offer(good)}"
+    )
 
 
 def offer(good: list[str]) -> str:

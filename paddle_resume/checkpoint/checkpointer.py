@@ -14,7 +14,16 @@ from typing import Any
 
 from paddle_resume.checkpoint import writer
 from paddle_resume.checkpoint.background import BackgroundWriter, InlineWriter
-from paddle_resume.checkpoint.catalog import Found, find_all, missing, named_prefix, offer, unfinished
+from paddle_resume.checkpoint.catalog import (
+    Found,
+    find_all,
+    inexact_foreign,
+    missing,
+    named_prefix,
+    offer,
+    unfinished,
+)
+from paddle_resume.checkpoint.foreign import is_foreign, translate
 from paddle_resume.checkpoint.job import SaveJob, now
 from paddle_resume.checkpoint.reader import Loaded, load
 from paddle_resume.checkpoint.record import (
@@ -131,15 +140,18 @@ class Checkpointer:
         """Bring the owners back to a checkpoint; None if there is none and `resume` is `auto`.
 
         `resume` is `auto` (the newest whole checkpoint of this run), a prefix, one of its files, or a run
-        folder. Raises CheckpointError for a named checkpoint that is missing or damaged, or if there are
-        checkpoints and none is whole; InexactResumeError if something differs from when it was saved and
-        `allow_inexact` is not set.
+        folder. A prefix may be one that another program saved, which is never exact. Raises CheckpointError
+        for a named checkpoint that is missing or damaged, or if there are checkpoints and none is whole;
+        InexactResumeError if something differs from when it was saved and `allow_inexact` is not set.
         """
         self.prepare()
+        every = _owners(owners)
+        prefix = named_prefix(resume)
+        if resume != "auto" and not Path(resume).is_dir() and is_foreign(prefix):
+            return self._restore_foreign(prefix, every, allow_inexact)
         loaded, passed_over = self._choose(resume)
         if loaded is None:
             return None
-        every = _owners(owners)
         differences = _differences(every, loaded.record)
         if differences and not allow_inexact:
             raise InexactResumeError(
@@ -147,10 +159,8 @@ class Checkpointer:
                 f"changed: {'; '.join(differences)}. Put them back, or go on all the same with --allow-inexact "
                 "(the run's lineage will say so), or start over with --resume none."
             )
-        _restore(every, loaded)
-        event = {"event": "resume", "from": loaded.prefix.name, "step": loaded.record.step}
-        event.update(exact=not differences, differences=differences, **_whereabouts())
-        self.lineage = [*loaded.record.lineage, event]
+        _restore(every, loaded.record.owners, loaded.tensors)
+        self.lineage = [*loaded.record.lineage, _resumed(loaded.prefix, loaded.record.step, differences)]
         return Restored(loaded.prefix, loaded.record.step, passed_over, differences)
 
     def start_over(self, overwrite: bool = False) -> int:
@@ -195,6 +205,19 @@ class Checkpointer:
         """Finish the save under way, and let another process write this run."""
         self._writer.close()
         self._lock.release()
+
+    def _restore_foreign(self, prefix: Path, owners: Owners, allow_inexact: bool) -> Restored:
+        """Go on from what another program saved; it always lacks something, and the lineage says what."""
+        try:
+            found = translate(prefix, owners)
+        except Unreadable as error:
+            good = offer(_good(prefix.parent))
+            raise CheckpointError(f"Checkpoint {prefix} is not whole: {error.reason}. {good}") from error
+        if not allow_inexact:
+            raise inexact_foreign(found.prefix, found.differences, _good(found.prefix.parent))
+        _restore(owners, found.states, found.tensors)
+        self.lineage = [*self.lineage, _resumed(found.prefix, found.step, found.differences)]
+        return Restored(found.prefix, found.step, [], found.differences)
 
     def _choose(self, resume: str) -> tuple[Loaded | None, list[str]]:
         if resume == "auto":
@@ -250,13 +273,19 @@ def _capture(owners: Owners) -> tuple[str, dict[str, FramedFile]]:
     return f"{{{plain}}}", dict(reversed(files.items()))
 
 
-def _restore(owners: Owners, loaded: Loaded) -> None:
+def _restore(owners: Owners, states: Mapping[str, Any], tensors: Mapping[str, Any]) -> None:
     for name, owner in owners.items():
         suffix = getattr(owner, "suffix", None)
-        if suffix and suffix in loaded.tensors:
-            owner.set_state_dict(loaded.tensors[suffix])
-        elif name in loaded.record.owners:
-            owner.set_state_dict(loaded.record.owners[name])
+        if suffix and suffix in tensors:
+            owner.set_state_dict(tensors[suffix])
+        elif name in states:
+            owner.set_state_dict(states[name])
+
+
+def _resumed(prefix: Path, step: int, differences: list[str]) -> dict[str, Any]:
+    """The lineage's entry of a resume."""
+    event = {"event": "resume", "from": prefix.name, "step": step}
+    return {**event, "exact": not differences, "differences": differences, **_whereabouts()}
 
 
 def _differences(owners: Owners, record: Record) -> list[str]:
@@ -278,7 +307,9 @@ def _newest(found: list[Found]) -> tuple[Loaded | None, list[str]]:
         try:
             return load(checkpoint.prefix), passed_over
         except Unreadable as error:
-            passed_over.append(f"{checkpoint.prefix}: {error.reason}")
+            foreign = is_foreign(checkpoint.prefix)
+            reason = "another program saved it; name it with --resume to go on from it" if foreign else error.reason
+            passed_over.append(f"{checkpoint.prefix}: {reason}")
     return None, passed_over
 
 

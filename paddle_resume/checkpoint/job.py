@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from paddle_resume.checkpoint.catalog import find_all
 from paddle_resume.checkpoint.record import FORMAT, Record
 from paddle_resume.checkpoint.snapshot import FileImage
 from paddle_resume.errors import SaveError
-from paddle_resume.storage.files import DISK, FileSystem
+from paddle_resume.storage.files import DISK, FileSystem, explain
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,10 @@ class SaveJob:
         return max((image.start + image.size for image in self.files.values()), default=1)
 
     def to_json(self) -> bytes:
-        return json.dumps(asdict(self)).encode()
+        # Not asdict: its copy of every tensor's entry would take longer than all else in a small save.
+        return json.dumps(
+            {**vars(self), "files": {suffix: vars(image) for suffix, image in self.files.items()}}
+        ).encode()
 
     @classmethod
     def from_json(cls, raw: bytes) -> SaveJob:
@@ -52,11 +55,15 @@ def execute(job: SaveJob, block: memoryview, disk: FileSystem = DISK) -> Path:
     """
     folder = Path(job.folder)
     prefix = folder / job.prefix
+    try:
+        sequence = _next_sequence(folder, job.name)
+    except OSError as error:
+        raise explain(error, prefix, job.size) from error
     record = Record(
         format=FORMAT,
         package=__version__,
         name=job.prefix,
-        sequence=_next_sequence(folder, job.name),
+        sequence=sequence,
         saved_at=now(),
         files={suffix: image.entry(block) for suffix, image in job.files.items()},
         owners=json.loads(job.owners),
@@ -73,20 +80,28 @@ def now() -> str:
     return datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")
 
 
+# More saves than a run makes: room for the number of a record that cannot be read now, and perhaps can be later.
+_UNKNOWN = 1 << 20
+
+
 def _next_sequence(folder: Path, name: str) -> int:
     """One more than any checkpoint of the run has: the last written is the newest, also after going back in time."""
-    return max((found.record.sequence for found in find_all(folder, name) if found.record), default=-1) + 1
+    found = find_all(folder, name)
+    known = max((one.record.sequence for one in found if one.record), default=-1) + 1
+    return known if all(one.record for one in found) else known + _UNKNOWN
 
 
 def _prune(job: SaveJob, newest: Path, disk: FileSystem) -> None:
     """Remove what retention no longer wants; never the checkpoint that was just committed."""
-    # Without a record nothing is known of a checkpoint: it neither counts nor goes.
-    whole = [found for found in find_all(Path(job.folder), job.name) if found.record]
-    steps = [found.prefix for found in whole if not found.is_epoch]
-    epochs = [found.prefix for found in whole if found.is_epoch]
-    for prefix in steps[job.keep :] + (epochs[job.keep_epochs :] if job.keep_epochs else []):
-        if prefix != newest:
-            try:
+    prefix = newest
+    try:
+        # Without a record nothing is known of a checkpoint: it neither counts nor goes.
+        whole = [found for found in find_all(Path(job.folder), job.name) if found.record]
+        steps = [found.prefix for found in whole if not found.is_epoch]
+        epochs = [found.prefix for found in whole if found.is_epoch]
+        for prefix in steps[job.keep :] + (epochs[job.keep_epochs :] if job.keep_epochs else []):
+            if prefix != newest:
                 writer.remove(prefix, disk)
-            except OSError as error:
-                raise SaveError(f"Could not remove the old checkpoint {prefix}: {error.strerror}.") from error
+    except OSError as error:
+        what = "look for old checkpoints after saving" if prefix == newest else "remove the old checkpoint"
+        raise SaveError(f"Could not {what} {prefix}: {error.strerror}.") from error

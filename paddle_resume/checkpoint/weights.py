@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -11,9 +12,12 @@ from paddle_resume.checkpoint.reader import Arrays, load, sibling
 from paddle_resume.checkpoint.record import SUFFIX, Unreadable
 from paddle_resume.errors import CheckpointError
 from paddle_resume.storage.foreign import read_foreign
+from paddle_resume.storage.framing import digest
 
 _PARAMETERS = ".pdparams"
-_NAME_TABLE = "StructuredToParameterName@@"
+NAME_TABLE = "StructuredToParameterName@@"
+# Before protocol 4, Paddle cuts arrays of more than 1 GiB into slices, and notes here how they belong together.
+_SLICES = "UnpackBigParamInfor@@"
 
 
 def read_weights(text: str) -> tuple[Path, Arrays]:
@@ -23,7 +27,7 @@ def read_weights(text: str) -> tuple[Path, Arrays]:
     """
     prefix = named_prefix(text)
     path = sibling(prefix, _PARAMETERS)
-    if _is_ours(sibling(prefix, SUFFIX)):
+    if is_ours(sibling(prefix, SUFFIX)):
         try:
             return path, load(prefix).tensors[_PARAMETERS]
         except Unreadable as error:
@@ -31,10 +35,16 @@ def read_weights(text: str) -> tuple[Path, Arrays]:
     if not path.is_file():
         known = [str(found.prefix) for found in find_all(prefix.parent) if found.record]
         raise CheckpointError(f"There are no weights at {path}. {offer(known)}")
-    return path, _named_arrays(path)
+    return path, named_arrays(path, read_foreign(path))
 
 
-def _is_ours(record: Path) -> bool:
+def fingerprint(arrays: Arrays) -> str:
+    """A digest over names, dtypes, shapes and values."""
+    lines = [f"{n} {a.dtype.str} {a.shape} {digest(np.ascontiguousarray(a))}\n" for n, a in sorted(arrays.items())]
+    return digest("".join(lines).encode("utf-8", "surrogatepass"))
+
+
+def is_ours(record: Path) -> bool:
     """Whether a `.pdstates` is a commit record, sound or not; other suites write a pickle of that name."""
     if not record.is_file():
         return False
@@ -42,11 +52,11 @@ def _is_ours(record: Path) -> bool:
         return file.read(1) != b"\x80"
 
 
-def _named_arrays(path: Path) -> Arrays:
-    content = read_foreign(path)
+def named_arrays(path: Path, content: object) -> Arrays:
+    """The arrays that the file at `path` was found to hold; raises CheckpointError if it holds something else."""
     if not isinstance(content, dict):
         raise CheckpointError(f"{path} holds a {type(content).__name__}, not a dict of weights by name.")
-    content = {name: _as_array(value) for name, value in content.items() if name != _NAME_TABLE}
+    content = joined(path, {name: as_array(value) for name, value in content.items() if name != NAME_TABLE})
     if not all(isinstance(name, str) for name in content):
         raise CheckpointError(f"{path} holds entries whose names are no text, so they are no weights.")
     strange = [name for name, value in content.items() if not isinstance(value, np.ndarray)]
@@ -55,7 +65,22 @@ def _named_arrays(path: Path) -> Arrays:
     return content
 
 
-def _as_array(value: object) -> object:
+def joined(path: Path, content: dict[Any, Any]) -> dict[Any, Any]:
+    """The content with arrays that were cut into slices made whole; raises CheckpointError if they do not fit."""
+    table = content.pop(_SLICES, None)
+    if table is None:
+        return content
+    try:
+        for name, entry in table.items():
+            slices = [content.pop(part) for part in entry["slices"]]
+            content[name] = np.concatenate(slices).reshape(entry["OriginShape"])
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise CheckpointError(f"{path} is damaged: the slices of its large arrays do not fit together.") from error
+    return content
+
+
+def as_array(value: object) -> object:
+    """A stored array in the byte order of this machine; any other value as it is."""
     # Paddle writes a tensor outside a state dict as (name, array).
     if isinstance(value, tuple) and len(value) == 2 and isinstance(value[1], np.ndarray):
         value = value[1]

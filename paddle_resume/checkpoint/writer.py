@@ -9,7 +9,7 @@ from pathlib import Path
 
 from paddle_resume.checkpoint.reader import load, read_file, sibling
 from paddle_resume.checkpoint.record import SUFFIX, Record, Unreadable, encode, read
-from paddle_resume.storage.files import DISK, FileSystem, explain, temporary, write_durably
+from paddle_resume.storage.files import DISK, FileSystem, explain, make_folder, temporary, write_durably
 
 
 def commit(prefix: Path, record: Record, files: Mapping[str, memoryview], disk: FileSystem = DISK) -> None:
@@ -25,7 +25,7 @@ def commit(prefix: Path, record: Record, files: Mapping[str, memoryview], disk: 
     path, size = final, len(raw)
     pending: list[Path] = []
     try:
-        prefix.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(prefix.parent, disk)
         recover(prefix, disk)
         for suffix in _changed(prefix, record):
             path, size = sibling(prefix, suffix), len(files[suffix])
@@ -48,10 +48,16 @@ def recover(prefix: Path, disk: FileSystem = DISK) -> None:
     pattern = f".{glob.escape(prefix.name)}.*.tmp"
     if not any(prefix.parent.glob(pattern)):
         return
-    with contextlib.suppress(Unreadable):
-        unpublished = load(prefix).unpublished
-        if unpublished and unpublished[-1] == sibling(prefix, SUFFIX):
-            _publish(list(unpublished), disk)
+    for _ in range(2):  # A read can fail for a moment, and nothing is removed on the word of one.
+        with contextlib.suppress(Unreadable):
+            unpublished = list(load(prefix).unpublished)
+            if unpublished:  # Also where only the record is published: renames may reach the disk in any order.
+                # The dead process may not have synced what it wrote; what is replaced may be all that is durable.
+                for path in unpublished:
+                    disk.fsync_file(temporary(path))
+                disk.fsync_folder(prefix.parent)
+                _publish(unpublished, disk)
+            break
     for leftover in list(prefix.parent.glob(pattern)):
         disk.unlink(leftover)
 

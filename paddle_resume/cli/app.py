@@ -52,6 +52,15 @@ def train(
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="With --resume none: remove the earlier run's checkpoints.")
     ] = False,
+    weights: Annotated[
+        Optional[str],
+        typer.Option(
+            "--weights", "--pretrained", help="Start a fresh run from a checkpoint's prefix or a .pdparams file."
+        ),
+    ] = None,
+    weights_partial: Annotated[
+        bool, typer.Option("--weights-partial", help="With --weights: load what fits the model, and leave the rest.")
+    ] = False,
     print_config: Annotated[bool, typer.Option("--print-config", help="Print the resolved config and exit.")] = False,
     quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Print only what needs attention.")] = False,
     verbose: Annotated[bool, typer.Option("-v", "--verbose", help="Print every save as well.")] = False,
@@ -68,9 +77,11 @@ def train(
 
     if not resume:
         raise ConfigError("--resume is empty; give auto, none, or a prefix such as checkpoint/mnist_epoch0.")
+    if weights_partial and weights is None:
+        raise ConfigError("--weights-partial says how to load --weights; give that too.")
     with _ctrl_c():
         run = build_run(loaded, verbosity=0 if quiet else 2 if verbose else 1)
-        run.train(resume, allow_inexact, overwrite)
+        run.train(resume, allow_inexact, overwrite, weights, weights_partial)
 
 
 @app.command("eval")

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import atexit
 import ctypes
 import random
 import signal
 import sys
+import weakref
 from collections.abc import Iterable, Iterator
 from typing import Any, Callable, Optional, Tuple
 
@@ -17,6 +19,8 @@ from paddle_resume.rng import derive_seed, preserved
 
 _Key = Tuple[int, int]
 _END = object()
+# Loaders whose workers may still run, because an exception holds the loop that they were made for.
+_LOADERS: weakref.WeakSet[Any] = weakref.WeakSet()
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 
@@ -70,12 +74,27 @@ def _load_by_workers(
                 return_list=True,
             )
         )
-    while True:
-        with preserved():
-            batch = next(loader, _END)
-        if batch is _END:
-            return
-        yield as_batch(batch)
+    _LOADERS.add(loader)
+    try:
+        while True:
+            with preserved():
+                batch = next(loader, _END)
+            if batch is _END:
+                return
+            yield as_batch(batch)
+    finally:
+        _shut_down(loader)
+
+
+def _shut_down(loader: Any) -> None:
+    """Let the workers end now: Python would send them SIGTERM when it exits, which they ignore, and wait for ever."""
+    loader._try_shutdown_all(timeout=1)
+
+
+@atexit.register
+def _shut_down_all() -> None:
+    for loader in list(_LOADERS):
+        _shut_down(loader)
 
 
 def seed_sample(*key: int) -> None:

@@ -18,8 +18,8 @@ def loop_owners(things: Mapping[str, Any]) -> Owners:
     """Owners for `{"model": model, "optimizer": optimizer, "data": feed, ...}`.
 
     A `paddle.nn.Layer` and `paddle.optimizer.Optimizer`s are bound by structured name; all else must have
-    `state_dict()` and `set_state_dict()`. The environment and, restored last, every generator are added, unless
-    `rng` is given. Raises StateError for a second model, or an optimizer without one.
+    `state_dict()` and `set_state_dict()`. With a model come the environment and, restored last, every generator,
+    unless `rng` is given. Raises StateError for a second model, or an optimizer without one.
     """
     models = {name: thing for name, thing in things.items() if isinstance(thing, paddle.nn.Layer)}
     optimizers = {name: thing for name, thing in things.items() if isinstance(thing, paddle.optimizer.Optimizer)}
@@ -28,7 +28,9 @@ def loop_owners(things: Mapping[str, Any]) -> Owners:
             f"Give one model, found {len(models)} ({', '.join(models) or 'none'}): put several networks into one "
             "Layer; an optimizer's state is bound by the names of its model's parameters."
         )
-    owners = Owners(environment=Environment())
+    owners = Owners()
+    if models:
+        owners.add("environment", Environment())
     for model in models.values():
         single = len(optimizers) == 1
         named = {"" if single else name: optimizer for name, optimizer in optimizers.items()}
@@ -37,7 +39,6 @@ def loop_owners(things: Mapping[str, Any]) -> Owners:
     for name, thing in things.items():
         if name not in models and name not in optimizers:
             owners.add(name, thing)
-    if "rng" in things:
-        return owners
-    owners.add("rng", RandomStreams())
+    if models and "rng" not in things:
+        owners.add("rng", RandomStreams())
     return owners

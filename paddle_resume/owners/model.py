@@ -81,12 +81,34 @@ class BufferState:
         _fill_all(self._buffers, state, "The checkpoint", "the model's non-persistable buffers")
 
 
-def load_weights(model: paddle.nn.Layer, arrays: dict[str, np.ndarray], source: str = "The checkpoint") -> None:
+def match_weights(model: paddle.nn.Layer, arrays: dict[str, np.ndarray]) -> dict[str, str]:
+    """By structured name, in the model's order: an empty text where the array fits, else why it cannot be loaded."""
+    live = model.state_dict()
+    found = dict.fromkeys(live, "missing in the file")
+    for name, array in arrays.items():
+        problem = _mismatch(name, live[name], array) if name in live else [f"{name} unknown to the model"]
+        found[name] = problem[0][len(name) + 1 :] if problem else ""
+    return found
+
+
+def load_matching(model: paddle.nn.Layer, arrays: dict[str, np.ndarray]) -> None:
+    """Fill those parameters and buffers of `model` that an array fits by name, shape and dtype; leave the others."""
+    live = model.state_dict()
+    for name, problem in match_weights(model, arrays).items():
+        if not problem:
+            fill(live[name], arrays[name])
+
+
+def load_weights(
+    model: paddle.nn.Layer, arrays: dict[str, np.ndarray], source: str = "The checkpoint", hint: str = ""
+) -> None:
     """Fill every parameter and buffer of `model`; raises CheckpointError listing all that does not fit."""
-    _fill_all(model.state_dict(), arrays, source, f"the model {type(model).__name__}")
+    _fill_all(model.state_dict(), arrays, source, f"the model {type(model).__name__}", hint)
 
 
-def _fill_all(live: dict[str, paddle.Tensor], arrays: dict[str, np.ndarray], source: str, target: str) -> None:
+def _fill_all(
+    live: dict[str, paddle.Tensor], arrays: dict[str, np.ndarray], source: str, target: str, hint: str = ""
+) -> None:
     problems = [f"{name} is missing in the file" for name in live if name not in arrays]
     problems += [f"{name} is unknown to the model" for name in arrays if name not in live]
     for name, tensor in live.items():
@@ -95,7 +117,7 @@ def _fill_all(live: dict[str, paddle.Tensor], arrays: dict[str, np.ndarray], sou
     if problems:
         raise CheckpointError(
             f"{source} does not fit {target}: {'; '.join(problems)}. "
-            "Use the model that it was saved from, or another checkpoint. Nothing was changed."
+            f"Use the model that it was saved from, or another checkpoint. Nothing was changed.{hint}"
         )
     for name, tensor in live.items():
         fill(tensor, arrays[name])

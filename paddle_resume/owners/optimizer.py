@@ -28,6 +28,7 @@ class OptimizerState:
         self._optimizer = optimizer
         self._names = names
         self._parameters = {self._structured(p): p for p in _parameters(optimizer)}
+        self._complete: int | None = None  # so many tensors were found to be all that there are
 
     def state_dict(self) -> dict[str, Any]:
         state: dict[str, Any] = {}
@@ -112,6 +113,8 @@ class OptimizerState:
         return name
 
     def _require_complete(self, captured: int) -> None:
+        if captured == self._complete:
+            return
         known = self._optimizer.state_dict()
         expected = sum(isinstance(v, (paddle.Tensor, np.ndarray)) for v in known.values())
         expected += len(known.get(_MASTER, ()))
@@ -120,6 +123,7 @@ class OptimizerState:
                 f"The optimizer {type(self._optimizer).__name__} holds {expected} tensors, but only {captured} of "
                 "them belong to parameters of the model; the others could not be restored by name."
             )
+        self._complete = captured
 
 
 def _number(value: Any) -> Any:

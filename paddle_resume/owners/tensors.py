@@ -20,6 +20,12 @@ def view(tensor: paddle.Tensor) -> np.ndarray:
 
 def fill(tensor: paddle.Tensor, array: np.ndarray) -> None:
     """Give `tensor` the values of `array`; the two never share memory afterwards."""
+    if tensor.place.is_cpu_place() and tensor.dtype != paddle.bfloat16 and tensor.is_contiguous():
+        memory = view(tensor)
+        # NumPy 1 gives a view that may only be read; else this is one copy instead of two.
+        if memory.flags.writeable and memory.dtype == array.dtype:
+            np.copyto(memory, array)
+            return
     tensor.set_value(paddle.to_tensor(array, dtype=tensor.dtype, place=tensor.place))
 
 

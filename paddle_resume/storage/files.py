@@ -40,6 +40,14 @@ class FileSystem:
     def unlink(self, path: Path) -> None:
         path.unlink(missing_ok=True)
 
+    def fsync_file(self, path: Path) -> None:
+        """Make the bytes durable that another process has written to `path`."""
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            os.fsync(fd)
+        finally:
+            os.close(fd)
+
     def fsync_folder(self, folder: Path) -> None:
         """Make names in `folder` durable: a rename survives a power cut only after this."""
         fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
@@ -57,6 +65,14 @@ _WRITE_LIMIT = 1 << 26
 def temporary(path: Path) -> Path:
     """The hidden sibling under which `path` is written; the same each time, so leftovers are recognised."""
     return path.with_name(f".{path.name}.tmp")
+
+
+def make_folder(folder: Path, disk: FileSystem = DISK) -> None:
+    """Make the folder and its parents where they are missing, so that a power cut cannot take them away again."""
+    if not folder.is_dir():
+        make_folder(folder.parent, disk)
+        folder.mkdir(exist_ok=True)
+        disk.fsync_folder(folder.parent)
 
 
 def write_durably(path: Path, chunks: Iterable[memoryview], size: int, disk: FileSystem = DISK) -> None:
@@ -86,7 +102,7 @@ def replace_file(path: Path, chunks: Iterable[memoryview], size: int, disk: File
     Raises SaveError.
     """
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(path.parent, disk)
         write_durably(path, chunks, size, disk)
         disk.rename(temporary(path), path)
         disk.fsync_folder(path.parent)

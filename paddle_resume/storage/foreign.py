@@ -1,4 +1,8 @@
-"""The one door for pickle files that others wrote: arrays and plain values by exact name, all else refused."""
+"""The one door for pickle files that others wrote: arrays and plain values by exact name, all else refused.
+
+It is the standard library's unpickler in Python, not the faster one in C: only there can each opcode be left out or
+checked, and there a declared length or memo index reserves no memory.
+"""
 
 from __future__ import annotations
 
@@ -7,11 +11,14 @@ import math
 import pickle
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
 from paddle_resume.errors import CheckpointError
+
+_MAX_DIMENSIONS = 32
+_SHOWN = 60  # Letters of a file's own text that an error repeats.
 
 
 class _Refused(pickle.UnpicklingError):
@@ -37,23 +44,34 @@ class _Array(np.ndarray):
     """An array whose pickled state is checked before it is believed."""
 
     def __setstate__(self, state: Any) -> None:
+        if not isinstance(state, tuple) or len(state) != 5:
+            raise _Refused("an array whose state is something else")
         _, shape, dtype, fortran, raw = state
+        raw = _as_bytes(raw)
         shape = _checked_shape(shape, dtype, raw)
-        super().__setstate__((1, shape, dtype.exact, bool(fortran), bytes(raw)))  # type: ignore[arg-type]
+        super().__setstate__((1, shape, dtype.exact, fortran is True or fortran == 1, raw))  # type: ignore[arg-type]
 
 
 class _Dtype:
     """A pickled dtype: a kind of number and, by its BUILD, the order of its bytes. Nothing else is taken over."""
 
     def __init__(self, kind: Any, *_: Any) -> None:
-        self.exact = np.dtype(str(kind))
+        if not isinstance(kind, str):
+            # Not shown: the text of a nested value can be longer than any memory.
+            raise _Refused(f"a dtype made of {type(kind).__name__}")
+        if len(kind) > _SHOWN:
+            raise _Refused(f"dtype {kind[:_SHOWN]!r}...")
+        self.exact = np.dtype(kind)
         if self.exact.kind not in "biufc":
             raise _Refused(f"dtype {kind!r}")
 
     def __setstate__(self, state: Any) -> None:
-        if state[1] not in ("<", ">", "|", "=") or state[2:5] != (None, None, None):
+        if not isinstance(state, tuple) or len(state) < 5 or any(part is not None for part in state[2:5]):
             raise _Refused("a dtype that is no plain number")
-        self.exact = self.exact.newbyteorder(state[1])
+        if type(state[1]) is not str or state[1] not in ("<", ">", "|", "="):
+            raise _Refused("a dtype that is no plain number")
+        order: Any = state[1]
+        self.exact = self.exact.newbyteorder(order)
 
 
 def _make_array(subtype: Any, shape: Any, typecode: Any) -> np.ndarray:
@@ -62,20 +80,23 @@ def _make_array(subtype: Any, shape: Any, typecode: Any) -> np.ndarray:
 
 
 def _make_scalar(dtype: Any, raw: Any) -> Any:
+    raw = _as_bytes(raw)
     _checked_shape((1,), dtype, raw)
-    return np.frombuffer(bytes(raw), dtype.exact)[0]
+    return np.frombuffer(raw, dtype.exact)[0]
 
 
 def _from_buffer(buffer: Any, dtype: Any, shape: Any, order: Any) -> np.ndarray:
     """Stand-in for `numpy._core.numeric._frombuffer`, which protocol 5 uses."""
-    shape = _checked_shape(shape, dtype, buffer)
-    return np.frombuffer(bytes(buffer), dtype.exact).reshape(shape, order="F" if order == "F" else "C")
+    raw = _as_bytes(buffer)
+    shape = _checked_shape(shape, dtype, raw)
+    return np.frombuffer(raw, dtype.exact).reshape(shape, order="F" if order == "F" else "C")
 
 
 def _make_bytes(text: Any = "", encoding: Any = "latin1") -> bytes:
     """Stand-in for `_codecs.encode`, by which protocol 2 writes bytes, and for `bytes()`, its empty ones."""
-    if encoding != "latin1" or not isinstance(text, str):
-        raise _Refused(f"bytes made of {type(text).__name__} with {encoding!r}")
+    if not isinstance(text, str) or encoding != "latin1":
+        how = repr(encoding[:_SHOWN]) if isinstance(encoding, str) else type(encoding).__name__
+        raise _Refused(f"bytes made of {type(text).__name__} with {how}")
     return text.encode("latin1")
 
 
@@ -92,15 +113,42 @@ def _make_tuple(items: Any = ()) -> tuple[Any, ...]:
 
 def _make_dict(items: Any = ()) -> dict[Any, Any]:
     """Stand-in for `OrderedDict`; a plain dict keeps the order and has no attributes to overwrite."""
-    return dict(items)
+    made: dict[Any, Any] = {}
+    if isinstance(items, dict):
+        items = list(items.items())
+    if not isinstance(items, (list, tuple)):
+        raise _Refused(f"a dict of {type(items).__name__}")
+    for item in items:
+        if not isinstance(item, (list, tuple)) or len(item) != 2:
+            raise _Refused("a dict of something else than pairs")
+        made[_checked_key(item[0])] = item[1]
+    return made
 
 
-def _checked_shape(shape: Any, dtype: Any, raw: Any) -> tuple[int, ...]:
-    if not isinstance(dtype, _Dtype) or not isinstance(raw, (bytes, bytearray, memoryview, pickle.PickleBuffer)):
+def _checked_key(key: Any) -> Any:
+    # The hash of a nested tuple may take years.
+    if type(key) not in (str, int, float, bool, bytes, type(None)):
+        raise _Refused(f"a {type(key).__name__} as a key")
+    return key
+
+
+def _as_bytes(raw: Any) -> bytes:
+    if isinstance(raw, str):
+        return raw.encode("latin1")  # Python 2 wrote bytes as text.
+    if not isinstance(raw, (bytes, bytearray, memoryview, pickle.PickleBuffer)):
         raise _Refused("an array whose dtype or bytes are something else")
-    shape = tuple(int(extent) for extent in shape)
-    if min(shape, default=0) < 0 or math.prod(shape) * dtype.exact.itemsize != memoryview(raw).nbytes:
-        raise _Refused(f"an array of shape {shape} with {memoryview(raw).nbytes} bytes")
+    return bytes(raw)
+
+
+def _checked_shape(shape: Any, dtype: Any, raw: bytes) -> tuple[int, ...]:
+    if not isinstance(dtype, _Dtype) or not isinstance(shape, (tuple, list)) or len(shape) > _MAX_DIMENSIONS:
+        raise _Refused("an array whose dtype or bytes are something else")
+    # Of bounded size before they are multiplied or shown.
+    if not all(type(extent) is int and -(1 << 62) < extent < 1 << 62 for extent in shape):
+        raise _Refused("an array whose shape is something else")
+    shape = tuple(shape)
+    if min(shape, default=0) < 0 or math.prod(shape) * dtype.exact.itemsize != len(raw):
+        raise _Refused(f"an array of shape {shape} with {len(raw)} bytes")
     return shape
 
 
@@ -123,15 +171,123 @@ _ALLOWED = {
 }
 
 
-class _Reader(pickle.Unpickler):
+_Base: Any = pickle._Unpickler
+_COPIES = 4  # How often the bytes of a file may be copied while its values are made.
+
+
+class _Reader(_Base):
+    """Reads one pickle; its `dispatch` holds only opcodes that are harmless, or checked here."""
+
+    def __init__(self, raw: bytes) -> None:
+        super().__init__(io.BytesIO(raw), encoding="latin1")
+        self._left = _COPIES * len(raw) + 4096
+
     def find_class(self, module: str, name: str) -> Any:
         try:
             return _ALLOWED[module, name]
         except KeyError:
-            raise _Refused(f"{module}.{name}") from None
+            raise _Refused(f"{module}.{name}"[: 4 * _SHOWN]) from None
 
     def persistent_load(self, pid: Any) -> Any:
         raise _Refused("a persistent id")
+
+    def load_persid(self) -> None:
+        if not self.readline().endswith(b"\n"):
+            raise EOFError  # A text that begins with P, such as a zip file.
+        self.persistent_load(None)
+
+    def load_reduce(self) -> None:
+        args, function = self.stack.pop(), self.stack[-1]
+        if not isinstance(function, _Maker) or not isinstance(args, tuple):
+            raise _Refused(f"a call of a {type(function).__name__}")
+        self._charge(*args)
+        self.stack[-1] = function(*args)
+
+    def load_build(self) -> None:
+        state, target = self.stack.pop(), self.stack[-1]
+        if not isinstance(target, (_Array, _Dtype, _Maker)):
+            raise _Refused(f"a change to a {type(target).__name__}")
+        if isinstance(state, tuple):
+            self._charge(*state)
+        target.__setstate__(state)
+
+    def load_setitem(self) -> None:
+        value, key = self.stack.pop(), self.stack.pop()
+        self._set_items([key, value])
+
+    def load_setitems(self) -> None:
+        self._set_items(self.pop_mark())
+
+    def load_dict(self) -> None:
+        items = self.pop_mark()
+        self.append({})
+        self._set_items(items)
+
+    def load_append(self) -> None:
+        value = self.stack.pop()
+        self._extend([value])
+
+    def load_appends(self) -> None:
+        self._extend(self.pop_mark())
+
+    def load_bytearray8(self) -> None:
+        length = int.from_bytes(self.read(8), "little")
+        data = self.read(min(length, 1 << 62))
+        self.append(bytearray(data))
+
+    def load_instance(self) -> None:
+        raise _Refused("an instance of a class")
+
+    def load_inst(self) -> None:
+        self.find_class(self.readline()[:-1].decode("ascii"), self.readline()[:-1].decode("ascii"))
+        self.load_instance()
+
+    def load_extension(self) -> None:
+        raise _Refused("an entry of the extension registry")
+
+    def load_outside_buffer(self) -> None:
+        raise _Refused("a buffer outside the file")
+
+    def load_sets(self) -> None:
+        raise _Refused("a set")
+
+    def _set_items(self, items: list[Any]) -> None:
+        target = self.stack[-1]
+        if type(target) is not dict or len(items) % 2:
+            raise _Refused(f"items put into a {type(target).__name__}")
+        for key, value in zip(items[::2], items[1::2]):
+            target[_checked_key(key)] = value
+
+    def _extend(self, values: list[Any]) -> None:
+        target = self.stack[-1]
+        if type(target) is not list:
+            raise _Refused(f"items put into a {type(target).__name__}")
+        target.extend(values)
+
+    def _charge(self, *values: Any) -> None:
+        """Count what is about to be copied: a value that is copied again and again could fill any memory."""
+        sized = (bytes, bytearray, str, list, tuple, dict)
+        self._left -= sum(len(value) for value in values if isinstance(value, sized))
+        if self._left < 0:
+            raise _Refused("more copies of its values than it has bytes")
+
+    dispatch: ClassVar[dict[int, Callable[..., None]]] = {
+        **_Base.dispatch,
+        pickle.PERSID[0]: load_persid,
+        pickle.REDUCE[0]: load_reduce,
+        pickle.BUILD[0]: load_build,
+        pickle.SETITEM[0]: load_setitem,
+        pickle.SETITEMS[0]: load_setitems,
+        pickle.DICT[0]: load_dict,
+        pickle.APPEND[0]: load_append,
+        pickle.APPENDS[0]: load_appends,
+        pickle.BYTEARRAY8[0]: load_bytearray8,
+        pickle.INST[0]: load_inst,
+        **dict.fromkeys((pickle.OBJ[0], pickle.NEWOBJ[0], pickle.NEWOBJ_EX[0]), load_instance),
+        **dict.fromkeys((pickle.EXT1[0], pickle.EXT2[0], pickle.EXT4[0]), load_extension),
+        **dict.fromkeys((pickle.NEXT_BUFFER[0], pickle.READONLY_BUFFER[0]), load_outside_buffer),
+        **dict.fromkeys((pickle.EMPTY_SET[0], pickle.ADDITEMS[0], pickle.FROZENSET[0]), load_sets),
+    }
 
 
 def read_foreign(path: Path) -> Any:
@@ -146,15 +302,18 @@ def read_foreign(path: Path) -> Any:
     if not raw:
         raise CheckpointError(f"{path} is empty: its writer was probably cut short. Use another file.")
     try:
-        return _Reader(io.BytesIO(raw), encoding="latin1").load()
+        return _Reader(raw).load()
     except _Refused as error:
         raise CheckpointError(
             f"{path} was not loaded: it asks for {error}, which no file of weights needs. Nothing of it was run. "
             "Only load it by other means if you trust where it came from."
         ) from error
+    except EOFError as error:
+        raise CheckpointError(
+            f"{path} is damaged: it was cut short, or is no file of Paddle's. Use another file."
+        ) from error
     except RecursionError as error:
         raise CheckpointError(f"{path} was not loaded: it is nested too deeply to be a file of weights.") from error
     except Exception as error:
-        raise CheckpointError(
-            f"{path} is damaged or is no file of Paddle's: {type(error).__name__}: {error}. Use another file."
-        ) from error
+        what = f"{type(error).__name__}: {str(error)[: 4 * _SHOWN]}"
+        raise CheckpointError(f"{path} is damaged or is no file of Paddle's: {what}. Use another file.") from error

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from paddle_resume.errors import CheckpointError
+from paddle_resume.storage.files import make_folder
 
 # Bytes of the lock file. A writer can outlive its trainer by the save that it has begun.
 _TRAINER, _WRITER = 0, 1
@@ -38,7 +39,7 @@ class RunLock:
         """
         if self._fd is not None:
             return
-        self._path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(self._path.parent)
         fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         try:
             # A POSIX record lock, not flock: forked data workers that outlive a killed trainer must not hold it,
@@ -64,9 +65,10 @@ class RunLock:
 
     def release(self) -> None:
         """Give the lock back; the file stays, since removing it would race with the next holder."""
-        if self._fd is not None:
-            os.close(self._fd)
-            self._fd = None
+        fd, self._fd = self._fd, None
+        if fd is not None:
+            with contextlib.suppress(OSError):  # Nothing that matters was written by it.
+                os.close(fd)
 
     def _wait_for_writer(self, fd: int) -> None:
         """Let the writer of a dead trainer finish the save that it has begun."""
@@ -98,7 +100,8 @@ def writing(folder: Path, name: str) -> Iterator[None]:
         fcntl.lockf(fd, fcntl.LOCK_EX, 1, _WRITER)
         yield
     finally:
-        os.close(fd)
+        with contextlib.suppress(OSError):
+            os.close(fd)
 
 
 def _try_lock(fd: int, part: int) -> bool:

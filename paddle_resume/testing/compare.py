@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from paddle_resume.checkpoint.catalog import find_all
-from paddle_resume.checkpoint.record import SUFFIX, Record, decode_state, encode_state
+from paddle_resume.checkpoint.record import SUFFIX, FileEntry, Record, decode_state, encode_state
 from paddle_resume.loggers import read_records, read_scalars
+from paddle_resume.storage.framing import digest
 
 # Wall clock, and what exists to tell of interruptions.
 _EXEMPT_FIELDS = ("saved_at", "sequence", "lineage")
@@ -61,6 +62,18 @@ def record_differences(then: Record, now: Record) -> Iterator[str]:
             yield f"the framing of {suffix} differs"
     rest = {*_EXEMPT_FIELDS, "files", "owners"}
     yield from value_differences(then.model_dump(exclude=rest), now.model_dump(exclude=rest))
+
+
+def state_differences(
+    states: dict[str, Any], tensors: dict[str, dict[str, Any]], now: dict[str, Any], entries: dict[str, FileEntry]
+) -> Iterator[str]:
+    """Where what owners hold now (`now`, and `entries` of their files) is not what they were given back."""
+    for suffix, arrays in tensors.items():
+        digests = {tensor.name: tensor.digest for tensor in entries[suffix].tensors}
+        for name, array in arrays.items():
+            if digests.get(name) != digest(array.reshape(-1).view("uint8")):
+                yield f"tensor {name} of {suffix} differs"
+    yield from value_differences(_plain(states), now)
 
 
 def value_differences(then: Any, now: Any, path: tuple[str, ...] = ()) -> Iterator[str]:

@@ -142,21 +142,20 @@ def _checked(checkpointer: Any, plan: Plan) -> Callable[..., None]:
     from paddle_resume.checkpoint.record import decode_state
     from paddle_resume.checkpoint.snapshot import Block
     from paddle_resume.stateful import Owners
-    from paddle_resume.testing.compare import record_differences
+    from paddle_resume.testing.compare import state_differences
 
     restore = checkpointer._restore
 
-    def restore_and_compare(owners: Owners, loaded: Any) -> None:
-        restore(Owners(**{n: o for n, o in owners.items() if n not in plan.forget}), loaded)
-        states, files = checkpointer._capture(owners)
+    def restore_and_compare(owners: Owners, states: dict[str, Any], tensors: dict[str, Any]) -> None:
+        restore(Owners(**{n: o for n, o in owners.items() if n not in plan.forget}), states, tensors)
+        now, files = checkpointer._capture(owners)
         block = Block()
         images = block.take(files)
         entries = {suffix: image.entry(block.view()) for suffix, image in images.items()}
-        now = loaded.record.model_copy(update={"files": entries, "owners": decode_state(states)})
-        found = next(record_differences(loaded.record, now), None)
+        found = next(state_differences(states, tensors, decode_state(now), entries), None)
         if found is not None:
             with Path(plan.report).open("a", encoding="utf-8") as report:
-                report.write(f"after the restore from {loaded.prefix.name}, {found}\n")
+                report.write(f"after the restore, {found}\n")
 
     return restore_and_compare
 

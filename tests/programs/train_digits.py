@@ -150,6 +150,7 @@ def main(arguments=None):
     parser.add_argument("--no-shuffle", action="store_true")
     parser.add_argument("--pause", type=float, default=0.0)
     parser.add_argument("--inline", action="store_true")
+    parser.add_argument("--max-steps", type=int)
     parser.add_argument("--resume", default="auto")
     options = parser.parse_args(arguments)
 
@@ -193,6 +194,7 @@ def main(arguments=None):
         valid,
         valid,
         epochs=2,
+        max_steps=options.max_steps,
         batch_size=32,
         shuffle=not options.no_shuffle,
         num_workers=options.workers,
