@@ -9,6 +9,7 @@ import sys
 
 # Before Paddle: version 2.6.2 brings zlib's symbols along, and crashes a zlib that is loaded after it.
 import zlib  # noqa: F401
+from pathlib import Path
 from typing import Any
 
 import psutil
@@ -19,14 +20,19 @@ from paddle_resume.errors import MissingPaddleError
 MATH_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "MKL_DEBUG_CPU_TYPE", "MKL_CBWR")
 # Recorded for a reader; they do not decide the bits of a step.
 _INFORMATIVE = ("python", "os")
+_PROGRAMS = ("paddle-resume", "train.py", "eval.py", "prove.py", "benchmark.py")
 
 
 def require_paddle() -> None:
     """Raise MissingPaddleError, one line that says which extra to install, where Paddle is not installed."""
-    if importlib.util.find_spec("paddle") is None:
-        raise MissingPaddleError(
-            "PaddlePaddle is not installed: run `pip install 'paddle_resume[cpu]'` (or `[gpu]` for an NVIDIA GPU)."
-        )
+    if importlib.util.find_spec("paddle") is not None:
+        return
+    text = "PaddlePaddle is not installed: run `pip install 'paddle_resume[cpu]'` (or `[gpu]` for an NVIDIA GPU)."
+    if Path(sys.argv[0]).name in _PROGRAMS:
+        # The command line is not there yet to print it in its own way.
+        print(f"error: {text}", file=sys.stderr)
+        sys.exit(MissingPaddleError.exit_code)
+    raise MissingPaddleError(text)
 
 
 def prepare_cpu() -> None:
