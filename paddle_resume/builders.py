@@ -123,6 +123,8 @@ def build_run(config: Config, verbosity: int = 1) -> Run:
         model_path=config.run.model_path,
         owners={"config": ConfigState(resolved)},
     )
+    # The record tells where the data came from, also that the small digits stood in for MNIST.
+    trainer.checkpointer.lineage[0].update(data=" ".join([data.source, *data.notes]))
     return Run(config, trainer, data, verbosity)
 
 

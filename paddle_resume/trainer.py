@@ -145,6 +145,8 @@ class Trainer:
             split: Feed.of(data, shuffle=False, **options) for split, data in given.items() if data is not None
         }
         self.epochs, self.max_steps = epochs, max_steps
+        if self.feed.note:
+            self._tell(self.feed.note)
         with self._signals:
             try:
                 self.resume(resume, allow_inexact=allow_inexact, overwrite=overwrite)

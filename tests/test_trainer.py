@@ -319,3 +319,12 @@ def test_a_dataloader_is_fed_in_a_resumable_order_with_its_own_options():
     again = Feed.of(loader, seed=1)
     again.samples = 5
     assert [batch[0].numpy().ravel().tolist() for batch in again.remaining()] == seen[1:]
+
+
+def test_a_stream_without_a_position_is_told_to_be_replayed(tmp_path, capsys):
+    class Endless(paddle.io.IterableDataset):
+        def __iter__(self):
+            return iter([(np.ones([1], np.float32), np.ones([1], np.float32))] * 8)
+
+    run(make(tmp_path), Endless(), epochs=1)
+    assert "Endless has no state_dict(): resuming within an epoch draws the samples" in capsys.readouterr().err
