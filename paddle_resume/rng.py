@@ -45,16 +45,16 @@ class RandomStreams:
     Invariant: captured first, restored last. Whatever is built, read or logged between cannot move them.
     """
 
-    def __init__(self, seed: int = 0) -> None:
+    def __init__(self, seed: int = 0, *, stepped: bool = True) -> None:
+        """`stepped` says that `begin_step` is called before each step; without it Paddle 2.6 cannot be exact."""
         self._seed = seed
         # Paddle 2.6 does not give its CPU engine away, only the seed it started from. There each step
         # draws from a generator seeded by (seed, step): a pure function needs no saving.
         self._reseed_cpu = len(_cpu_generator().get_state().__getstate__()) < 4
-        self._begun = False
+        self._stepped = stepped
 
     def begin_step(self, step: int) -> None:
         """Prepare the generators for `step`; does something only where Paddle's CPU engine cannot be saved."""
-        self._begun = True
         if self._reseed_cpu:
             _cpu_generator().manual_seed(derive_seed(self._seed, step))
 
@@ -65,7 +65,7 @@ class RandomStreams:
             "python": [version, list(words), gauss],
             "numpy": [str(kind), np.asarray(keys), int(position), int(has_gauss), float(cached)],
             "paddle": [_encode(state) for state in _paddle_states()],
-            "whole": self._begun or not self._reseed_cpu,
+            "whole": self._stepped or not self._reseed_cpu,
         }
 
     def set_state_dict(self, state: dict[str, Any]) -> None:

@@ -40,5 +40,5 @@ def loop_owners(things: Mapping[str, Any]) -> Owners:
         if name not in models and name not in optimizers:
             owners.add(name, thing)
     if models and "rng" not in things:
-        owners.add("rng", RandomStreams())
+        owners.add("rng", RandomStreams(stepped=False))
     return owners
