@@ -62,7 +62,7 @@ class RandomStreams:
         version, words, gauss = random.getstate()
         kind, keys, position, has_gauss, cached = np.random.get_state(legacy=True)
         return {
-            "python": [version, list(words), gauss],
+            "python": [version, np.array(words, np.uint32), gauss],
             "numpy": [str(kind), np.asarray(keys), int(position), int(has_gauss), float(cached)],
             "paddle": [_encode(state) for state in _paddle_states()],
             "whole": self._stepped or not self._reseed_cpu,
@@ -70,7 +70,7 @@ class RandomStreams:
 
     def set_state_dict(self, state: dict[str, Any]) -> None:
         version, words, gauss = state["python"]
-        random.setstate((version, tuple(words), gauss))
+        random.setstate((version, tuple(int(word) for word in words), gauss))
         np.random.set_state(tuple(state["numpy"]))
         # The objects of this process serve as moulds: Paddle's state type cannot be constructed from Python.
         _set_paddle_states([_decode(mould, saved) for mould, saved in zip(_paddle_states(), state["paddle"])])
@@ -104,12 +104,12 @@ def _set_paddle_states(states: list[Any]) -> None:
 def _encode(state: Any) -> list[Any]:
     device, seed, offset, *engine = state.__getstate__()
     # The engine comes as the character codes of a text of numbers: kept as that text.
-    return [device, seed, offset, *("".join(map(chr, codes)) for codes in engine)]
+    return [device, seed, offset, *(bytes(codes).decode("ascii") for codes in engine)]
 
 
 def _decode(mould: Any, saved: list[Any]) -> Any:
     device, seed, offset, *engine = saved
     kind: Any = type(mould)
     state = kind.__new__(kind)
-    state.__setstate__((device, seed, offset, *([ord(c) for c in text] for text in engine)))
+    state.__setstate__((device, seed, offset, *(list(text.encode("ascii")) for text in engine)))
     return state

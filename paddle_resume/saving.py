@@ -39,6 +39,14 @@ class Saver:
         self._landed = landed
         self._tell = tell
         self._position: Optional[tuple[int, str]] = None
+        self._is_ready = False
+
+    def make_ready(self, owners: Owners) -> None:
+        """Have memory ready for the first save; called after a first step, when the optimizer has its state."""
+        if not self._is_ready:
+            self._is_ready = True
+            with self._errors():
+                self._checkpointer.reserve(owners)
 
     def is_due(self, step: int) -> bool:
         """Whether a step checkpoint is due now, and not left out because the one before is still under way."""

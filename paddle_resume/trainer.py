@@ -214,6 +214,7 @@ class Trainer:
             self._call("on_epoch_begin")
         for batch in self._batches_left():
             self._make_step(batch)
+            self._saver.make_ready(self._all_owners())
             if self.feed.steps_in_epoch % self._log_every == 0:
                 self._log_training()
             self._signals.check()

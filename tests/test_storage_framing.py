@@ -10,7 +10,7 @@ import numpy as np
 import paddle
 import pytest
 
-from paddle_resume.checkpoint.snapshot import Block
+from paddle_resume.checkpoint.sealed import SealedFile
 from paddle_resume.errors import StateError
 from paddle_resume.storage.framing import FramedFile, digest
 
@@ -67,8 +67,7 @@ def test_stock_paddle_reads_a_state_dict_into_a_model(tmp_path: Path) -> None:
 def test_the_index_points_at_the_raw_bytes_of_every_tensor(tmp_path: Path) -> None:
     framed = written(tmp_path / "a", {**ARRAYS, "group": {"x": np.arange(3), "y": np.zeros(2)}})
     raw = (tmp_path / "a").read_bytes()
-    block = Block()
-    index = block.take({".a": framed})[".a"].entry(block.view()).model_dump()
+    index = SealedFile(framed).entry().model_dump()
     assert index["size"] == framed.size == len(raw)
     assert [t["name"] for t in index["tensors"]] == [*ARRAYS, "group/x", "group/y"]
     framing, position = b"", 0

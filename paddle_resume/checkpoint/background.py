@@ -12,15 +12,18 @@ import subprocess
 import sys
 from multiprocessing.connection import Connection
 from pathlib import Path
+from typing import Callable
 
 from paddle_resume.checkpoint.job import SaveJob, execute
-from paddle_resume.checkpoint.snapshot import Block
+from paddle_resume.checkpoint.snapshot import Block, map_memory
 from paddle_resume.errors import PaddleResumeError, SaveError
 from paddle_resume.storage.lock import writing
 
 _NICENESS = 10
 _LOOK_SECONDS = 1.0
 _GOODBYE = b"goodbye"
+# How answers begin: the save is durable, it failed, or an old checkpoint could not be removed after it.
+_DURABLE, _FAILED, _NOT_TIDY = b"D", b"F", b"N"
 
 
 class InlineWriter:
@@ -37,7 +40,8 @@ class InlineWriter:
 
     def submit(self, job: SaveJob) -> None:
         """Carry out the job; raises SaveError."""
-        self._done = execute(job, self.block.view())
+        # As the other process would get it, so that the files are the same.
+        self._done = execute(SaveJob.from_json(job.to_json()), self.block.view())
 
     def collect(self, wait: bool = False) -> Path | None:
         """The prefix of the save that was carried out since this was last asked for, or None."""
@@ -94,41 +98,54 @@ class BackgroundWriter:
     def collect(self, wait: bool = False) -> Path | None:
         """The prefix of the save under way once it is durable; None if there is none, or it is not done yet.
 
-        Raises SaveError if the save failed, also because the writer process died.
+        Raises SaveError if the save failed, also because the writer process died, or if an old checkpoint could
+        not be removed after the save before.
         """
-        if self._in_flight is None:
-            return None
-        assert self._connection is not None
         try:
-            if not wait and not self._connection.poll():
-                return None
-            answer = self._connection.recv_bytes().decode()
+            while self._connection is not None and ((wait and self.busy) or self._connection.poll()):
+                prefix = self._take(self._connection.recv_bytes())
+                if prefix is not None:
+                    return prefix
         except (EOFError, OSError):
             prefix, self._in_flight = self._in_flight, None
             self._forget_process()
-            raise SaveError(
-                f"Could not save {prefix}: the process that writes checkpoints was killed, perhaps for lack of memory. "
-                "Every older checkpoint is as it was."
-            ) from None
-        prefix, self._in_flight = self._in_flight, None
-        if answer:
-            raise SaveError(answer)
-        return prefix
+            if prefix is not None:
+                raise SaveError(
+                    f"Could not save {prefix}: the process that writes checkpoints was killed, perhaps for lack of "
+                    "memory. Every older checkpoint is as it was."
+                ) from None
+        return None
 
     def close(self) -> None:
-        """Let the process end, after the save under way."""
+        """Let the process end, after the save under way; raises SaveError if that fails."""
         if os.getpid() != self._owner:
             return  # A forked child: the process and the block are its parent's.
-        if self._connection is not None:
-            # Said, not only hung up: forked data workers of the trainer may hold this end open as well.
-            with contextlib.suppress(OSError):
-                self._connection.send_bytes(_GOODBYE)
-            self._connection.close()
-        if self._process is not None:
-            self._process.wait()
-        self._process = self._connection = self._in_flight = None
-        self.block.close()
         atexit.unregister(self.close)
+        try:
+            if self._connection is not None:
+                # Said, not only hung up: forked data workers of the trainer may hold this end open as well.
+                with contextlib.suppress(OSError):
+                    self._connection.send_bytes(_GOODBYE)
+                with contextlib.suppress(EOFError, OSError):
+                    while True:
+                        self._take(self._connection.recv_bytes())
+        finally:
+            if self._connection is not None:
+                self._connection.close()
+            if self._process is not None:
+                self._process.wait()
+            self._process = self._connection = self._in_flight = None
+            self.block.close()
+
+    def _take(self, answer: bytes) -> Path | None:
+        """What an answer of the process means: the prefix that is durable now, or None; raises SaveError."""
+        kind, text = answer[:1], answer[1:].decode()
+        if kind == _NOT_TIDY:
+            raise SaveError(text)
+        prefix, self._in_flight = self._in_flight, None
+        if kind == _FAILED:
+            raise SaveError(text)
+        return prefix
 
     def _forget_process(self) -> None:
         assert self._process is not None and self._connection is not None
@@ -150,6 +167,7 @@ def serve(connection: Connection, block: int, trainer: int) -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)  # Meant for the trainer, which saves once more and then hangs up.
     os.nice(_NICENESS)
+    window = _Window(block)
     with contextlib.suppress(EOFError, OSError):
         while True:
             # A trainer's death is no hang-up while a forked child of it still holds the other end.
@@ -159,23 +177,44 @@ def serve(connection: Connection, block: int, trainer: int) -> None:
             message = connection.recv_bytes()
             if message == _GOODBYE:
                 return
-            answer = _carry_out(SaveJob.from_json(message), block, trainer)
-            connection.send_bytes(answer.encode())
+            _carry_out(SaveJob.from_json(message), window, trainer, connection.send_bytes)
 
 
-def _carry_out(job: SaveJob, block: int, trainer: int) -> str:
-    """An empty text if the checkpoint is durable, else what went wrong."""
+class _Window:
+    """The writer's view of the block; kept from save to save, since to map it takes as long as to digest it."""
+
+    def __init__(self, block: int) -> None:
+        self._block = block
+        self._map: mmap.mmap | None = None
+
+    def view(self) -> memoryview:
+        size = os.fstat(self._block).st_size
+        if size and (self._map is None or len(self._map) != size):
+            self._map = map_memory(self._block, size, populate=True, writable=False)
+        return memoryview(self._map) if self._map is not None else memoryview(b"")
+
+
+def _carry_out(job: SaveJob, window: _Window, trainer: int, answer: Callable[[bytes], None]) -> None:
+    """Save, and answer what became of it: once when that is known, and again if tidying up afterwards fails."""
+    failed = _FAILED
+
+    def durable(prefix: Path) -> None:
+        nonlocal failed
+        failed = _NOT_TIDY
+        answer(_DURABLE)
+
     try:
         with writing(Path(job.folder), job.name):
             # A new trainer waits for this lock before it tidies up. If it was there first, the old one is dead.
             if os.getppid() != trainer:
-                return "the trainer died before the save began"
-            execute(job, memoryview(mmap.mmap(block, job.size, prot=mmap.PROT_READ)))
-        return ""
+                answer(_FAILED + b"the trainer died before the save began")
+                return
+            execute(job, window.view(), durable=durable)
     except PaddleResumeError as error:
-        return str(error)
+        answer(failed + str(error).encode())
     except Exception as error:
-        return f"Could not save {job.prefix}: {type(error).__name__}: {error}. Every older checkpoint is as it was."
+        text = f"Could not save {job.prefix}: {type(error).__name__}: {error}. Every older checkpoint is as it was."
+        answer(failed + text.encode())
 
 
 def main() -> None:

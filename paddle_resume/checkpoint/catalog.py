@@ -23,10 +23,11 @@ class Found:
     record: Record | None
     reason: str = ""
 
-    @property
-    def is_epoch(self) -> bool:
-        match = _TAG.search(self.prefix.name)
-        return bool(match) and match.group(1) == "epoch"  # type: ignore[union-attr]
+
+def is_epoch(prefix: Path) -> bool:
+    """Whether the name is that of an epoch's checkpoint, and not of a step's."""
+    match = _TAG.search(prefix.name)
+    return match is not None and match[1] == "epoch"
 
 
 def find_all(folder: Path, name: str | None = None) -> list[Found]:

@@ -33,10 +33,10 @@ from paddle_resume.checkpoint.record import (
     Unreadable,
     encode_state,
 )
+from paddle_resume.checkpoint.snapshot import Files
 from paddle_resume.errors import CheckpointError, InexactResumeError, StateError
 from paddle_resume.stateful import Owners
 from paddle_resume.storage.files import explain
-from paddle_resume.storage.framing import FramedFile
 from paddle_resume.storage.lock import RunLock
 
 
@@ -114,6 +114,15 @@ class Checkpointer:
         )
         self._writer.submit(job)
         return self.folder / job.prefix
+
+    def reserve(self, owners: Mapping[str, Any]) -> None:
+        """Have memory ready for the first save of these owners, so that it is as quick as those after it.
+
+        Never needed, and returns at once; call it when the optimizer has made its state, after a first step.
+        """
+        self.prepare()
+        files = {suffix: o.state_dict() for o in _owners(owners).values() if (suffix := getattr(o, "suffix", None))}
+        self._writer.block.reserve(files)
 
     @property
     def busy(self) -> bool:
@@ -202,9 +211,11 @@ class Checkpointer:
             raise explain(error, self.folder, 0) from error
 
     def close(self) -> None:
-        """Finish the save under way, and let another process write this run."""
-        self._writer.close()
-        self._lock.release()
+        """Finish the save under way, and let another process write this run; raises SaveError if that save failed."""
+        try:
+            self._writer.close()
+        finally:
+            self._lock.release()
 
     def _restore_foreign(self, prefix: Path, owners: Owners, allow_inexact: bool) -> Restored:
         """Go on from what another program saved; it always lacks something, and the lineage says what."""
@@ -253,9 +264,9 @@ def _owners(owners: Mapping[str, Any]) -> Owners:
     return loop_owners(owners)
 
 
-def _capture(owners: Owners) -> tuple[str, dict[str, FramedFile]]:
+def _capture(owners: Owners) -> tuple[str, Files]:
     """The plain states as JSON, and the files; the last restored (randomness) is the first captured."""
-    files: dict[str, FramedFile] = {}
+    files: dict[str, Any] = {}
     states: dict[str, Any] = {}
     for name in reversed(list(owners)):
         owner = owners[name]
@@ -266,7 +277,7 @@ def _capture(owners: Owners) -> tuple[str, dict[str, FramedFile]]:
                     f"{name!r} asks for a file {suffix!r}, which is taken by another owner or no suffix of one or two "
                     "parts of letters, digits and '_', such as '.generator.pdopt'; give it another name."
                 )
-            files[suffix] = FramedFile(owner.state_dict())
+            files[suffix] = owner.state_dict()
         else:
             states[name] = encode_state(name, owner.state_dict())
     plain = ", ".join(f"{json.dumps(name)}: {states[name]}" for name in reversed(states))

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import xxhash
 
 from paddle_resume.checkpoint.record import SUFFIX, FileEntry, Record, Unreadable, read
 from paddle_resume.storage.files import temporary
@@ -80,14 +81,15 @@ def read_file(path: Path, entry: FileEntry) -> Arrays:
         if size != entry.size:
             raise Unreadable(f"{path.name} has {size} bytes and should have {entry.size}")
         with path.open("rb", buffering=0) as file:
+            source = _Source(file.fileno(), path)
             for tensor in entry.tensors:
-                framing += _exactly(file.fileno(), position, tensor.offset - position, path).tobytes()
-                raw = _exactly(file.fileno(), tensor.offset, tensor.length, path)
-                if digest(raw) != tensor.digest:
+                framing += source.read(position, tensor.offset - position).tobytes()
+                raw, found = source.digested(tensor.offset, tensor.length)
+                if found != tensor.digest:
                     raise Unreadable(f"{path.name}: the digest of {tensor.name} does not match, so it is damaged")
                 tensors[tensor.name] = raw.view(tensor.dtype).reshape(tensor.shape)
                 position = tensor.offset + tensor.length
-            framing += _exactly(file.fileno(), position, entry.size - position, path).tobytes()
+            framing += source.read(position, entry.size - position).tobytes()
     except OSError as error:
         raise Unreadable(f"{path.name} could not be read: {error.strerror}") from error
     if digest(framing) != entry.framing:
@@ -111,13 +113,47 @@ def _read_either(final: Path, entry: FileEntry) -> tuple[Path, Arrays]:
     return final, read_file(final, entry)
 
 
-def _exactly(fd: int, offset: int, length: int, path: Path) -> np.ndarray:
-    """`length` bytes at `offset`, in fresh memory."""
-    buffer = np.empty(length, np.uint8)
-    window = memoryview(buffer.data)
-    while window:
-        count = os.preadv(fd, [window], offset)
-        if count == 0:
-            raise Unreadable(f"{path.name} ends at byte {offset}, before what its record lists")
-        window, offset = window[count:], offset + count
-    return buffer
+class _Source:
+    """An open file, read at offsets: what is large at once, what is small from a window of the file."""
+
+    _WINDOW = 1 << 14
+    _PIECE = 1 << 20
+
+    def __init__(self, fd: int, path: Path) -> None:
+        self._fd = fd
+        self._path = path
+        self._start = 0
+        self._window = b""
+
+    def read(self, offset: int, length: int) -> np.ndarray:
+        """`length` bytes at `offset`, in fresh memory; raises Unreadable where the file ends before."""
+        if length >= self._WINDOW:
+            return self.digested(offset, length)[0]
+        if not self._start <= offset <= offset + length <= self._start + len(self._window):
+            self._start, self._window = offset, os.pread(self._fd, self._WINDOW, offset)
+        if offset + length > self._start + len(self._window):
+            raise self._cut_short(self._start + len(self._window))
+        begin = offset - self._start
+        return np.frombuffer(self._window[begin : begin + length], np.uint8).copy()
+
+    def digested(self, offset: int, length: int) -> tuple[np.ndarray, str]:
+        """`length` bytes at `offset`, in fresh memory, and their digest, taken while they are in the cache."""
+        if length < self._WINDOW:
+            content = self.read(offset, length)
+            return content, digest(content)
+        content, hasher = np.empty(length, np.uint8), xxhash.xxh3_128()
+        for start in range(0, length, self._PIECE):
+            piece = content.data[start : start + self._PIECE]
+            self._fill(piece, offset + start)
+            hasher.update(piece)
+        return content, hasher.hexdigest()
+
+    def _fill(self, target: memoryview, offset: int) -> None:
+        while target:
+            count = os.preadv(self._fd, [target], offset)
+            if count == 0:
+                raise self._cut_short(offset)
+            target, offset = target[count:], offset + count
+
+    def _cut_short(self, end: int) -> Unreadable:
+        return Unreadable(f"{self._path.name} ends at byte {end}, before what its record lists")

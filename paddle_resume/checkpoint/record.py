@@ -119,8 +119,8 @@ def decode(raw: bytes) -> Record:
     if body.pop("digest", None) != _own_digest(body):
         raise Unreadable("its digest does not match: it was altered or damaged")
     try:
-        return Record(**_unpack(body))
-    except (ValidationError, TypeError, ValueError) as error:
+        return Record(**{**body, "owners": _unpack(body["owners"])})
+    except (ValidationError, KeyError, TypeError, ValueError) as error:
         raise Unreadable(f"it is inconsistent: {_first_line(error)}") from error
 
 

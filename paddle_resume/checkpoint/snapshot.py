@@ -1,62 +1,78 @@
-"""The snapshot: every file of a checkpoint as it will lie on disk, side by side in one reused block of memory."""
+"""The snapshot: the bytes of every tensor of a save, side by side in one reused block of memory."""
 
 from __future__ import annotations
 
+import math
 import mmap
 import os
+import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from paddle_resume.checkpoint.record import FileEntry, TensorEntry
-from paddle_resume.storage.framing import FramedFile, digest
+from paddle_resume.errors import StateError
+
+Files = Mapping[str, Mapping[str, Any]]
+"""The content of each file of a checkpoint by suffix: arrays, dicts of arrays, and plain values for stock Paddle."""
 
 _GRAIN = 1 << 21  # Grow in steps of 2 MiB, so that a state that changes a little needs no new mapping.
+_ALIGNMENT = 64
+_ARRAY = "__array__"
+# Below this a slice assignment beats NumPy's copy, which costs more to call but lets other threads run meanwhile.
+_SMALL_COPY = 1 << 16
 
 
 @dataclass(frozen=True)
 class FileImage:
-    """Where one file lies in the block, and where its tensors lie in the file."""
+    """The content of one file, each array replaced by where it lies in the block; plain enough for JSON."""
 
-    start: int
-    size: int
-    tensors: list[dict[str, Any]]
+    described: dict[str, Any]
 
-    def entry(self, block: memoryview) -> FileEntry:
-        """The record's entry of this file, digested from the block."""
-        content = block[self.start : self.start + self.size]
-        framing, position, tensors = bytearray(), 0, []
-        for tensor in self.tensors:
-            begin, end = tensor["offset"], tensor["offset"] + tensor["length"]
-            framing += content[position:begin]
-            tensors.append(TensorEntry(**tensor, digest=digest(content[begin:end])))
-            position = end
-        framing += content[position:]
-        return FileEntry(size=self.size, framing=digest(framing), tensors=tensors)
+    def content(self, block: memoryview) -> dict[str, Any]:
+        """The content with its arrays again, which are views of the block."""
+        return {name: _rebuilt(value, block) for name, value in self.described.items()}
 
 
 class Block:
     """A block of memory that another process can map too; made once, and kept for every save.
 
-    The first copy into fresh memory runs at a third of the speed, and fresh shared memory for each save would
+    The first copy into fresh memory runs at a fraction of the speed, and fresh shared memory for each save would
     cost more than writing the file.
     """
 
     def __init__(self) -> None:
         self.fd = os.memfd_create("paddle_resume_snapshot", 0)
         self._map: mmap.mmap | None = None
+        self._warming: threading.Thread | None = None
 
-    def take(self, files: Mapping[str, FramedFile]) -> dict[str, FileImage]:
-        """Copy the files in, one after the other, and tell where each lies."""
-        self._reserve(sum(framed.size for framed in files.values()))
-        images, start = {}, 0
-        for suffix, framed in files.items():
-            images[suffix] = FileImage(start, framed.size, framed.tensors())
-            self._copy(framed, start)
-            start += framed.size
+    def take(self, files: Files) -> dict[str, FileImage]:
+        """Copy every array in, one after the other, and tell where each lies.
+
+        Raises StateError for a value that has no form in a file.
+        """
+        layout = _Layout()
+        images = {suffix: FileImage(layout.describe(content)) for suffix, content in files.items()}
+        self._join()
+        if self._map is None or len(self._map) < layout.size:
+            self._map = map_memory(self.fd, _grown(self.fd, layout.size), populate=True)
+        target = memoryview(self._map)
+        for start, array in layout.arrays:
+            self._copy(target[start : start + array.nbytes], array)
         return images
+
+    def reserve(self, files: Files) -> None:
+        """Have memory ready for content like this, behind the back of the caller: its first touch takes long."""
+        layout = _Layout()
+        for content in files.values():
+            layout.describe(content)
+        self._join()
+        if self._map is None or len(self._map) < layout.size:
+            begin = len(self._map) if self._map is not None else 0
+            self._map = map_memory(self.fd, _grown(self.fd, layout.size))
+            self._warming = threading.Thread(target=_touch, args=(self._map, begin), daemon=True)
+            self._warming.start()
 
     def view(self) -> memoryview:
         """All of the block's bytes."""
@@ -64,6 +80,7 @@ class Block:
 
     def close(self) -> None:
         """Give the memory back; the block can be used again, and is then made anew."""
+        self._join()
         # Dropped, not closed: a view of it that still lives somewhere would make closing an error.
         self._map = None
         os.ftruncate(self.fd, 0)
@@ -71,16 +88,87 @@ class Block:
     def __del__(self) -> None:
         os.close(self.fd)
 
-    def _copy(self, framed: FramedFile, start: int) -> None:
-        assert self._map is not None
-        target = np.frombuffer(self._map, np.uint8)
-        for chunk in framed.chunks():
-            # NumPy copies without the interpreter lock, and at memory speed.
-            np.copyto(target[start : start + chunk.nbytes], np.frombuffer(chunk, np.uint8))
-            start += chunk.nbytes
+    def _join(self) -> None:
+        if self._warming is not None:
+            self._warming.join()
+            self._warming = None
 
-    def _reserve(self, size: int) -> None:
-        size = -(-max(size, 1) // _GRAIN) * _GRAIN
-        if self._map is None or len(self._map) < size:
-            os.ftruncate(self.fd, size)
-            self._map = mmap.mmap(self.fd, size)
+    @staticmethod
+    def _copy(target: memoryview, array: np.ndarray) -> None:
+        source = array.reshape(-1).view(np.uint8)
+        if source.nbytes < _SMALL_COPY:
+            target[:] = source.data
+        else:
+            np.copyto(np.frombuffer(target, np.uint8), source)
+
+
+def map_memory(fd: int, size: int, *, populate: bool = False, writable: bool = True) -> mmap.mmap:
+    """Map the first `size` bytes of a block; `populate` maps them all at once, instead of page by page at first use."""
+    flags = mmap.MAP_SHARED | (getattr(mmap, "MAP_POPULATE", 0) if populate else 0)
+    return mmap.mmap(fd, size, flags=flags, prot=mmap.PROT_READ | (mmap.PROT_WRITE if writable else 0))
+
+
+class _Layout:
+    """Gives each array a place in the block, and notes what stands around it."""
+
+    def __init__(self) -> None:
+        self.size = 0
+        self.arrays: list[tuple[int, np.ndarray]] = []
+
+    def describe(self, content: Mapping[str, Any]) -> dict[str, Any]:
+        return {
+            name: self._place(name, value)
+            if isinstance(value, np.ndarray)
+            else self.describe(value)
+            if isinstance(value, Mapping) and any(isinstance(v, np.ndarray) for v in value.values())
+            else _plain(name, value)
+            for name, value in content.items()
+        }
+
+    def _place(self, name: str, array: np.ndarray) -> dict[str, Any]:
+        if array.dtype.kind not in "biufc":
+            raise StateError(f"Tensor {name!r} has dtype {array.dtype}, which has no raw byte form.")
+        shape = array.shape
+        if array.dtype.byteorder == ">" or not array.flags.c_contiguous:
+            array = np.ascontiguousarray(array, array.dtype.newbyteorder("<"))
+        start = self.size
+        self.arrays.append((start, array))
+        self.size = -(-(start + array.nbytes) // _ALIGNMENT) * _ALIGNMENT
+        return {_ARRAY: [start, array.dtype.str, shape]}
+
+
+def _rebuilt(value: Any, block: memoryview) -> Any:
+    if not isinstance(value, Mapping):
+        return value
+    if value.keys() != {_ARRAY}:
+        return {name: _rebuilt(item, block) for name, item in value.items()}
+    start, dtype, shape = value[_ARRAY]
+    if not math.prod(shape):
+        return np.empty(shape, dtype)
+    return np.frombuffer(block, dtype, math.prod(shape), start).reshape(shape)
+
+
+def _plain(name: str, value: Any) -> Any:
+    """`value` as JSON keeps it; raises StateError for what it would not keep."""
+    if value is None or isinstance(value, (bool, int, float, str)):
+        return value
+    if isinstance(value, np.generic):
+        return value.item()
+    if isinstance(value, (list, tuple)):
+        return [_plain(name, item) for item in value]
+    if isinstance(value, Mapping) and all(isinstance(key, str) for key in value):
+        return {key: _plain(name, item) for key, item in value.items()}
+    raise StateError(
+        f"{name!r} holds a value of type {type(value).__name__} that cannot be written for stock Paddle: {value!r}."
+    )
+
+
+def _grown(fd: int, size: int) -> int:
+    size = -(-max(size, 1) // _GRAIN) * _GRAIN
+    os.ftruncate(fd, size)
+    return size
+
+
+def _touch(memory: mmap.mmap, begin: int) -> None:
+    # NumPy writes without the interpreter lock: training goes on meanwhile. What lies before may be being saved.
+    np.frombuffer(memory, np.uint8)[begin :: mmap.PAGESIZE] = 0

@@ -6,32 +6,44 @@ import contextlib
 import glob
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Callable
 
 from paddle_resume.checkpoint.reader import load, read_file, sibling
-from paddle_resume.checkpoint.record import SUFFIX, Record, Unreadable, encode, read
+from paddle_resume.checkpoint.record import SUFFIX, FileEntry, Record, Unreadable, encode, read
+from paddle_resume.checkpoint.sealed import SealedFile
 from paddle_resume.storage.files import DISK, FileSystem, explain, make_folder, temporary, write_durably
 
 
-def commit(prefix: Path, record: Record, files: Mapping[str, memoryview], disk: FileSystem = DISK) -> None:
+def commit(
+    prefix: Path,
+    files: Mapping[str, SealedFile],
+    record_of: Callable[[dict[str, FileEntry]], Record],
+    disk: FileSystem = DISK,
+) -> None:
     """Make the checkpoint `prefix` durable; on return it is, on SaveError the older ones are as they were.
+
+    `record_of` gives the record once the entries of the files are known: they are digested while they are written.
 
     Invariant: at every instant the old or the new checkpoint under `prefix` is whole on disk. All that is new
     lies complete and durable under temporary names before the first rename, so a commit that dies among its
     renames is one that `reader.load` reads and `recover` completes. Files that are already there with the
     same content are left alone.
     """
-    final = sibling(prefix, SUFFIX)
-    raw = encode(record)
-    path, size = final, len(raw)
+    path, size = prefix, sum(file.size for file in files.values())
     pending: list[Path] = []
     try:
         make_folder(prefix.parent, disk)
         recover(prefix, disk)
-        for suffix in _changed(prefix, record):
-            path, size = sibling(prefix, suffix), len(files[suffix])
+        published = _published(prefix)
+        changed = {suffix: file for suffix, file in files.items() if not _holds(prefix, suffix, file, published)}
+        size = sum(file.size for file in changed.values())
+        disk.require_space(prefix.parent, size)
+        for suffix, file in changed.items():
+            path, size = sibling(prefix, suffix), file.size
             pending.append(path)
-            write_durably(path, [files[suffix]], size, disk)
-        path, size = final, len(raw)
+            write_durably(path, file.pieces(), size, disk)
+        raw = encode(record_of({suffix: file.entry() for suffix, file in files.items()}))
+        path, size = sibling(prefix, SUFFIX), len(raw)
         pending.append(path)
         write_durably(path, [memoryview(raw)], size, disk)
         disk.fsync_folder(prefix.parent)
@@ -99,19 +111,19 @@ def _discard(pending: list[Path], disk: FileSystem) -> None:
             disk.unlink(temporary(path))
 
 
-def _changed(prefix: Path, record: Record) -> list[str]:
-    """Suffixes whose published file does not yet hold exactly the content to be written."""
+def _published(prefix: Path) -> dict[str, FileEntry]:
     try:
-        published = read(sibling(prefix, SUFFIX)).files
+        return read(sibling(prefix, SUFFIX)).files
     except Unreadable:
-        return list(record.files)
-    return [suffix for suffix, entry in record.files.items() if not _holds(prefix, suffix, entry, published)]
+        return {}
 
 
-def _holds(prefix: Path, suffix: str, entry: object, published: Mapping[str, object]) -> bool:
-    if published.get(suffix) != entry:
+def _holds(prefix: Path, suffix: str, file: SealedFile, published: Mapping[str, FileEntry]) -> bool:
+    """Whether the published file already holds exactly the content to be written."""
+    there = published.get(suffix)
+    if there is None or there.size != file.size or there != file.entry():
         return False
     with contextlib.suppress(Unreadable):
-        read_file(sibling(prefix, suffix), entry)  # type: ignore[arg-type]
+        read_file(sibling(prefix, suffix), there)
         return True
     return False

@@ -35,7 +35,7 @@ class FramedFile:
     """
 
     def __init__(self, content: Mapping[str, Any]) -> None:
-        self.segments: list[Segment] = []
+        self._segments: list[tuple[int | None, Segment]] = []
         self._arrays: list[tuple[str, int, np.ndarray]] = []
         self.size = 0
         self._emit(_PROTOCOL_4 + _EMPTY_DICT + _MARK)
@@ -62,16 +62,22 @@ class FramedFile:
             for name, offset, array in self._arrays
         ]
 
+    def parts(self) -> Iterator[tuple[int | None, memoryview]]:
+        """The file's bytes in order, without copying: framing with None, a tensor with its number in `tensors`."""
+        for number, segment in self._segments:
+            yield number, memoryview(segment) if isinstance(segment, bytes) else segment.reshape(-1).view(np.uint8).data
+
     def chunks(self) -> Iterator[memoryview]:
         """The file's bytes in order, without copying."""
-        for segment in self.segments:
-            yield memoryview(segment) if isinstance(segment, bytes) else _bytes_of(segment).data
+        for _, part in self.parts():
+            yield part
 
     def _emit(self, framing: bytes) -> None:
-        if self.segments and isinstance(self.segments[-1], bytes):
-            self.segments[-1] += framing
+        last = self._segments[-1][1] if self._segments else None
+        if isinstance(last, bytes):
+            self._segments[-1] = (None, last + framing)
         else:
-            self.segments.append(framing)
+            self._segments.append((None, framing))
         self.size += len(framing)
 
     def _emit_group(self, group: str, members: Mapping[str, Any]) -> None:
@@ -94,13 +100,9 @@ class FramedFile:
         self._emit(b"\x8e" + struct.pack("<Q", array.nbytes))
         self._arrays.append((name, self.size, array))
         if array.nbytes:
-            self.segments.append(array)
+            self._segments.append((len(self._arrays) - 1, array))
             self.size += array.nbytes
         self._emit(b"tb")
-
-
-def _bytes_of(array: np.ndarray) -> np.ndarray:
-    return array.reshape(-1).view(np.uint8)
 
 
 def _plain(value: Any) -> bytes:

@@ -140,8 +140,9 @@ def _before(owner: type, method: str, action: Callable[..., None]) -> None:
 def _checked(checkpointer: Any, plan: Plan) -> Callable[..., None]:
     """The checkpointer's restore, without the owners to be forgotten, followed by a comparison with the record."""
     from paddle_resume.checkpoint.record import decode_state
-    from paddle_resume.checkpoint.snapshot import Block
+    from paddle_resume.checkpoint.sealed import SealedFile
     from paddle_resume.stateful import Owners
+    from paddle_resume.storage.framing import FramedFile
     from paddle_resume.testing.compare import state_differences
 
     restore = checkpointer._restore
@@ -149,9 +150,7 @@ def _checked(checkpointer: Any, plan: Plan) -> Callable[..., None]:
     def restore_and_compare(owners: Owners, states: dict[str, Any], tensors: dict[str, Any]) -> None:
         restore(Owners(**{n: o for n, o in owners.items() if n not in plan.forget}), states, tensors)
         now, files = checkpointer._capture(owners)
-        block = Block()
-        images = block.take(files)
-        entries = {suffix: image.entry(block.view()) for suffix, image in images.items()}
+        entries = {suffix: SealedFile(FramedFile(content)).entry() for suffix, content in files.items()}
         found = next(state_differences(states, tensors, decode_state(now), entries), None)
         if found is not None:
             with Path(plan.report).open("a", encoding="utf-8") as report:
