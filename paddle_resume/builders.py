@@ -20,6 +20,7 @@ from paddle_resume.evaluation import training_undisturbed
 from paddle_resume.loggers import JsonlLogger, VisualDLLogger
 from paddle_resume.owners.model import load_weights
 from paddle_resume.pretrained import prepare_weights
+from paddle_resume.rates import RunLength, build_rate, check_rate, metric_tags
 from paddle_resume.registry import build, check_arguments, resolve
 from paddle_resume.rng import seed_everything
 from paddle_resume.schedule import SaveSchedule
@@ -88,13 +89,12 @@ def build_run(config: Config, verbosity: int = 1) -> Run:
     # After the data, which draws nothing, and before the model, whose parameters start from this seed.
     seed_everything(config.run.seed)
     model, loss, metrics = build_model(config), _component("loss", config.loss), build_metrics(config)
-    steps = _total_steps(config, data)
-    rate, resolved = _build_rate(config, steps)
+    rate = build_rate(config, run_length(config, data), metric_tags(metrics) if data.valid is not None else [])
     optimizer = build(
         "optimizer",
         config.optimizer.name,
         config.optimizer.args,
-        supplied={"learning_rate": rate, "parameters": model.parameters()},
+        supplied={"learning_rate": rate.value, "parameters": model.parameters()},
     )
     _try_one_batch(config, data.train, model, loss, metrics)
     trainer = Trainer(
@@ -121,7 +121,7 @@ def build_run(config: Config, verbosity: int = 1) -> Run:
         log_every=config.trainer.log_every,
         on_nan=config.trainer.on_nan,
         model_path=config.run.model_path,
-        owners={"config": ConfigState(resolved)},
+        owners={"config": ConfigState(rate.resolve(config))},
     )
     # The record tells where the data came from, also that the small digits stood in for MNIST.
     trainer.checkpointer.lineage[0].update(data=" ".join([data.source, *data.notes]))
@@ -183,11 +183,10 @@ def count_steps(config: Config) -> tuple[int, Optional[int]]:
 
     Raises ConfigError if the first is not known before the run ends.
     """
-    data = build_data(config)
-    steps = _total_steps(config, data)
-    if steps is None:
+    length = run_length(config, build_data(config))
+    if length.steps is None:
         raise ConfigError(f"The length of {config.data.name} is not known; set trainer.max_steps.")
-    return steps, _steps_per_epoch(config, data)
+    return length.steps, length.per_epoch
 
 
 def choose_device(config: Config) -> None:
@@ -216,8 +215,7 @@ def _check_components(config: Config) -> None:
     supplied = {"learning_rate": 0.1, "parameters": []}
     optimizer = config.optimizer
     check_arguments("optimizer", resolve("optimizer", optimizer.name), optimizer.args, supplied=supplied)
-    if isinstance(optimizer.lr, Component):
-        check_arguments("lr", resolve("lr", optimizer.lr.name), optimizer.lr.args)
+    check_rate(config)
 
 
 def _try_one_batch(config: Config, data: Any, model: Any, loss: Any, metrics: list[Any]) -> None:
@@ -239,34 +237,13 @@ def _try_one_batch(config: Config, data: Any, model: Any, loss: Any, metrics: li
         ) from error
 
 
-def _total_steps(config: Config, data: DataSplits) -> Optional[int]:
-    """Steps of the whole run; None if neither the config nor the data tells."""
-    per_epoch = _steps_per_epoch(config, data)
-    limits = [config.trainer.max_steps, per_epoch * config.trainer.epochs if per_epoch else None]
-    return min((limit for limit in limits if limit is not None), default=None)
-
-
-def _steps_per_epoch(config: Config, data: DataSplits) -> Optional[int]:
+def run_length(config: Config, data: DataSplits) -> RunLength:
+    """How long the config's run on these data is."""
     fed = config.data
-    return Feed(data.train, batch_size=fed.batch_size, drop_last=fed.drop_last).steps_per_epoch
-
-
-def _build_rate(config: Config, steps: Optional[int]) -> tuple[Any, dict[str, Any]]:
-    """The learning rate or scheduler, and the whole config with every `auto` in it replaced by its number."""
-    resolved, rate = config.to_dict(), config.optimizer.lr
-    if not isinstance(rate, Component):
-        return rate, resolved
-    args = dict(rate.args)
-    for name, value in args.items():
-        if value == "auto":
-            if steps is None:
-                raise ConfigError(
-                    f"optimizer.lr.{name}: auto needs to know how many steps the run has, and the length of "
-                    f"{config.data.name} is not known; give a number here, or set trainer.max_steps."
-                )
-            args[name] = steps
-    resolved["optimizer"]["lr"].update(args)
-    return build("lr", rate.name, args), resolved
+    per_epoch = Feed(data.train, batch_size=fed.batch_size, drop_last=fed.drop_last).steps_per_epoch
+    limits = [config.trainer.max_steps, per_epoch * config.trainer.epochs if per_epoch else None]
+    steps = min((limit for limit in limits if limit is not None), default=None)
+    return RunLength(steps, per_epoch, config.trainer.epochs)
 
 
 def _build_loggers(config: Config) -> list[Any]:

@@ -37,6 +37,7 @@ KINDS = {
 OWN: dict[str, tuple[str, tuple[str, ...]]] = {
     "model": ("paddle_resume.models", ("MNIST", "LeNet", "MLP")),
     "metric": ("paddle_resume.metrics", ("Accuracy",)),
+    "lr": ("paddle_resume.warmup", ("Warmup",)),
 }
 _REGISTERED: dict[tuple[str, str], Any] = {}
 
@@ -137,6 +138,19 @@ def build(
     return built
 
 
+def resolve_function(path: str, where: str) -> Callable[..., Any]:
+    """The function at the import path `my_package.module:function`, for the config key `where`.
+
+    Raises ConfigError when it cannot be imported or is no function.
+    """
+    if not _IMPORT_PATH.fullmatch(path):
+        raise ConfigError(f"{where} is {show(path)}; expected a function by its import path, my_module:function")
+    found = _attribute(path, where)
+    if not callable(found):
+        raise ConfigError(f"{where}: {path} is {_describe(found)}; expected a function")
+    return found
+
+
 def _base(kind: str) -> type:
     module, _, name = KINDS[kind].base.partition(":")
     return getattr(importlib.import_module(module), name)
@@ -155,7 +169,11 @@ def _known(kind: str, name: str, where: str) -> Any:
 def _import_path(kind: str, name: str, where: str) -> Any:
     if not _IMPORT_PATH.fullmatch(name):
         _refuse(kind, name, where, "is not an import path")
-    module_name, _, attribute = name.partition(":")
+    return _attribute(name, where)
+
+
+def _attribute(path: str, where: str) -> Any:
+    module_name, _, attribute = path.partition(":")
     folder = str(Path.cwd())
     if folder not in sys.path:
         sys.path.append(folder)  # at the end and for good: it shadows nothing, and loader processes inherit it
@@ -163,7 +181,7 @@ def _import_path(kind: str, name: str, where: str) -> Any:
         module = importlib.import_module(module_name)
     except Exception as error:
         raise ConfigError(
-            f"{where}: {name}: importing {module_name} failed: {type(error).__name__}: {error}"
+            f"{where}: {path}: importing {module_name} failed: {type(error).__name__}: {error}"
         ) from error
     if not hasattr(module, attribute):
         hint = nearest(attribute, (known for known in vars(module) if not known.startswith("_")))

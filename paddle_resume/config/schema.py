@@ -152,6 +152,32 @@ class Loss(Component):
     name: NotEmpty = Field(default="CrossEntropyLoss", description="a class of paddle.nn, or an import path")
 
 
+class WarmupPhase(Section):
+    """The updates over which the rate rises to the first one of the schedule."""
+
+    steps: Optional[int] = Field(default=None, ge=1, description="how many updates the warm-up takes")
+    epochs: Optional[float] = Field(default=None, gt=0, description="how many epochs it takes, in place of steps")
+    start_lr: float = Field(default=0.0, ge=0, description="the rate of the first update")
+
+    @model_validator(mode="after")
+    def _steps_or_epochs(self) -> WarmupPhase:
+        if (self.steps is None) == (self.epochs is None):
+            raise PydanticCustomError("unexpected", "either steps or epochs, such as {{steps: 500}}")
+        return self
+
+
+class Schedule(Component):
+    """A schedule of the learning rate, a class of paddle.optimizer.lr, and when it moves."""
+
+    warmup: Optional[WarmupPhase] = Field(default=None, description="a linear warm-up before the schedule begins")
+    interval: Literal["step", "epoch"] = Field(
+        default="step", description="when the schedule moves: after each update, or at the end of each epoch"
+    )
+    metric: Optional[NotEmpty] = Field(
+        default=None, description="what a ReduceOnPlateau watches; null = valid/loss; for no other schedule"
+    )
+
+
 def _is_schedule(value: Any) -> str:
     return "<schedule" if isinstance(value, (dict, Component)) else "<number"
 
@@ -163,7 +189,7 @@ class Optimizer(Component):
     lr: Annotated[
         Union[
             Annotated[float, Field(gt=0), Tag("<number")],
-            Annotated[Component, Tag("<schedule")],
+            Annotated[Schedule, Tag("<schedule")],
         ],
         Discriminator(_is_schedule),
     ] = Field(default=0.001, description="the learning rate, or a mapping: the name of a schedule and its arguments")
