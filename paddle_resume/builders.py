@@ -8,19 +8,24 @@ from typing import Any, Optional
 
 import paddle
 
+from paddle_resume.best import Best
 from paddle_resume.checkpoint.weights import read_weights
 from paddle_resume.config import Component, Config
 from paddle_resume.config.state import ConfigState
 from paddle_resume.console import ConsoleReport
 from paddle_resume.data.feed import Feed
 from paddle_resume.data.mnist import load_mnist
+from paddle_resume.divergence import Divergence
+from paddle_resume.ema import WeightAverage
 from paddle_resume.environment import Environment
 from paddle_resume.errors import ConfigError
 from paddle_resume.evaluation import training_undisturbed
 from paddle_resume.loggers import JsonlLogger, VisualDLLogger
+from paddle_resume.metrics import evaluation_tags
 from paddle_resume.owners.model import load_weights
+from paddle_resume.precision import Precision
 from paddle_resume.pretrained import prepare_weights
-from paddle_resume.rates import RunLength, build_rate, check_rate, metric_tags
+from paddle_resume.rates import VALID_LOSS, RunLength, build_rate, check_rate
 from paddle_resume.registry import build, check_arguments, resolve
 from paddle_resume.rng import seed_everything
 from paddle_resume.schedule import SaveSchedule
@@ -89,7 +94,7 @@ def build_run(config: Config, verbosity: int = 1) -> Run:
     # After the data, which draws nothing, and before the model, whose parameters start from this seed.
     seed_everything(config.run.seed)
     model, loss, metrics = build_model(config), _component("loss", config.loss), build_metrics(config)
-    rate = build_rate(config, run_length(config, data), metric_tags(metrics) if data.valid is not None else [])
+    rate = build_rate(config, run_length(config, data), evaluation_tags(metrics) if data.valid is not None else [])
     optimizer = build(
         "optimizer",
         config.optimizer.name,
@@ -119,7 +124,9 @@ def build_run(config: Config, verbosity: int = 1) -> Run:
         keep=config.checkpoint.keep,
         keep_epochs=config.checkpoint.keep_epochs,
         log_every=config.trainer.log_every,
-        on_nan=config.trainer.on_nan,
+        lr_interval=rate.interval,
+        lr_metric=rate.metric or VALID_LOSS,
+        **_build_options(config, metrics, data),
         model_path=config.run.model_path,
         owners={"config": ConfigState(rate.resolve(config))},
     )
@@ -240,7 +247,8 @@ def _try_one_batch(config: Config, data: Any, model: Any, loss: Any, metrics: li
 def run_length(config: Config, data: DataSplits) -> RunLength:
     """How long the config's run on these data is."""
     fed = config.data
-    per_epoch = Feed(data.train, batch_size=fed.batch_size, drop_last=fed.drop_last).steps_per_epoch
+    batches = Feed(data.train, batch_size=fed.batch_size, drop_last=fed.drop_last).steps_per_epoch
+    per_epoch = -(-batches // config.trainer.accumulate_steps) if batches is not None else None
     limits = [config.trainer.max_steps, per_epoch * config.trainer.epochs if per_epoch else None]
     steps = min((limit for limit in limits if limit is not None), default=None)
     return RunLength(steps, per_epoch, config.trainer.epochs)
@@ -249,6 +257,26 @@ def run_length(config: Config, data: DataSplits) -> RunLength:
 def _build_loggers(config: Config) -> list[Any]:
     folder = f"{config.run.log_dir}/{config.run.name}"
     return [VisualDLLogger(folder, config.run.name), JsonlLogger(folder)]
+
+
+def _build_options(config: Config, metrics: list[Any], data: DataSplits) -> dict[str, Any]:
+    """What a trainer may have beyond the plain loop: precision, average, best, and what to do when it diverges."""
+    options, best = config.trainer, config.best
+    if best is not None:
+        tags = evaluation_tags(metrics) if data.valid is not None else []
+        if best.monitor not in tags:
+            have = f"use {', '.join(tags)}" if tags else "there is no validation data"
+            raise ConfigError(f"best.monitor: {best.monitor} is none of what an evaluation gives; {have}.")
+    ema = WeightAverage(options.ema.decay, warmup=options.ema.warmup) if options.ema else None
+    return {
+        "evaluate_every": options.evaluate_every,
+        "accumulate_steps": options.accumulate_steps,
+        "precision": Precision(options.amp, options.amp_dtype),
+        "ema": ema,
+        "evaluate_ema": options.ema is not None and options.ema.evaluate,
+        "best": Best(**best.model_dump()) if best is not None else None,
+        "on_nan": Divergence(options.on_nan, lr_factor=options.rollback_lr, most=options.max_rollbacks),
+    }
 
 
 def _split(dataset: paddle.io.Dataset, valid: Any) -> tuple[paddle.io.Dataset, paddle.io.Dataset]:

@@ -135,6 +135,15 @@ class RunningMetrics:
         self._pending.clear()
 
 
+def evaluation_tags(metrics: Sequence[paddle.metric.Metric], split: str = "valid") -> list[str]:
+    """The tags, such as `valid/acc`, of what an evaluation with these metrics gives."""
+    names = ["loss"]
+    for metric in metrics:
+        found = metric.name()
+        names += list(found) if isinstance(found, (list, tuple)) else [str(found)]
+    return [f"{split}/{name}" for name in names]
+
+
 def _named(metric: paddle.metric.Metric) -> dict[str, float]:
     names, values = metric.name(), metric.accumulate()
     if isinstance(names, (list, tuple)):

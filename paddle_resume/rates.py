@@ -8,7 +8,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Optional, Union
 
-import paddle
 from paddle.optimizer.lr import LinearWarmup, LRScheduler, ReduceOnPlateau
 
 from paddle_resume.config import Config, Schedule
@@ -17,6 +16,7 @@ from paddle_resume.errors import ConfigError
 from paddle_resume.registry import build, check_arguments, resolve, resolve_function
 from paddle_resume.warmup import Warmup
 
+VALID_LOSS = "valid/loss"
 _WHERE = "optimizer.lr"
 # The arguments of Paddle's schedules that count what `auto` stands for.
 _COUNTS = ("decay_steps", "T_max", "T_0", "total_steps", "step_size", "step_size_up", "step_size_down", "warmup_steps")
@@ -25,7 +25,15 @@ _FUNCTIONS = ("lr_lambda", "scale_fn")
 # The schedules that go around another one, each with the argument that counts its own steps before that begins.
 _WRAPPERS: dict[type, str] = {LinearWarmup: "warmup_steps", Warmup: "steps"}
 # The keys that decide how many steps a run has, so that an `auto` may change when one of them does.
-LENGTH_KEYS = ("trainer.epochs", "trainer.max_steps", "data.batch_size", "data.drop_last", "data.valid", "data.name")
+LENGTH_KEYS = (
+    "trainer.epochs",
+    "trainer.max_steps",
+    "trainer.accumulate_steps",
+    "data.batch_size",
+    "data.drop_last",
+    "data.valid",
+    "data.name",
+)
 
 
 @dataclass(frozen=True)
@@ -80,7 +88,7 @@ def check_rate(config: Config) -> None:
         )
     if rate.warmup is not None and found in _WRAPPERS:
         raise ConfigError(f"{_WHERE}.warmup: {rate.name} is a warm-up itself; keep one of the two.")
-    watched = rate.metric or "valid/loss"
+    watched = rate.metric or VALID_LOSS
     if watches and "mode" not in rate.args and not watched.endswith("loss"):
         raise ConfigError(f"{_WHERE}.mode is missing: is more of {watched} better (mode: max) or worse (mode: min)?")
 
@@ -104,20 +112,11 @@ def build_rate(config: Config, length: RunLength, tags: Sequence[str]) -> Rate:
         rate.name, rate.args, _WHERE, _Counter(config, rate.interval, left, counted).less(before)
     )
     watches = isinstance(schedule, ReduceOnPlateau)
-    metric = _watched(rate.metric or "valid/loss", tags) if watches else None
+    metric = _watched(rate.metric or VALID_LOSS, tags) if watches else None
     if rate.warmup is not None:
         interval = "epoch" if watches else rate.interval
         schedule = Warmup(schedule, warmup, rate.warmup.start_lr, interval)
     return Rate(schedule, rate.interval, metric, counted)
-
-
-def metric_tags(metrics: Sequence[paddle.metric.Metric]) -> list[str]:
-    """What an evaluation after an epoch gives, by tag: `valid/loss`, `valid/acc`."""
-    names: list[str] = ["loss"]
-    for metric in metrics:
-        name = metric.name()
-        names += [str(n) for n in name] if isinstance(name, (list, tuple)) else [str(name)]
-    return [f"valid/{name}" for name in names]
 
 
 @dataclass(frozen=True)

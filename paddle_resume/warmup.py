@@ -75,3 +75,9 @@ class Warmup(LRScheduler):
         if self.last_epoch >= self.steps:
             return rate
         return self.start_lr + (rate - self.start_lr) * self.last_epoch / self.steps
+
+
+def waits_for_metric(scheduler: Any) -> bool:
+    """Whether `scheduler` is a ReduceOnPlateau, with or without a Warmup before it."""
+    inner = scheduler.learning_rate if isinstance(scheduler, Warmup) else scheduler
+    return isinstance(inner, ReduceOnPlateau)
