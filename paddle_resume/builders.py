@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Optional
 
 import paddle
 
 from paddle_resume.best import Best
+from paddle_resume.changes import Changes
 from paddle_resume.checkpoint.weights import read_weights
 from paddle_resume.config import Component, Config
+from paddle_resume.config.changes import AllowedChanges
 from paddle_resume.config.state import ConfigState
 from paddle_resume.console import ConsoleReport
 from paddle_resume.data.feed import Feed
@@ -25,7 +29,7 @@ from paddle_resume.metrics import evaluation_tags
 from paddle_resume.owners.model import load_weights
 from paddle_resume.precision import Precision
 from paddle_resume.pretrained import prepare_weights
-from paddle_resume.rates import VALID_LOSS, RunLength, build_rate, check_rate
+from paddle_resume.rates import LENGTH_KEYS, VALID_LOSS, RunLength, build_rate, check_rate
 from paddle_resume.registry import build, check_arguments, resolve
 from paddle_resume.rng import seed_everything
 from paddle_resume.schedule import SaveSchedule
@@ -54,6 +58,8 @@ class Run:
     trainer: Trainer
     data: DataSplits
     verbosity: int = 1
+    counted: tuple[str, ...] = ()
+    """The config's keys that were `auto`."""
 
     def train(
         self,
@@ -62,12 +68,15 @@ class Run:
         overwrite: bool,
         weights: Optional[str] = None,
         partial: bool = False,
+        allow_change: Sequence[str] = (),
     ) -> dict[str, float]:
         """Train as the config says; see `Trainer.train`.
 
         A fresh start begins with `weights`: a checkpoint's prefix, or any `.pdparams` file. They must fit the
         model in every name, shape and dtype; with `partial` those that do are loaded. Raises CheckpointError.
+        `allow_change` are overrides `key=value` whose keys may differ from those of the checkpoint.
         """
+        self.trainer.checkpointer.wanted = AllowedChanges(allow_change, self.counted, LENGTH_KEYS).wanted
         prepare_weights(self.trainer, resume, weights, partial, quiet=self.verbosity == 0)
         data, trainer = self.config.data, self.config.trainer
         return self.trainer.train(
@@ -94,7 +103,9 @@ def build_run(config: Config, verbosity: int = 1) -> Run:
     # After the data, which draws nothing, and before the model, whose parameters start from this seed.
     seed_everything(config.run.seed)
     model, loss, metrics = build_model(config), _component("loss", config.loss), build_metrics(config)
-    rate = build_rate(config, run_length(config, data), evaluation_tags(metrics) if data.valid is not None else [])
+    tags = evaluation_tags(metrics) if data.valid is not None else []
+    new_rate = partial(build_rate, config, run_length(config, data), tags)
+    rate = new_rate()
     optimizer = build(
         "optimizer",
         config.optimizer.name,
@@ -110,7 +121,10 @@ def build_run(config: Config, verbosity: int = 1) -> Run:
         save_dir=config.run.save_dir,
         name=config.run.name,
         logger=_build_loggers(config),
-        callbacks=[ConsoleReport(_facts(config, data, model), verbosity)],
+        callbacks=[
+            Changes(new_rate, config.trainer.accumulate_steps),
+            ConsoleReport(_facts(config, data, model), verbosity),
+        ],
         seed=config.run.seed,
         schedule=SaveSchedule(
             config.checkpoint.every_epochs,
@@ -132,7 +146,7 @@ def build_run(config: Config, verbosity: int = 1) -> Run:
     )
     # The record tells where the data came from, also that the small digits stood in for MNIST.
     trainer.checkpointer.lineage[0].update(data=" ".join([data.source, *data.notes]))
-    return Run(config, trainer, data, verbosity)
+    return Run(config, trainer, data, verbosity, tuple(rate.counted))
 
 
 def evaluate_weights(config: Config, weights: str, split: str = "test") -> dict[str, float]:

@@ -107,6 +107,7 @@ def _position(trainer: Trainer) -> list[tuple[str, str]]:
     story += f", inexact since step {inexact[0]['step']}" if inexact else ", all exact"
     lines.append(("Lineage", story))
     lines += [("Changed", difference) for difference in trainer.restored.differences]
+    lines += [("Changed", f"{change} (allowed, from here on)") for change in trainer.restored.changes]
     return lines
 
 

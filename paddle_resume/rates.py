@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import inspect
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from types import SimpleNamespace
 from typing import Any, Optional, Union
 
 from paddle.optimizer.lr import LinearWarmup, LRScheduler, ReduceOnPlateau
@@ -13,6 +14,7 @@ from paddle.optimizer.lr import LinearWarmup, LRScheduler, ReduceOnPlateau
 from paddle_resume.config import Config, Schedule
 from paddle_resume.config.wording import show
 from paddle_resume.errors import ConfigError
+from paddle_resume.rate_steps import EPOCH, STEP, RateSteps
 from paddle_resume.registry import build, check_arguments, resolve, resolve_function
 from paddle_resume.warmup import Warmup
 
@@ -46,7 +48,7 @@ class RunLength:
 
     def of(self, interval: str) -> Optional[int]:
         """How often a schedule with this interval moves."""
-        if interval == "step":
+        if interval == STEP:
             return self.steps
         if self.steps and self.per_epoch:
             return math.ceil(self.steps / self.per_epoch)  # trainer.max_steps may end the run earlier.
@@ -58,14 +60,16 @@ class Rate:
     """What the optimizer and the trainer are given for `optimizer.lr`."""
 
     value: Union[float, LRScheduler]
-    interval: str = "step"
+    interval: str = STEP
     metric: Optional[str] = None
     counted: dict[str, int] = field(default_factory=dict)
     """The keys that were `auto`, with their numbers."""
 
     def resolve(self, config: Config) -> dict[str, Any]:
-        """The whole config as plain values, with the numbers in place of every `auto`."""
+        """The whole config as plain values, with the numbers in place of every `auto`, and the metric if any."""
         resolved = config.to_dict()
+        if self.metric is not None:
+            resolved["optimizer"]["lr"]["metric"] = self.metric
         for key, number in self.counted.items():
             *parents, name = key.split(".")
             section = resolved
@@ -104,7 +108,7 @@ def build_rate(config: Config, length: RunLength, tags: Sequence[str]) -> Rate:
         return Rate(rate)
     counted: dict[str, int] = {}
     warmup = _warmup_steps(rate, config, length)
-    before = warmup if rate.interval == "step" else warmup // (length.per_epoch or warmup + 1)
+    before = warmup if rate.interval == STEP else warmup // (length.per_epoch or warmup + 1)
     left = length.of(rate.interval)
     if left is not None and before >= left:
         raise ConfigError(f"{_WHERE}.warmup: a warm-up of {warmup} steps leaves nothing of the run; make it shorter.")
@@ -114,9 +118,30 @@ def build_rate(config: Config, length: RunLength, tags: Sequence[str]) -> Rate:
     watches = isinstance(schedule, ReduceOnPlateau)
     metric = _watched(rate.metric or VALID_LOSS, tags) if watches else None
     if rate.warmup is not None:
-        interval = "epoch" if watches else rate.interval
+        interval = EPOCH if watches else rate.interval
         schedule = Warmup(schedule, warmup, rate.warmup.start_lr, interval)
     return Rate(schedule, rate.interval, metric, counted)
+
+
+def rates_of_steps(rate: Rate, steps: int, epoch_ends: Container[int]) -> Iterator[float]:
+    """The rate of each of the first `steps` steps, where an epoch ends after each number of steps in `epoch_ends`.
+
+    The schedule is moved as a run moves it, and stands behind the last step afterwards. One that waits for a metric
+    is given none. Raises ConfigError if the schedule does not get that far.
+    """
+    optimizer: Any = SimpleNamespace(_learning_rate=rate.value)
+    mover = RateSteps({"": optimizer}, rate.interval)
+    for step in range(steps):
+        yield rate.value() if isinstance(rate.value, LRScheduler) else rate.value
+        try:
+            mover.after(STEP)
+            if step + 1 in epoch_ends:
+                mover.after(EPOCH)
+        except Exception as error:
+            raise ConfigError(
+                f"{_WHERE}: the schedule {type(rate.value).__name__} does not go on after step {step} of {steps}: "
+                f"{error}. Give it more steps, or auto."
+            ) from error
 
 
 @dataclass(frozen=True)

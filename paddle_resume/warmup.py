@@ -57,7 +57,7 @@ class Warmup(LRScheduler):
         self.last_epoch += 1
         self.last_lr = self.get_lr()
 
-    def step(self, metrics: Any = None) -> None:  # type: ignore[override]
+    def step(self, metrics: Any = None) -> None:
         """Move on by one, or give the schedule its metric if it is a ReduceOnPlateau.
 
         Raises ValueError for a metric that nothing waits for: `step(epoch)` of other schedules jumps, this does not.

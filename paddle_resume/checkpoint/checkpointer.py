@@ -7,7 +7,7 @@ import os
 import re
 import socket
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -49,6 +49,8 @@ class Restored:
     step: int
     passed_over: list[str] = field(default_factory=list)
     differences: list[str] = field(default_factory=list)
+    changes: list[str] = field(default_factory=list)
+    """Differences that were asked for: the run goes on with them, as reproducible as before."""
 
 
 class Checkpointer:
@@ -78,6 +80,8 @@ class Checkpointer:
         self._lock = RunLock(self.folder, name)
         self._writer: BackgroundWriter | InlineWriter = BackgroundWriter() if background else InlineWriter()
         self.lineage: list[dict[str, Any]] = [{"event": "start", **_whereabouts()}]
+        self.wanted: Callable[[Mapping[str, list[str]]], list[str]] = lambda differences: []
+        """Tells which differences (lines by owner) of a resume were asked for, as `AllowedChanges.wanted` does."""
 
     def save(
         self,
@@ -155,7 +159,8 @@ class Checkpointer:
         `resume` is `auto` (the newest whole checkpoint of this run), a prefix, one of its files, or a run
         folder. A prefix may be one that another program saved, which is never exact. Raises CheckpointError
         for a named checkpoint that is missing or damaged, or if there are checkpoints and none is whole;
-        InexactResumeError if something differs from when it was saved and `allow_inexact` is not set.
+        InexactResumeError if something differs from when it was saved, `allow_inexact` is not set, and it is not
+        all `wanted`.
         """
         self.prepare()
         every = _owners(owners)
@@ -165,16 +170,16 @@ class Checkpointer:
         loaded, passed_over = self._choose(resume)
         if loaded is None:
             return None
-        differences = _differences(every, loaded.record)
+        found = _differences(every, loaded.record)
+        changes = self.wanted(found)
+        differences = [line for lines in found.values() for line in lines if line not in changes]
         if differences and not allow_inexact:
-            raise InexactResumeError(
-                f"Resuming from {loaded.prefix} would not continue bit for bit, because since it was saved these "
-                f"changed: {'; '.join(differences)}. Put them back, or go on all the same with --allow-inexact "
-                "(the run's lineage will say so), or start over with --resume none."
-            )
+            raise _inexact(loaded.prefix, differences, changes)
         _restore(every, loaded.record.owners, loaded.tensors)
-        self.lineage = [*loaded.record.lineage, _resumed(loaded.prefix, loaded.record.step, differences)]
-        return Restored(loaded.prefix, loaded.record.step, passed_over, differences)
+        prefix, step = loaded.prefix, loaded.record.step
+        change = [_changed(prefix, step, changes)] if changes else []
+        self.lineage = [*loaded.record.lineage, *change, _resumed(prefix, step, differences)]
+        return Restored(prefix, step, passed_over, differences, changes)
 
     def start_over(self, overwrite: bool = False) -> int:
         """Clear the way for a run from the beginning; returns how many checkpoints were removed.
@@ -301,23 +306,40 @@ def _restore(owners: Owners, states: Mapping[str, Any], tensors: Mapping[str, An
             owner.set_state_dict(states[name])
 
 
+def _inexact(prefix: Path, differences: list[str], changes: list[str]) -> InexactResumeError:
+    allowed = f" (--allow-change allows: {'; '.join(changes)})" if changes else ""
+    return InexactResumeError(
+        f"Resuming from {prefix} would not continue bit for bit, because since it was saved these changed: "
+        f"{'; '.join(differences)}{allowed}. Put them back; or, to have another value from here on, give the config's "
+        "key with -o and add --allow-change; or go on all the same with --allow-inexact (the run's lineage will say "
+        "so), or start over with --resume none."
+    )
+
+
+def _changed(prefix: Path, step: int, changes: list[str]) -> dict[str, Any]:
+    """The lineage's entry of a change that was asked for: what it was and what it is from here on."""
+    return {"event": "change", "from": prefix.name, "step": step, "changes": changes, **_whereabouts()}
+
+
 def _resumed(prefix: Path, step: int, differences: list[str]) -> dict[str, Any]:
     """The lineage's entry of a resume."""
     event = {"event": "resume", "from": prefix.name, "step": step}
     return {**event, "exact": not differences, "differences": differences, **_whereabouts()}
 
 
-def _differences(owners: Owners, record: Record) -> list[str]:
+def _differences(owners: Owners, record: Record) -> dict[str, list[str]]:
+    """Lines by the owner that reports them; those of owners and files that are not on both sides under `owners`."""
     plain = {name for name, owner in owners.items() if not getattr(owner, "suffix", None)}
     suffixes = {suffix for owner in owners.values() if (suffix := getattr(owner, "suffix", None))}
     lines = [f"state of {name!r}: saved -> nobody here owns it" for name in record.owners if name not in plain]
     lines += [f"state of {name!r}: not saved -> owned here" for name in sorted(plain - set(record.owners))]
     lines += [f"file {suffix}: saved -> nobody here owns it" for suffix in record.files if suffix not in suffixes]
     lines += [f"file {suffix}: not saved -> owned here" for suffix in sorted(suffixes - set(record.files))]
+    found = {"owners": lines} if lines else {}
     for name, owner in owners.items():
         if name in record.owners and hasattr(owner, "differences"):
-            lines += owner.differences(record.owners[name])
-    return lines
+            found[name] = [*found.get(name, []), *owner.differences(record.owners[name])]
+    return found
 
 
 def _newest(found: list[Found]) -> tuple[Loaded | None, list[str]]:

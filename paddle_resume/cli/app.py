@@ -49,6 +49,10 @@ def train(
     allow_inexact: Annotated[
         bool, typer.Option("--allow-inexact", help="Resume although something differs; the lineage says so.")
     ] = False,
+    allow_change: Annotated[
+        bool,
+        typer.Option("--allow-change", help="Resume with other values for the keys given with -o; only for those."),
+    ] = False,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="With --resume none: remove the earlier run's checkpoints.")
     ] = False,
@@ -79,9 +83,14 @@ def train(
         raise ConfigError("--resume is empty; give auto, none, or a prefix such as checkpoint/mnist_epoch0.")
     if weights_partial and weights is None:
         raise ConfigError("--weights-partial says how to load --weights; give that too.")
+    if allow_change and not override:
+        raise ConfigError(
+            "--allow-change allows the keys given with -o to change; give one, such as optimizer.lr=0.001."
+        )
     with _ctrl_c():
         run = build_run(loaded, verbosity=0 if quiet else 2 if verbose else 1)
-        run.train(resume, allow_inexact, overwrite, weights, weights_partial)
+        allowed = (override or []) if allow_change else []
+        run.train(resume, allow_inexact, overwrite, weights, weights_partial, allowed)
 
 
 @app.command("eval")
