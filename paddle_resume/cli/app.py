@@ -128,6 +128,32 @@ def prove(
         raise typer.Exit(prove_config(config, override or [], kills=kills, steps=steps, seed=seed))
 
 
+@app.command("plot-lr")
+def plot_lr(
+    config: ConfigPath,
+    output: Annotated[str, typer.Option("-o", "--output", help="The picture: a .png, .svg or .pdf file.")] = "lr.png",
+    epochs: Annotated[Optional[int], typer.Option(help="Draw this many epochs in place of trainer.epochs.")] = None,
+    override: Annotated[
+        Optional[List[str]], typer.Option("--override", help="Set one key: --override optimizer.lr=0.001.")
+    ] = None,
+) -> None:
+    """Draw the learning rate of the whole run before it is trained."""
+    from pathlib import Path
+
+    from paddle_resume.config import load_config
+
+    more = [f"trainer.epochs={epochs}"] if epochs is not None else []
+    loaded = load_config(config, [*(override or []), *more])
+    _import_paddle()
+    from paddle_resume.rate_picture import draw_rates, preview_rates
+
+    with _ctrl_c():
+        preview = preview_rates(loaded)
+        print(preview.text())
+        draw_rates(preview, Path(output))
+        print(f"Drawn in {output}.")
+
+
 def main(arguments: Optional[Sequence[str]] = None) -> None:
     """Run one command and end the process: 0 done, 1 a proof failed, 2 an error, 130 and 143 interrupted."""
     try:

@@ -162,7 +162,7 @@ class WarmupPhase(Section):
     @model_validator(mode="after")
     def _steps_or_epochs(self) -> WarmupPhase:
         if (self.steps is None) == (self.epochs is None):
-            raise PydanticCustomError("unexpected", "either steps or epochs, such as {{steps: 500}}")
+            raise PydanticCustomError("unexpected", "one of steps and epochs, the other null")
         return self
 
 

@@ -33,11 +33,11 @@ def _differences(
             continue
         absent = _default(field)
         before, after = old.get(key, absent), new.get(key, absent)
+        inner = model_in(field.annotation) if field else None
         if isinstance(before, Mapping) and isinstance(after, Mapping):
-            inner = model_in(field.annotation) if field else None
             yield from _differences(inner, before, after, f"{prefix}{key}.")
         elif before != after:
-            yield f"{prefix}{key}: {_show(before)} -> {_show(after)}"
+            yield f"{prefix}{key}: {_show(before, inner)} -> {_show(after, inner)}"
 
 
 def _alters_trajectory(field: FieldInfo) -> bool:
@@ -52,5 +52,9 @@ def _default(field: FieldInfo | None) -> Any:
     return value.model_dump() if isinstance(value, BaseModel) else value
 
 
-def _show(value: Any) -> str:
+def _show(value: Any, model: type[Section] | None) -> str:
+    """The value as YAML, of a mapping only what is not the default."""
+    if isinstance(value, Mapping) and model is not None:
+        fields = model.model_fields
+        value = {key: part for key, part in value.items() if part != _default(fields.get(key))}
     return "(absent)" if value is _ABSENT else show(value)

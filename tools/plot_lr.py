@@ -1,0 +1,8 @@
+"""Draw a config's learning rate before training: `python tools/plot_lr.py -c configs/mnist.yaml -o lr.png`."""
+
+import sys
+
+from paddle_resume.cli import main
+
+if __name__ == "__main__":
+    main(["plot-lr", *sys.argv[1:]])
