@@ -36,7 +36,8 @@ class Changes(Callback):
         restored = trainer.restored
         if restored is None:
             return
-        if any(line.startswith("learning rate") for line in (*restored.changes, *restored.differences)):
+        # Of the schedule itself nothing may differ, but only when it moves.
+        if any(line.startswith(("learning rate", "optimizer.lr")) for line in restored.changes + restored.differences):
             self._place_schedule(trainer)
         if restored.changes and trainer.progress.phase != DONE:
             tag = f"step{trainer.progress.step}"

@@ -38,12 +38,12 @@ class RateSteps:
         self._metric = metric
 
     def after(self, interval: str) -> None:
-        """A `step` or an `epoch` has just ended."""
+        """A `step` or an `epoch` has just ended; raises ConfigError for a schedule that ends here."""
         for scheduler in self._schedulers():
             if interval == STEP and isinstance(scheduler, Warmup) and scheduler.interval == EPOCH:
                 scheduler.count_update()
             if interval == self._interval and not waits_for_metric(scheduler):
-                scheduler.step()
+                _step(scheduler)
 
     def after_evaluation(self, results: Mapping[str, float]) -> None:
         """An evaluation gave these values by tag; raises ConfigError if a ReduceOnPlateau's metric is none of them."""
@@ -54,9 +54,19 @@ class RateSteps:
                         f"optimizer.lr.metric: {self._metric} is none of what an evaluation gives: "
                         f"{', '.join(sorted(results))}."
                     )
-                scheduler.step(results[self._metric])
+                _step(scheduler, results[self._metric])
 
     def _schedulers(self) -> Iterator[Any]:
         for optimizer in self._optimizers.values():
             if isinstance(optimizer._learning_rate, paddle.optimizer.lr.LRScheduler):
                 yield optimizer._learning_rate
+
+
+def _step(scheduler: Any, *metric: float) -> None:
+    try:
+        scheduler.step(*metric)
+    except Exception as error:
+        raise ConfigError(
+            f"optimizer.lr: the schedule {type(scheduler).__name__} does not go on to position {scheduler.last_epoch}: "
+            f"{type(error).__name__}: {error}. Give it more steps, or auto."
+        ) from error

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from types import SimpleNamespace
 from typing import Any, Optional, Union
 
-from paddle.optimizer.lr import LinearWarmup, LRScheduler, ReduceOnPlateau
+from paddle.optimizer.lr import LinearWarmup, LRScheduler, OneCycleLR, ReduceOnPlateau
 
 from paddle_resume.config import Config, Schedule
 from paddle_resume.config.wording import show
@@ -26,7 +26,7 @@ _COUNTS = ("decay_steps", "T_max", "T_0", "total_steps", "step_size", "step_size
 _FUNCTIONS = ("lr_lambda", "scale_fn")
 # The schedules that go around another one, each with the argument that counts its own steps before that begins.
 _WRAPPERS: dict[type, str] = {LinearWarmup: "warmup_steps", Warmup: "steps"}
-# The keys that decide how many steps a run has, so that an `auto` may change when one of them does.
+# The keys that decide how many steps a run has and what a schedule gets of them: with one, an `auto` may change.
 LENGTH_KEYS = (
     "trainer.epochs",
     "trainer.max_steps",
@@ -35,6 +35,9 @@ LENGTH_KEYS = (
     "data.drop_last",
     "data.valid",
     "data.name",
+    "optimizer.lr.interval",
+    "optimizer.lr.warmup",
+    *(f"optimizer.lr.{own}" for own in _WRAPPERS.values()),
 )
 
 
@@ -115,6 +118,12 @@ def build_rate(config: Config, length: RunLength, tags: Sequence[str]) -> Rate:
     schedule = _build_schedule(
         rate.name, rate.args, _WHERE, _Counter(config, rate.interval, left, counted).less(before)
     )
+    if isinstance(schedule, OneCycleLR) and left is not None and schedule.total_steps < left - before:
+        # It refuses any step beyond: better now than then.
+        raise ConfigError(
+            f"{_WHERE}.total_steps is {schedule.total_steps}, but OneCycleLR has {left - before} {rate.interval}s to "
+            "go; give it as many, or auto."
+        )
     watches = isinstance(schedule, ReduceOnPlateau)
     metric = _watched(rate.metric or VALID_LOSS, tags) if watches else None
     if rate.warmup is not None:
@@ -133,15 +142,9 @@ def rates_of_steps(rate: Rate, steps: int, epoch_ends: Container[int]) -> Iterat
     mover = RateSteps({"": optimizer}, rate.interval)
     for step in range(steps):
         yield rate.value() if isinstance(rate.value, LRScheduler) else rate.value
-        try:
-            mover.after(STEP)
-            if step + 1 in epoch_ends:
-                mover.after(EPOCH)
-        except Exception as error:
-            raise ConfigError(
-                f"{_WHERE}: the schedule {type(rate.value).__name__} does not go on after step {step} of {steps}: "
-                f"{error}. Give it more steps, or auto."
-            ) from error
+        mover.after(STEP)
+        if step + 1 in epoch_ends:
+            mover.after(EPOCH)
 
 
 @dataclass(frozen=True)

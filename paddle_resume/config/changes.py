@@ -32,12 +32,14 @@ class AllowedChanges:
     Args:
         overrides: texts `key=value`; a difference in one of these keys is wanted, and what follows from it.
         counted: keys whose value was `auto`.
-        length_keys: keys that decide how long the run is, and so the number for `auto`.
+        length_keys: keys on which the number for `auto` depends, with all below them.
     """
 
     def __init__(self, overrides: Iterable[str], counted: Iterable[str] = (), length_keys: Iterable[str] = ()) -> None:
         self.keys = tuple(dict.fromkeys(text.partition("=")[0].strip() for text in overrides))
-        self._counted = set(counted) if any(key in length_keys for key in self.keys) else set()
+        deciding = tuple(length_keys)
+        decided = any(f"{key}.".startswith(tuple(f"{one}." for one in deciding)) for key in self.keys)
+        self._counted = set(counted) if decided else set()
 
     def wanted(self, differences: Mapping[str, list[str]]) -> list[str]:
         """Those of the differences (lines by the name of the owner that reported them) that were asked for."""
