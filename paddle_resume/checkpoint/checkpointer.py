@@ -199,7 +199,7 @@ class Checkpointer:
 
     def found(self) -> list[Found]:
         """This run's checkpoints, the last written first."""
-        return find_all(self.folder, self.name)
+        return _list_folder(self.folder, self.name)
 
     def prepare(self) -> None:
         """Become the only writer of this run, and tidy up what dead processes left behind.
@@ -216,6 +216,7 @@ class Checkpointer:
                 writer.recover(prefix)
             self._writer.start()
         except OSError as error:
+            self._lock.release()  # So that another attempt tidies up as well.
             raise explain(error, self.folder, 0) from error
 
     def close(self) -> None:
@@ -249,7 +250,7 @@ class Checkpointer:
             return loaded, passed_over
         prefix = named_prefix(resume)
         if Path(resume).is_dir():
-            loaded, passed_over = _newest(find_all(Path(resume), self.name) or find_all(Path(resume)))
+            loaded, passed_over = _newest(_list_folder(Path(resume), self.name) or _list_folder(Path(resume)))
             if loaded is None:
                 raise CheckpointError(f"There is no whole checkpoint in the folder {resume}. {_list(passed_over)}")
             return loaded, passed_over
@@ -334,13 +335,23 @@ def _newest(found: list[Found]) -> tuple[Loaded | None, list[str]]:
 
 def _good(folder: Path) -> list[str]:
     good = []
-    for checkpoint in find_all(folder):
+    for checkpoint in _list_folder(folder):
         try:
             load(checkpoint.prefix)
             good.append(str(checkpoint.prefix))
         except Unreadable:
             continue
     return good
+
+
+def _list_folder(folder: Path, name: str | None = None) -> list[Found]:
+    try:
+        return find_all(folder, name)
+    except OSError as error:
+        raise CheckpointError(
+            f"The folder {folder} could not be read: {error.strerror}. Nothing was changed; look at the disk, then run "
+            "the same command again."
+        ) from error
 
 
 def _list(lines: list[str]) -> str:
