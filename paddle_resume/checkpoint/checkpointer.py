@@ -23,6 +23,7 @@ from paddle_resume.checkpoint.catalog import (
     named_prefix,
     offer,
     unfinished,
+    without_record,
 )
 from paddle_resume.checkpoint.foreign import is_foreign, translate
 from paddle_resume.checkpoint.job import SaveJob, now
@@ -164,6 +165,7 @@ class Checkpointer:
             return self._restore_foreign(prefix, every, allow_inexact)
         loaded, passed_over = self._choose(resume)
         if loaded is None:
+            self._refuse_to_overwrite()
             return None
         differences = _differences(every, loaded.record)
         if differences and not allow_inexact:
@@ -225,6 +227,17 @@ class Checkpointer:
             self._writer.close()
         finally:
             self._lock.release()
+
+    def _refuse_to_overwrite(self) -> None:
+        """Before a fresh start: what another program has saved under this run's names must not be lost."""
+        theirs = without_record(self.folder, self.name)
+        if theirs:
+            prefix = theirs[0].with_suffix("")
+            raise CheckpointError(
+                f"{', '.join(map(str, theirs))} would be overwritten by this run, and no commit record tells of them: "
+                f"another program saved them, or the record was lost. Go on from them with --resume {prefix} "
+                "--allow-inexact, or choose another run.name or run.save_dir, or move them away."
+            )
 
     def _restore_foreign(self, prefix: Path, owners: Owners, allow_inexact: bool) -> Restored:
         """Go on from what another program saved; it always lacks something, and the lineage says what."""
