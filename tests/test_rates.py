@@ -531,6 +531,7 @@ DIFFERENCES = {
         (["optimizer.lr=1"], ["config 0", "scheduler 0"]),
         (["optimizer.lr.name=StepDecay"], ["config 0", "scheduler 0"]),
         (["optimizer.beta1=0.5"], ["config 1", "settings 0"]),
+        (["optimizer.name=SGD"], ["config 1", "settings 0"]),  # It drops the arguments, and keeps the schedule.
         (["optimizer.lr.learning_rate=1"], []),  # The rate differs by another key than the one that was given.
         (["data.batch_size=64"], ["data 0", "evaluation 0"]),
         (["data.name=other"], ["data 1"]),

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 
+from paddle_resume.config.schema import model_at
+
 # Owners that report what follows from the config, with the keys from which it follows; the owner `config` reports
 # the keys themselves.
 _DECIDED_BY = {
@@ -56,9 +58,7 @@ class AllowedChanges:
         """Whether a line of the config's owner is about one of the keys."""
         key = line.partition(":")[0]
         for name in self.keys:
-            # Another class starts afresh: what the one before was given goes with its name.
-            whole = name.removesuffix(".name") if name.endswith(".name") else name
-            if key == whole or key.startswith(f"{whole}."):
+            if f"{key}.".startswith(f"{name}.") or _is_argument_of_renamed(key, name):
                 return True
             if name.startswith(f"{key}.") and _WAS_EMPTY.match(line):
                 return True
@@ -79,3 +79,12 @@ class AllowedChanges:
         return any(key.startswith("data.") and key not in _DATA.values() for key in self.keys) or (
             match[1] == "digest" and "run.seed" in self.keys  # The samples' transforms are keyed by it.
         )
+
+
+def _is_argument_of_renamed(key: str, name: str) -> bool:
+    """Whether `key` is an argument of the class that `name` names anew: it starts afresh, without those given before."""
+    owner, _, last = name.rpartition(".")
+    if last != "name" or not key.startswith(f"{owner}."):
+        return False
+    section = model_at(tuple(owner.split(".")))
+    return section is None or key[len(owner) + 1 :].partition(".")[0] not in section.model_fields
