@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from paddle_resume.rng import RandomStreams as RandomStreams
     from paddle_resume.rng import seed_everything as seed_everything
     from paddle_resume.trainer import Trainer as Trainer
+    from paddle_resume.warmup import Warmup as Warmup
 
 require_paddle()
 prepare_cpu()
@@ -32,6 +33,7 @@ _PUBLIC = {
     "Precision": "paddle_resume.precision",
     "RandomStreams": "paddle_resume.rng",
     "Trainer": "paddle_resume.trainer",
+    "Warmup": "paddle_resume.warmup",
     "WeightAverage": "paddle_resume.ema",
     "seed_everything": "paddle_resume.rng",
 }

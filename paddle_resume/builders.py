@@ -97,7 +97,7 @@ class Run:
 
 def build_run(config: Config, verbosity: int = 1) -> Run:
     """All objects of the run; raises ConfigError or DataError, and writes nothing."""
-    check_components(config)
+    _check_components(config)
     choose_device(config)
     data = build_data(config)
     # After the data, which draws nothing, and before the model, whose parameters start from this seed.
@@ -156,7 +156,7 @@ def evaluate_weights(config: Config, weights: str, split: str = "test") -> dict[
     the data does not have.
     """
     path, arrays = read_weights(weights)
-    check_components(config)
+    _check_components(config)
     choose_device(config)
     model = build_model(config)
     load_weights(model, arrays, source=str(path))
@@ -227,7 +227,7 @@ def _component(kind: str, component: Component) -> Any:
     return build(kind, component.name, component.args)
 
 
-def check_components(config: Config) -> None:
+def _check_components(config: Config) -> None:
     """Names and arguments of every class, before the first of them is built."""
     for kind, component in (("model", config.model), ("loss", config.loss)):
         check_arguments(kind, resolve(kind, component.name), component.args)

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any, Optional
 
 import numpy as np
 
-from paddle_resume.builders import build_data, build_metrics, check_components, run_length
+from paddle_resume.builders import build_data, build_metrics, run_length
 from paddle_resume.config import Config
 from paddle_resume.errors import ConfigError, PaddleResumeError, SaveError
 from paddle_resume.metrics import evaluation_tags
-from paddle_resume.rates import build_rate, rates_of_steps
+from paddle_resume.rates import build_rate, check_rate, rates_of_steps
 from paddle_resume.warmup import Warmup
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ def preview_rates(config: Config) -> Preview:
 
     Raises ConfigError, also when the length is not known.
     """
-    check_components(config)
+    check_rate(config)
     data = build_data(config)
     length = run_length(config, data)
     if length.steps is None:

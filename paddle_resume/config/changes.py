@@ -82,7 +82,7 @@ class AllowedChanges:
 
 
 def _is_argument_of_renamed(key: str, name: str) -> bool:
-    """Whether `key` is an argument of the class that `name` names anew: it starts afresh, without those given before."""
+    """Whether `key` is an argument of the class that `name` names anew, which starts without those given before."""
     owner, _, last = name.rpartition(".")
     if last != "name" or not key.startswith(f"{owner}."):
         return False
