@@ -17,7 +17,7 @@ from paddle_resume.data.feed import Feed
 from paddle_resume.data.mnist import load_mnist
 from paddle_resume.divergence import Divergence
 from paddle_resume.ema import WeightAverage
-from paddle_resume.environment import Environment
+from paddle_resume.environment import Environment, prefer_repeatable_kernels
 from paddle_resume.errors import ConfigError
 from paddle_resume.evaluation import training_undisturbed
 from paddle_resume.loggers import JsonlLogger, VisualDLLogger
@@ -206,6 +206,7 @@ def choose_device(config: Config) -> None:
         raise ConfigError(
             f"run.device: {wanted} cannot be used: {error}. Use auto or cpu, or install the [gpu] extra."
         ) from error
+    prefer_repeatable_kernels()
 
 
 def _component(kind: str, component: Component) -> Any:
