@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import json
 from pathlib import Path
 from typing import Any
 
@@ -664,7 +665,7 @@ optimizer:
   groups: [{{match: ["hidden.*"], lr_scale: 0.1, weight_decay: 0.02}}]
   regularization: [{{match: ["output.weight"], name: L1Decay, coeff: 0.001}}]
 trainer: {{epochs: 1, log_every: 2}}
-checkpoint: {{every_steps: 3}}
+checkpoint: {{every_steps: 3, background: false}}
 """
 
 
@@ -675,3 +676,6 @@ def test_a_killed_run_of_a_rich_config_ends_as_if_untouched(tiny_mnist: Path, tm
     for key, value in {"save_dir": "checkpoint", "log_dir": "log", "model_path": "rich.pdparams"}.items():
         program += ["-o", f"run.{key}={{folder}}/{value}"]
     assert_exact_resume(program, tmp_path / "proof", [Kill("step", 5)])
+    # Inline saves are there when the kill comes, so the run did go on from one and not from its start.
+    record = json.loads((tmp_path / "proof" / "killed" / "checkpoint" / "rich_epoch0.pdstates").read_text())
+    assert [(event["event"], event.get("from")) for event in record["lineage"]][1:] == [("resume", "rich_step3")]
