@@ -22,6 +22,7 @@ from paddle_resume.errors import ConfigError
 from paddle_resume.evaluation import training_undisturbed
 from paddle_resume.loggers import JsonlLogger, VisualDLLogger
 from paddle_resume.metrics import evaluation_tags
+from paddle_resume.optimization import build_optimizer, check_optimizer
 from paddle_resume.owners.model import load_weights
 from paddle_resume.precision import Precision
 from paddle_resume.pretrained import prepare_weights
@@ -95,12 +96,7 @@ def build_run(config: Config, verbosity: int = 1) -> Run:
     model, loss, metrics = build_model(config), _component("loss", config.loss), build_metrics(config)
     steps = _total_steps(config, data)
     rate, resolved = _build_rate(config, steps)
-    optimizer = build(
-        "optimizer",
-        config.optimizer.name,
-        config.optimizer.args,
-        supplied={"learning_rate": rate, "parameters": model.parameters()},
-    )
+    optimizer = build_optimizer(config.optimizer, model, rate)
     _try_one_batch(config, data.train, model, loss, metrics)
     trainer = Trainer(
         model,
@@ -219,11 +215,10 @@ def _check_components(config: Config) -> None:
         check_arguments(kind, resolve(kind, component.name), component.args)
     for i, metric in enumerate(config.metrics):
         check_arguments("metric", resolve("metric", metric.name, f"metrics.{i}"), metric.args, f"metrics.{i}")
-    supplied = {"learning_rate": 0.1, "parameters": []}
-    optimizer = config.optimizer
-    check_arguments("optimizer", resolve("optimizer", optimizer.name), optimizer.args, supplied=supplied)
-    if isinstance(optimizer.lr, Component):
-        check_arguments("lr", resolve("lr", optimizer.lr.name), optimizer.lr.args)
+    check_optimizer(config.optimizer)
+    rate = config.optimizer.lr
+    if isinstance(rate, Component):
+        check_arguments("lr", resolve("lr", rate.name), rate.args)
 
 
 def _try_one_batch(config: Config, data: Any, model: Any, loss: Any, metrics: list[Any]) -> None:
