@@ -21,11 +21,12 @@ from paddle_resume.data.feed import Feed
 from paddle_resume.data.mnist import load_mnist
 from paddle_resume.divergence import Divergence
 from paddle_resume.ema import WeightAverage
-from paddle_resume.environment import Environment
+from paddle_resume.environment import Environment, prefer_repeatable_kernels
 from paddle_resume.errors import ConfigError
 from paddle_resume.evaluation import training_undisturbed
 from paddle_resume.loggers import JsonlLogger, VisualDLLogger
 from paddle_resume.metrics import evaluation_tags
+from paddle_resume.optimization import build_optimizer, check_optimizer
 from paddle_resume.owners.model import load_weights
 from paddle_resume.precision import Precision
 from paddle_resume.pretrained import prepare_weights
@@ -106,12 +107,7 @@ def build_run(config: Config, verbosity: int = 1) -> Run:
     tags = evaluation_tags(metrics) if data.valid is not None else []
     new_rate = partial(build_rate, config, run_length(config, data), tags)
     rate = new_rate()
-    optimizer = build(
-        "optimizer",
-        config.optimizer.name,
-        config.optimizer.args,
-        supplied={"learning_rate": rate.value, "parameters": model.parameters()},
-    )
+    optimizer = build_optimizer(config.optimizer, model, rate.value)
     _try_one_batch(config, data.train, model, loss, metrics)
     trainer = Trainer(
         model,
@@ -221,6 +217,7 @@ def choose_device(config: Config) -> None:
         raise ConfigError(
             f"run.device: {wanted} cannot be used: {error}. Use auto or cpu, or install the [gpu] extra."
         ) from error
+    prefer_repeatable_kernels()
 
 
 def _component(kind: str, component: Component) -> Any:
@@ -233,9 +230,7 @@ def _check_components(config: Config) -> None:
         check_arguments(kind, resolve(kind, component.name), component.args)
     for i, metric in enumerate(config.metrics):
         check_arguments("metric", resolve("metric", metric.name, f"metrics.{i}"), metric.args, f"metrics.{i}")
-    supplied = {"learning_rate": 0.1, "parameters": []}
-    optimizer = config.optimizer
-    check_arguments("optimizer", resolve("optimizer", optimizer.name), optimizer.args, supplied=supplied)
+    check_optimizer(config.optimizer)
     check_rate(config)
 
 

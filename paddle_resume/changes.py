@@ -53,7 +53,8 @@ class Changes(Callback):
             rate = self._build_rate()
             for _ in rates_of_steps(rate, steps, self._epoch_ends(trainer)):
                 pass
-            optimizer.set_lr_scheduler(rate.value)  # type: ignore[union-attr]
+            # Into the object that is there: an optimizer may hold it in more than one place.
+            vars(current).update({name: value for name, value in vars(rate.value).items() if name != "_var_name"})
         elif isinstance(current, Warmup):
             current.last_epoch = steps
             current.last_lr = current.get_lr()
