@@ -39,7 +39,8 @@ class TensorSpec(_Strict):
     dtype: Dtype
 
     def __str__(self) -> str:
-        return f"{self.name} {self.dtype} {['any' if extent is None else extent for extent in self.shape]}"
+        extents = ", ".join("any" if extent is None else str(extent) for extent in self.shape)
+        return f"{self.name} {self.dtype} [{extents}]"
 
 
 class ImageFormat(_Strict):

@@ -26,7 +26,7 @@ from paddle_resume.inference.description import (
     Weights,
     description_path,
 )
-from paddle_resume.inference.interface import describe, live_outputs, real_inputs
+from paddle_resume.inference.interface import describe, first_outputs, live_outputs, real_inputs
 from paddle_resume.inference.onnx import convert, require_onnx
 from paddle_resume.inference.publishing import make_staging, publish
 from paddle_resume.inference.running import Runner, jit_runner, last_line, onnxruntime_runner, predictor_runner
@@ -57,7 +57,8 @@ def export_weights(config: Config, weights: str, output: Optional[str] = None, f
     model, path, arrays = model_with_weights(config, weights)
     data = build_data(config)
     inputs = real_inputs(config, data)
-    outputs, first = live_outputs(model, inputs), live_outputs(model, [array[:1] for array in inputs])
+    outputs = first_outputs(config, model, inputs)
+    first = live_outputs(model, [array[:1] for array in inputs])
     interface = describe(config, model, data, inputs, outputs)
     try:
         staging = make_staging(target)

@@ -27,6 +27,7 @@ def read_image(path: Path, wanted: ImageFormat, invert: bool = False) -> np.ndar
     """The image at `path` as uint8 [H, W, C], the first one of an animation; raises DataError if it is none."""
     try:
         with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # What a slightly wrong file makes Pillow say helps nobody.
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             with Image.open(path, formats=FORMATS) as image:
                 image.load()

@@ -13,7 +13,7 @@ from paddle_resume.config import Config
 from paddle_resume.data.arrays import ImageArrays
 from paddle_resume.data.feed import Feed
 from paddle_resume.data.mnist import label_names
-from paddle_resume.errors import ExportError
+from paddle_resume.errors import ConfigError, ExportError
 from paddle_resume.inference.description import Dtype, ImageFormat, Interface, Scores, TensorSpec
 
 SAMPLES = 64
@@ -47,6 +47,18 @@ def live_outputs(model: paddle.nn.Layer, inputs: list[np.ndarray]) -> list[np.nd
     model.eval()
     with paddle.no_grad():
         return flat(model(*(paddle.to_tensor(array) for array in inputs)))
+
+
+def first_outputs(config: Config, model: paddle.nn.Layer, inputs: list[np.ndarray]) -> list[np.ndarray]:
+    """`live_outputs` of a model that meets its data for the first time; raises ConfigError if it cannot take it."""
+    try:
+        return live_outputs(model, inputs)
+    except Exception as error:
+        shapes = ", ".join(f"{array.dtype} {list(array.shape)}" for array in inputs)
+        raise ConfigError(
+            f"model {config.model.name} and data {config.data.name} do not go together: inputs of {shapes} failed with "
+            f"{type(error).__name__}: {(str(error).strip().splitlines() or [''])[-1].strip()}"
+        ) from error
 
 
 def flat(output: Any) -> list[np.ndarray]:

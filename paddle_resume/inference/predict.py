@@ -14,7 +14,7 @@ from paddle_resume.data.arrays import ImageArrays
 from paddle_resume.errors import DataError, ExportError
 from paddle_resume.inference.description import ImageFormat, Interface, Scores, find_export
 from paddle_resume.inference.images import looks_inverted
-from paddle_resume.inference.interface import describe, live_outputs, real_inputs
+from paddle_resume.inference.interface import describe, first_outputs, live_outputs, real_inputs
 from paddle_resume.inference.running import Runner, run_export
 from paddle_resume.inference.sources import Failure, Source
 
@@ -58,7 +58,7 @@ class Classifier:
         model, _, _ = model_with_weights(config, weights)
         data = build_data(config)
         inputs = real_inputs(config, data)
-        interface = describe(config, model, data, inputs, live_outputs(model, inputs))
+        interface = describe(config, model, data, inputs, first_outputs(config, model, inputs))
         return cls(interface, lambda arrays: live_outputs(model, arrays), f"The model of run {config.run.name}")
 
     @property

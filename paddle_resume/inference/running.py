@@ -72,8 +72,10 @@ def predictor_runner(prefix: Path) -> Runner:
 def onnxruntime_runner(path: Path) -> Runner:
     """Runs the ONNX file at `path`; raises ExportError if ONNX Runtime is missing or does not load it."""
     onnxruntime = import_onnxruntime()
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3  # Errors; a warning is not the user's to act on.
     try:
-        session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+        session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     except Exception as error:
         raise ExportError(f"ONNX Runtime {onnxruntime.__version__} cannot load {path}: {last_line(error)}.") from error
     names = [each.name for each in session.get_inputs()]
