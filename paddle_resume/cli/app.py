@@ -1,7 +1,6 @@
 """The commands, their shared options, and how their errors reach a person."""
 
-from __future__ import annotations
-
+# Without `from __future__ import annotations`: on Python 3.9 Typer would not see the options in the annotations.
 import contextlib
 import io
 import os
@@ -12,6 +11,7 @@ from enum import Enum
 from typing import List, Optional
 
 import typer
+from rich.console import Console
 from typing_extensions import Annotated
 
 from paddle_resume._version import __version__
@@ -134,7 +134,9 @@ def export(
     from paddle_resume.inference.report import print_export
 
     with _ctrl_c():
-        print_export(export_weights(loaded, weights, output, "onnx" if format is ExportFormat.onnx else "paddle"))
+        with Console(stderr=True).status("Exporting, then checking on real samples"):
+            exported = export_weights(loaded, weights, output, "onnx" if format is ExportFormat.onnx else "paddle")
+        print_export(exported)
 
 
 @app.command()
