@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import inspect
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Optional
 
 import paddle
 
 from paddle_resume.best import Best
+from paddle_resume.checkpoint.reader import Arrays
 from paddle_resume.checkpoint.weights import read_weights
 from paddle_resume.config import Component, Config
 from paddle_resume.config.state import ConfigState
@@ -135,11 +137,7 @@ def evaluate_weights(config: Config, weights: str, split: str = "test") -> dict[
     Raises CheckpointError for weights that are missing, damaged or do not fit, ConfigError for a split that
     the data does not have.
     """
-    path, arrays = read_weights(weights)
-    _check_components(config)
-    choose_device(config)
-    model = build_model(config)
-    load_weights(model, arrays, source=str(path))
+    model, _, _ = model_with_weights(config, weights)
     splits = build_data(config)
     data = getattr(splits, split, None) if split in ("train", "valid", "test") else None
     if data is None:
@@ -148,6 +146,20 @@ def evaluate_weights(config: Config, weights: str, split: str = "test") -> dict[
         model, {}, loss=_component("loss", config.loss), metrics=build_metrics(config), seed=config.run.seed
     )
     return evaluator.evaluate(data, split, batch_size=config.data.batch_size, num_workers=config.data.num_workers)
+
+
+def model_with_weights(config: Config, weights: str) -> tuple[paddle.nn.Layer, Path, Arrays]:
+    """The config's model filled with the weights that `weights` means, the file they lie in, and the weights.
+
+    The one way from a `--weights` to a model that is not trained any more: evaluation, export and prediction.
+    Raises CheckpointError for weights that are missing, damaged or do not fit.
+    """
+    path, arrays = read_weights(weights)
+    _check_components(config)
+    choose_device(config)
+    model = build_model(config)
+    load_weights(model, arrays, source=str(path))
+    return model, path, arrays
 
 
 def build_model(config: Config) -> paddle.nn.Layer:
