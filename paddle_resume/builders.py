@@ -9,18 +9,22 @@ from typing import Any, Optional
 
 import paddle
 
+from paddle_resume.best import Best
 from paddle_resume.checkpoint.weights import read_weights
 from paddle_resume.config import Component, Config
 from paddle_resume.config.state import ConfigState
 from paddle_resume.console import ConsoleReport
 from paddle_resume.data.feed import Feed
 from paddle_resume.data.mnist import label_names, load_mnist
+from paddle_resume.divergence import Divergence
+from paddle_resume.ema import WeightAverage
 from paddle_resume.environment import Environment
 from paddle_resume.errors import ConfigError, PaddleResumeError
 from paddle_resume.evaluation import training_undisturbed
 from paddle_resume.loggers import JsonlLogger, VisualDLLogger
-from paddle_resume.metrics import RunningMetrics
+from paddle_resume.metrics import RunningMetrics, evaluation_tags
 from paddle_resume.owners.model import load_weights
+from paddle_resume.precision import Precision
 from paddle_resume.pretrained import prepare_weights
 from paddle_resume.registry import build, check_arguments, resolve
 from paddle_resume.rng import seed_everything
@@ -121,7 +125,7 @@ def build_run(config: Config, verbosity: int = 1) -> Run:
         keep=config.checkpoint.keep,
         keep_epochs=config.checkpoint.keep_epochs,
         log_every=config.trainer.log_every,
-        on_nan=config.trainer.on_nan,
+        **_build_options(config, metrics, data),
         model_path=config.run.model_path,
         owners={"config": ConfigState(resolved)},
     )
@@ -267,7 +271,8 @@ def _total_steps(config: Config, data: DataSplits) -> Optional[int]:
 
 def _steps_per_epoch(config: Config, data: DataSplits) -> Optional[int]:
     fed = config.data
-    return Feed(data.train, batch_size=fed.batch_size, drop_last=fed.drop_last).steps_per_epoch
+    batches = Feed(data.train, batch_size=fed.batch_size, drop_last=fed.drop_last).steps_per_epoch
+    return -(-batches // config.trainer.accumulate_steps) if batches is not None else None
 
 
 def _build_rate(config: Config, steps: Optional[int]) -> tuple[Any, dict[str, Any]]:
@@ -291,6 +296,26 @@ def _build_rate(config: Config, steps: Optional[int]) -> tuple[Any, dict[str, An
 def _build_loggers(config: Config) -> list[Any]:
     folder = f"{config.run.log_dir}/{config.run.name}"
     return [VisualDLLogger(folder, config.run.name), JsonlLogger(folder)]
+
+
+def _build_options(config: Config, metrics: list[Any], data: DataSplits) -> dict[str, Any]:
+    """What a trainer may have beyond the plain loop: precision, average, best, and what to do when it diverges."""
+    options, best = config.trainer, config.best
+    if best is not None:
+        tags = evaluation_tags(metrics) if data.valid is not None else []
+        if best.monitor not in tags:
+            have = f"use {', '.join(tags)}" if tags else "there is no validation data"
+            raise ConfigError(f"best.monitor: {best.monitor} is none of what an evaluation gives; {have}.")
+    ema = WeightAverage(options.ema.decay, warmup=options.ema.warmup) if options.ema else None
+    return {
+        "evaluate_every": options.evaluate_every,
+        "accumulate_steps": options.accumulate_steps,
+        "precision": Precision(options.amp, options.amp_dtype),
+        "ema": ema,
+        "evaluate_ema": options.ema is not None and options.ema.evaluate,
+        "best": Best(**best.model_dump()) if best is not None else None,
+        "on_nan": Divergence(options.on_nan, lr_factor=options.rollback_lr, most=options.max_rollbacks),
+    }
 
 
 def _class_names(config: Config, data: Any) -> Optional[Sequence[str]]:

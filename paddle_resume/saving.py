@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Callable, Optional
 
 from paddle_resume.checkpoint import Checkpointer
+from paddle_resume.checkpoint.catalog import BEST
 from paddle_resume.errors import SaveError
 from paddle_resume.schedule import SaveClock, SaveSchedule
 from paddle_resume.stateful import Owners
@@ -61,15 +62,25 @@ class Saver:
         """Whether the latest save was made at this very position."""
         return self._position == (step, phase)
 
-    def begin(self, owners: Owners, *, step: int, tag: Optional[str], epoch: int, phase: str) -> None:
+    def begin(
+        self,
+        owners: Owners,
+        *,
+        step: int,
+        tag: Optional[str],
+        epoch: int,
+        phase: str,
+        protect: Optional[str] = None,
+    ) -> None:
         """Take a snapshot and have it written; the save before is finished first."""
         self.collect(step, wait=True)
         began = time.monotonic()
         self._check()
         with self._errors():
-            self._checkpointer.save(step, owners, tag=tag, epoch=epoch, phase=phase)
-            self._clock.began(step, time.monotonic() - began)
-            self._position = (step, phase)
+            self._checkpointer.save(step, owners, tag=tag, epoch=epoch, phase=phase, protect=protect)
+            if tag != BEST:
+                self._clock.began(step, time.monotonic() - began)
+                self._position = (step, phase)
 
     def collect(self, step: int, wait: bool = False) -> None:
         """Take notice of a save that has become durable, or has failed, behind training."""

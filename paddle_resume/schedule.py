@@ -32,6 +32,10 @@ class SaveSchedule:
     def epoch_is_due(self, epoch: int) -> bool:
         return self.every_epochs is not None and (epoch + 1) % self.every_epochs == 0
 
+    def step_is_due(self, step: int) -> bool:
+        """Whether a checkpoint belongs to this step whatever time has passed and wherever the run was interrupted."""
+        return isinstance(self.every_steps, int) and step % self.every_steps == 0
+
 
 class SaveClock:
     """Tells at each step whether a step checkpoint is due, and measures what saves cost."""

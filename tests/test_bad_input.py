@@ -159,7 +159,7 @@ OVERRIDES = {
     "optimizer.lr=.nan": ("optimizer.lr is .nan; expected a finite number",),
     "data.batch_size=2.5": ("data.batch_size is 2.5; expected a whole number",),
     "run.name=../x": ("run.name is ../x; expected a plain part of a file name",),
-    "trainer.on_nan=cry": ("trainer.on_nan is cry; expected 'stop' or 'ignore'",),
+    "trainer.on_nan=cry": ("trainer.on_nan is cry; expected 'stop', 'skip', 'rollback' or 'ignore'",),
     "trainer": ("-o trainer: an override is written key=value",),
     "model.name=MPL": ("model.name: MPL is not known", "did you mean MLP?"),
     "model.name=os.system": ("model.name: os.system is not known",),
@@ -621,7 +621,7 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_the_last_good_checkpoint_st
         "The loss became nan in step 5 (counted from 0). Nothing of it was saved",
         "the last good checkpoint is ck/tiny_step4.",
         "Lower the learning rate",
-        "trainer.on_nan: ignore",
+        "trainer.on_nan to skip",
     )
     assert contents(here / "ck") == before
     goes_on(command)

@@ -102,7 +102,7 @@ def test_a_date_stays_a_text():
         ("trainer: {epochs: 3.5}", "trainer.epochs is 3.5; expected a whole number"),
         ("trainer: {epochs: true}", "trainer.epochs is true; expected a whole number"),
         ("trainer: {epochs: 0}", "trainer.epochs is 0; expected 1 or more"),
-        ("trainer: {on_nan: skip}", "trainer.on_nan is skip; expected 'stop' or 'ignore'"),
+        ("trainer: {on_nan: go}", "trainer.on_nan is go; expected 'stop', 'skip', 'rollback' or 'ignore'"),
         ("trainer:", "a.yaml:3: trainer is null; expected a mapping"),
         ("optimizer: {lr: fast}", "optimizer.lr is fast; expected a number"),
         ("optimizer: {lr: 0}", "optimizer.lr is 0; expected more than 0"),

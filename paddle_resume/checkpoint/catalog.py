@@ -10,6 +10,8 @@ from paddle_resume.checkpoint.reader import peek, sibling
 from paddle_resume.checkpoint.record import SUFFIX, Record, Unreadable
 from paddle_resume.errors import CheckpointError, InexactResumeError
 
+BEST = "best"
+"""The tag of the checkpoint of the best evaluation; `auto` never resumes from it, and retention never removes it."""
 _SUFFIXES = (".pdparams", ".pdopt", ".pdstates", ".pdbuffers", ".pdema")
 _TAG = re.compile(r"_(epoch|step)(\d+)$")
 _UNFINISHED = re.compile(r"\.(.+_(?:epoch|step)\d+)(?:\.[A-Za-z0-9_]+){1,2}\.(?:tmp|removed)")

@@ -15,6 +15,7 @@ from typing import Any
 from paddle_resume.checkpoint import writer
 from paddle_resume.checkpoint.background import BackgroundWriter, InlineWriter
 from paddle_resume.checkpoint.catalog import (
+    BEST,
     Found,
     find_all,
     inexact_foreign,
@@ -25,7 +26,7 @@ from paddle_resume.checkpoint.catalog import (
 )
 from paddle_resume.checkpoint.foreign import is_foreign, translate
 from paddle_resume.checkpoint.job import SaveJob, now
-from paddle_resume.checkpoint.reader import Loaded, load
+from paddle_resume.checkpoint.reader import Loaded, load, sibling
 from paddle_resume.checkpoint.record import (
     FILE_SUFFIX,
     SUFFIX,
@@ -86,12 +87,14 @@ class Checkpointer:
         tag: str | None = None,
         epoch: int | None = None,
         phase: str | None = None,
+        protect: str | None = None,
     ) -> Path:
         """Save the owners' state as `<name>_<tag>` (default `step<step>`) and return the prefix.
 
         What is saved is the state at this moment. In the background, the checkpoint is durable once `collect` or
         `wait` has given its prefix; one save is under way at a time, and the next waits for it. Raises
-        SaveError, with every older checkpoint as it was; StateError if an owner's state cannot be captured.
+        SaveError, with every older checkpoint as it was; StateError if an owner's state cannot be captured. The
+        checkpoint called `protect` is not removed to make room.
         """
         self.prepare()
         self.wait()
@@ -111,6 +114,7 @@ class Checkpointer:
             files=self._writer.block.take(files),
             keep=self._keep,
             keep_epochs=self._keep_epochs,
+            protect=protect,
         )
         self._writer.submit(job)
         return self.folder / job.prefix
@@ -185,9 +189,13 @@ class Checkpointer:
                 f"--resume none would write over the checkpoints of an earlier run: {names}. Add --overwrite to "
                 "remove them, leave out --resume to continue that run, or choose another run.name or run.save_dir."
             )
-        for checkpoint in found:
-            writer.remove(checkpoint.prefix)
-        return len(found)
+        prefixes = [checkpoint.prefix for checkpoint in found]
+        best = self.folder / f"{self.name}_{BEST}"
+        if sibling(best, SUFFIX).exists():
+            prefixes.append(best)
+        for prefix in prefixes:
+            writer.remove(prefix)
+        return len(prefixes)
 
     def found(self) -> list[Found]:
         """This run's checkpoints, the last written first."""

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from paddle_resume.checkpoint.reader import load
+from paddle_resume.checkpoint.record import Unreadable
+from paddle_resume.errors import CheckpointError
 from paddle_resume.stateful import Stateful
 from paddle_resume.storage.files import replace_file
 from paddle_resume.storage.framing import FramedFile
@@ -12,4 +15,19 @@ from paddle_resume.storage.framing import FramedFile
 def save_weights(model: Stateful, path: Path) -> None:
     """Write the model's parameters and buffers to `path`; raises SaveError, the old file then as it was."""
     framed = FramedFile(model.state_dict())
+    replace_file(path, framed.chunks(), framed.size)
+
+
+def save_best_weights(prefix: Path, suffix: str, path: Path) -> None:
+    """Write the weights in the file `suffix` of the checkpoint `prefix` to `path`.
+
+    Raises CheckpointError if that checkpoint is not whole, and SaveError.
+    """
+    try:
+        framed = FramedFile(load(prefix).tensors[suffix])
+    except (Unreadable, KeyError) as error:
+        raise CheckpointError(
+            f"The best checkpoint {prefix} cannot be read, so {path} was not written: {error}. Put a good copy back, "
+            "or set best.final: last."
+        ) from error
     replace_file(path, framed.chunks(), framed.size)

@@ -31,6 +31,7 @@ class SaveJob:
     files: dict[str, FileImage]
     keep: int
     keep_epochs: int | None
+    protect: str | None = None
 
     def to_json(self) -> bytes:
         # Not asdict: its copy of every tensor's entry would take longer than all else in a small save.
@@ -100,7 +101,7 @@ def _prune(job: SaveJob, older: list[Found], new_is_epoch: bool, disk: FileSyste
     steps = [prefix for prefix in whole if not is_epoch(prefix)][job.keep - (not new_is_epoch) :]
     epochs = [prefix for prefix in whole if is_epoch(prefix)]
     unwanted = epochs[job.keep_epochs - new_is_epoch :] if job.keep_epochs else []
-    for prefix in steps + unwanted:
+    for prefix in (one for one in steps + unwanted if one.name != job.protect):
         try:
             writer.remove(prefix, disk)
         except OSError as error:

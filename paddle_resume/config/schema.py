@@ -183,6 +183,16 @@ class Optimizer(Component):
     ] = Field(default=0.001, description="the learning rate, or a mapping: the name of a schedule and its arguments")
 
 
+class Average(Section):
+    """An exponential moving average of the weights, in a file `.pdema` beside each checkpoint."""
+
+    decay: float = Field(default=0.999, ge=0, lt=1, description="how much of the average stays at each step")
+    warmup: bool = Field(default=True, description="whether the decay begins small, so that a young average follows")
+    evaluate: bool = Field(
+        default=True, description="whether evaluations and the finished model use the average in place of the weights"
+    )
+
+
 class Trainer(Section):
     """How long to train and what to tell about it."""
 
@@ -194,8 +204,52 @@ class Trainer(Section):
         json_schema_extra=ASIDE,
     )
     log_every: int = Field(default=100, ge=1, description="steps between two lines of the log", json_schema_extra=ASIDE)
-    on_nan: Literal["stop", "ignore"] = Field(
+    evaluate_every: Optional[int] = Field(
+        default=None,
+        ge=1,
+        description="steps between two evaluations; null = after each epoch",
+        json_schema_extra=ASIDE,
+    )
+    accumulate_steps: int = Field(
+        default=1,
+        ge=1,
+        description="batches whose gradients make up one step, as one batch so many times as large would",
+    )
+    amp: Optional[Literal["O1", "O2"]] = Field(
+        default=None, description="mixed precision on a GPU: O1 or O2; null = float32"
+    )
+    amp_dtype: Literal["bfloat16", "float16"] = Field(default="bfloat16", description="the shorter type of amp")
+    ema: Optional[Average] = Field(default=None, description="an average of the weights; null = none")
+    on_nan: Literal["stop", "skip", "rollback", "ignore"] = Field(
         default="stop", description="what a loss that is NaN or infinite does", json_schema_extra=ASIDE
+    )
+    rollback_lr: float = Field(
+        default=0.5,
+        gt=0,
+        lt=1,
+        description="what on_nan: rollback multiplies the learning rate with, each time",
+        json_schema_extra=ASIDE,
+    )
+    max_rollbacks: int = Field(
+        default=3, ge=1, description="after so many rollbacks the run stops", json_schema_extra=ASIDE
+    )
+
+
+class Best(Section):
+    """Which evaluation is the best: its checkpoint is kept, and waiting for a better one may end the run."""
+
+    monitor: Annotated[str, _matching(r"valid/.+", "a metric of the validation data, such as valid/acc")] = Field(
+        default="valid/acc", description="the metric that decides"
+    )
+    mode: Literal["auto", "max", "min"] = Field(
+        default="auto", description="what is better; auto = less for a loss or an error, else more"
+    )
+    min_delta: float = Field(default=0.0, ge=0, description="by how much it has to be better")
+    patience: Optional[int] = Field(
+        default=None, ge=1, description="stop after so many evaluations without a better one; null = never"
+    )
+    final: Literal["last", "best"] = Field(
+        default="last", description="which weights the finished model holds", json_schema_extra=ASIDE
     )
 
 
@@ -246,6 +300,9 @@ class Config(Section):
     )
     optimizer: Optimizer = Field(default=Optimizer(), description="the optimizer and its learning rate")
     trainer: Trainer = Field(default=Trainer(), description="the training loop")
+    best: Optional[Best] = Field(
+        default=None, description="keep the checkpoint of the best evaluation, as <run.name>_best; null = do not"
+    )
     checkpoint: Checkpoint = Field(default=Checkpoint(), description="the checkpoints", json_schema_extra=ASIDE)
 
     def to_dict(self) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from paddle_resume.metrics.auc import Auc
 from paddle_resume.metrics.classification import F1, Accuracy, ConfusionMatrix, CountMetric, Precision, Recall, TopK
-from paddle_resume.metrics.running import RunningMetrics
+from paddle_resume.metrics.running import RunningMetrics, evaluation_tags
 
 __all__ = [
     "F1",
@@ -14,4 +14,5 @@ __all__ = [
     "Recall",
     "RunningMetrics",
     "TopK",
+    "evaluation_tags",
 ]

@@ -58,10 +58,8 @@ class Auc(CountMetric):
     def name(self) -> Any:
         if self.average != "none":
             return self._name
-        classes = [] if self.counts.table is None else range(self.counts.table.shape[1])
-        if len(classes) == 1:
-            return [f"{self._name}/{self._label_of(1)}"]
-        return [f"{self._name}/{self._label_of(index)}" for index in classes]
+        classes = len(self.class_names or ()) if self.counts.table is None else self.counts.table.shape[1]
+        return [f"{self._name}/{self._label_of(index)}" for index in ([1] if classes in (1, 2) else range(classes))]
 
     def accumulate(self) -> Union[float, list[float]]:
         """The area in 0..1, or with `none` that of each class; NaN where no class has one."""

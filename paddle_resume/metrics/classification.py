@@ -159,7 +159,7 @@ class PerClass(CountMetric):
     def name(self) -> Any:
         if self.average != "none":
             return self._name
-        classes = 0 if self.counts.table is None else len(self.counts.table)
+        classes = len(self.class_names or ()) if self.counts.table is None else len(self.counts.table)
         return [f"{self._name}/{self._label_of(index)}" for index in range(classes)]
 
     def accumulate(self) -> Union[float, list[float]]:

@@ -38,7 +38,7 @@ class RunningMetrics:
 
     def __init__(self, metrics: Sequence[paddle.metric.Metric], split: str = "train") -> None:
         self._of_all_splits = list(metrics)
-        self._metrics = [metric for metric in metrics if split in getattr(metric, "splits", (split,))]
+        self._metrics = _kept_for(split, metrics)
         _share_counts(self._of_all_splits)
         _require_names_of_their_own(self._metrics)
         self._counts: list[Counts] = list(dict.fromkeys(m.counts for m in self._metrics if _is_counted(m)))
@@ -141,6 +141,19 @@ class RunningMetrics:
             self._loss_sum += value * samples
             self._samples += samples
         self._pending.clear()
+
+
+def evaluation_tags(metrics: Sequence[paddle.metric.Metric], split: str = "valid") -> list[str]:
+    """The tags, such as `valid/acc`, of what an evaluation with these metrics gives.
+
+    Single classes, `valid/f1/<class>`, are among them if their names are known before the data comes in.
+    """
+    names = [name for metric in _kept_for(split, metrics) for name in _names(metric)]
+    return [f"{split}/{name}" for name in ["loss", *names]]
+
+
+def _kept_for(split: str, metrics: Sequence[paddle.metric.Metric]) -> list[paddle.metric.Metric]:
+    return [metric for metric in metrics if split in getattr(metric, "splits", (split,))]
 
 
 def _share_counts(metrics: Sequence[paddle.metric.Metric]) -> None:

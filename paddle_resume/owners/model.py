@@ -78,7 +78,7 @@ class BufferState:
 
     def set_state_dict(self, state: dict[str, Any]) -> None:
         """Fill the buffers; raises CheckpointError listing every name and shape that does not fit."""
-        _fill_all(self._buffers, state, "The checkpoint", "the model's non-persistable buffers")
+        fill_all(self._buffers, state, "The checkpoint", "the model's non-persistable buffers")
 
 
 def match_weights(model: paddle.nn.Layer, arrays: dict[str, np.ndarray]) -> dict[str, str]:
@@ -103,10 +103,10 @@ def load_weights(
     model: paddle.nn.Layer, arrays: dict[str, np.ndarray], source: str = "The checkpoint", hint: str = ""
 ) -> None:
     """Fill every parameter and buffer of `model`; raises CheckpointError listing all that does not fit."""
-    _fill_all(model.state_dict(), arrays, source, f"the model {type(model).__name__}", hint)
+    fill_all(model.state_dict(), arrays, source, f"the model {type(model).__name__}", hint)
 
 
-def _fill_all(
+def fill_all(
     live: dict[str, paddle.Tensor], arrays: dict[str, np.ndarray], source: str, target: str, hint: str = ""
 ) -> None:
     problems = [f"{name} is missing in the file" for name in live if name not in arrays]

@@ -1,0 +1,100 @@
+"""The best evaluation so far, by one metric, and how many have gone by without a better one."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, Optional
+
+from paddle_resume.errors import ConfigError
+
+# What a metric's name says of its direction; everything else is better the higher it is.
+_LOWER_IS_BETTER = ("loss", "error", "perplexity", "mae", "mse", "rmse")
+
+
+class Best:
+    """Owner of the best value of a metric; says when an evaluation beats it, and when to give up waiting for that.
+
+    Args:
+        monitor: a metric with its split, such as `valid/acc`.
+        mode: `max`, `min`, or `auto`: min for a loss or an error, else max.
+        min_delta: by how much a value has to be better to count.
+        patience: stop training after this many evaluations in a row without a better one; None never stops.
+        final: which weights the finished model holds, those of the `last` step or of the `best` evaluation.
+    """
+
+    def __init__(
+        self,
+        monitor: str = "valid/acc",
+        *,
+        mode: str = "auto",
+        min_delta: float = 0.0,
+        patience: Optional[int] = None,
+        final: str = "last",
+    ) -> None:
+        self.monitor = monitor
+        self.min_delta = min_delta
+        self.patience = patience
+        self.final = final
+        self.mode = mode
+        if mode == "auto":
+            name = monitor.rpartition("/")[2]
+            self.mode = "min" if any(word in name for word in _LOWER_IS_BETTER) else "max"
+        self.value: Optional[float] = None
+        """The best value; None before the first evaluation."""
+        self.step: Optional[int] = None
+        """How many steps had been made when it was reached."""
+        self.waited = 0
+        """Evaluations since then."""
+
+    @property
+    def split(self) -> str:
+        """The part of the data whose evaluations count."""
+        return self.monitor.partition("/")[0]
+
+    @property
+    def gave_up(self) -> bool:
+        """Whether patience has run out."""
+        return self.patience is not None and self.waited >= self.patience
+
+    def consider(self, results: dict[str, float], step: int) -> bool:
+        """Take in the results of an evaluation by tag; returns whether they are the best so far.
+
+        Raises ConfigError if they lack the metric. A value that is NaN is never better.
+        """
+        if self.monitor not in results:
+            raise ConfigError(
+                f"best.monitor: {self.monitor} is none of what the evaluation gives; use {', '.join(sorted(results))}."
+            )
+        value = results[self.monitor]
+        if not self._is_better(value):
+            self.waited += 1
+            return False
+        self.value, self.step, self.waited = value, step, 0
+        return True
+
+    def state_dict(self) -> dict[str, Any]:
+        return {
+            "value": self.value,
+            "step": self.step,
+            "waited": self.waited,
+            "rule": {
+                "monitor": self.monitor,
+                "mode": self.mode,
+                "min_delta": self.min_delta,
+                "patience": self.patience,
+            },
+        }
+
+    def set_state_dict(self, state: dict[str, Any]) -> None:
+        self.value, self.step, self.waited = state["value"], state["step"], state["waited"]
+
+    def differences(self, state: dict[str, Any]) -> list[str]:
+        then, now = state["rule"], self.state_dict()["rule"]
+        return [f"best.{key}: {then[key]} -> {now[key]}" for key in now if then[key] != now[key]]
+
+    def _is_better(self, value: float) -> bool:
+        if math.isnan(value):
+            return False
+        if self.value is None:
+            return True
+        return value > self.value + self.min_delta if self.mode == "max" else value < self.value - self.min_delta
