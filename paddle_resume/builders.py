@@ -250,7 +250,7 @@ def _try_one_batch(config: Config, data: Any, model: Any, loss: Any, metrics: li
             float(value)
             for split in ("train", "valid", "test"):
                 trial = RunningMetrics(metrics).fresh(split)
-                trial.update(0, value, output, batch[-1], len(batch[0]))
+                trial.update(-1, value, output, batch[-1], len(batch[0]))
                 trial.results()
     except PaddleResumeError:
         raise
