@@ -8,9 +8,13 @@ from paddle_resume._version import __version__
 from paddle_resume.environment import prepare_cpu, require_paddle
 
 if TYPE_CHECKING:
+    from paddle_resume.best import Best as Best
     from paddle_resume.callbacks import Callback as Callback
     from paddle_resume.checkpoint import Checkpointer as Checkpointer
     from paddle_resume.data.feed import Feed as Feed
+    from paddle_resume.divergence import Divergence as Divergence
+    from paddle_resume.ema import WeightAverage as WeightAverage
+    from paddle_resume.precision import Precision as Precision
     from paddle_resume.rng import RandomStreams as RandomStreams
     from paddle_resume.rng import seed_everything as seed_everything
     from paddle_resume.trainer import Trainer as Trainer
@@ -20,14 +24,18 @@ prepare_cpu()
 
 # Loaded when first used, so that importing the package (and `--help`) does not wait for Paddle.
 _PUBLIC = {
+    "Best": "paddle_resume.best",
     "Callback": "paddle_resume.callbacks",
     "Checkpointer": "paddle_resume.checkpoint",
+    "Divergence": "paddle_resume.divergence",
     "Feed": "paddle_resume.data.feed",
+    "Precision": "paddle_resume.precision",
     "RandomStreams": "paddle_resume.rng",
     "Trainer": "paddle_resume.trainer",
+    "WeightAverage": "paddle_resume.ema",
     "seed_everything": "paddle_resume.rng",
 }
-__all__ = ["Callback", "Checkpointer", "Feed", "RandomStreams", "Trainer", "__version__", "seed_everything"]
+__all__ = [*_PUBLIC, "__version__"]
 
 
 def __getattr__(name: str) -> Any:

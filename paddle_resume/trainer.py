@@ -242,7 +242,8 @@ class Trainer:
     def _run_phase(self) -> None:
         if self.progress.phase == TRAIN:
             self.train_epoch()
-            self.progress.phase = EVALUATE
+            if self.progress.phase == TRAIN:
+                self.progress.phase = EVALUATE
         elif self.progress.phase == EVALUATE:
             self._evaluate_and_judge()
         elif self.progress.phase == FINISH:
@@ -415,6 +416,7 @@ class Trainer:
         gave_up = self.best is not None and self.best.gave_up
         progress.phase = FINISH if gave_up or self._reached_the_end() else TRAIN
         if gave_up and self.best is not None:
+            self._log_training()
             self._tell(
                 f"Stopping early: {self.best.monitor} has not been better than {self.best.value:.6g}, reached by step "
                 f"{self.best.step}, for {self.best.waited} evaluations."

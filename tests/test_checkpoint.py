@@ -672,3 +672,19 @@ def test_starting_over_is_refused_unless_overwriting_is_asked_for(tmp_path: Path
         assert listing(tmp_path) == names("run_step1", "run_step2", "other_step1")
         assert one.start_over(overwrite=True) == 2
     assert listing(tmp_path) == names("other_step1")
+
+
+def test_files_of_another_program_under_the_run_s_names_are_not_overwritten(tmp_path: Path) -> None:
+    for file in ("run_epoch3.pdparams", "run_epoch3.pdopt", "other_epoch0.pdparams", "run_final.pdparams"):
+        (tmp_path / file).write_bytes(b"theirs")
+    with pytest.raises(
+        CheckpointError, match=r"run_epoch3\.pdopt, .*run_epoch3\.pdparams would be overwritten by this"
+    ):
+        restore(tmp_path)
+    (tmp_path / "run_epoch3.pdparams").unlink()
+    (tmp_path / "run_epoch3.pdopt").unlink()
+    assert restore(tmp_path) is None
+    save(tmp_path, 4)
+    (tmp_path / "run_step4.pdstates").unlink()  # Lost: the weights may be all that somebody has left.
+    with pytest.raises(CheckpointError, match="or the record was lost"):
+        restore(tmp_path)

@@ -8,6 +8,8 @@ from pathlib import Path
 import psutil
 import pytest
 
+from paddle_resume.errors import CheckpointError
+from paddle_resume.owners import ParameterNames
 from paddle_resume.testing import Kill, assert_exact_resume, first_differences
 from paddle_resume.testing.plan import Plan
 from paddle_resume.testing.proof import _live
@@ -23,6 +25,7 @@ ROWS = {
     "no shuffling": ["--no-shuffle"],
     "a callback with a count, drawing random numbers": ["--noise"],
     "two networks and two optimizers in an overridden step": ["--two-nets"],
+    "a buffer that is in no state_dict": ["--model", "Counting"],
     "a stream that is replayed": ["--data", "stream"],
     "a stream that saves its position": ["--data", "stateful-stream"],
 }
@@ -94,6 +97,15 @@ def test_the_proof_fails_and_names_it_when_an_owner_is_not_restored(owner, kille
     assert first_differences(folder / "straight", tmp_path / "killed")
 
 
+def test_the_proof_fails_when_a_buffer_outside_the_state_dict_is_not_restored(tmp_path):
+    program, report = [PROGRAM, "--model", "Counting", "--inline"], tmp_path / "report"
+    assert _live(program, tmp_path / "straight", Plan(str(report)), None, 300)
+    assert not _live(program, tmp_path / "killed", Plan(str(report), Kill("step", 5)), None, 300)
+    assert _live(program, tmp_path / "killed", Plan(str(report), None, ["buffers"]), None, 300)
+    assert report.read_text().startswith("after the restore, tensor count of .pdbuffers differs")
+    assert first_differences(tmp_path / "straight", tmp_path / "killed")
+
+
 def test_the_control_itself_passes_when_nothing_is_left_out(killed_between_saves, tmp_path):
     folder, program = killed_between_saves
     shutil.copytree(folder / "killed", tmp_path / "killed")
@@ -127,6 +139,33 @@ def test_resuming_at_every_step_of_an_epoch_in_the_same_process_is_exact(digits_
         # A second model in one process has other parameter names: the tutorial's second cell, which crashes there.
         digits_program.main([*options, "--resume", f"checkpoint/digits_step{step}"])
         assert first_differences(straight, again) == [], f"resumed at step {step}"
+
+
+def test_the_proof_fails_when_a_second_model_in_one_process_forgets_the_names(digits_program, tmp_path, monkeypatch):
+    straight, again = tmp_path / "straight", tmp_path / "again"
+    straight.mkdir()
+    monkeypatch.chdir(straight)
+    digits_program.main([])
+    shutil.copytree(straight, again)
+    monkeypatch.chdir(again)
+    monkeypatch.setattr(ParameterNames, "set_state_dict", lambda names, state: None)
+    with pytest.raises(
+        CheckpointError, match=r"does not fit the optimizer Adam: linear_0.w_0_moment1_0 .no such parameter"
+    ):
+        digits_program.main(["--resume", "checkpoint/digits_epoch0"])
+
+
+def test_a_stream_that_forgets_its_position_is_found_out(digits_program, tmp_path, monkeypatch):
+    options = ["--data", "stateful-stream"]
+    straight, again = tmp_path / "straight", tmp_path / "again"
+    straight.mkdir()
+    monkeypatch.chdir(straight)
+    digits_program.main(options)
+    shutil.copytree(straight, again)
+    monkeypatch.chdir(again)
+    monkeypatch.setattr(digits_program.StatefulStream, "set_state_dict", lambda stream, state: None)
+    digits_program.main([*options, "--resume", "checkpoint/digits_step15"])
+    assert "tensor hidden.weight of .pdparams differs" in "\n".join(first_differences(straight, again))
 
 
 def test_a_new_seed_is_a_difference_that_the_comparison_finds(digits_program, tmp_path, monkeypatch):

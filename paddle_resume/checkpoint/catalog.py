@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 from paddle_resume.checkpoint.reader import peek, sibling
 from paddle_resume.checkpoint.record import SUFFIX, Record, Unreadable
 from paddle_resume.errors import CheckpointError, InexactResumeError
+from paddle_resume.storage.files import temporary
 
 BEST = "best"
 """The tag of the checkpoint of the best evaluation; `auto` never resumes from it, and retention never removes it."""
@@ -48,6 +50,19 @@ def unfinished(folder: Path, name: str, end: str) -> list[Path]:
     """
     hidden = [match for p in folder.glob(f".*.{end}") if (match := _UNFINISHED.fullmatch(p.name))]
     return sorted(prefix for prefix in {folder / match[1] for match in hidden} if _belongs(prefix, name))
+
+
+def without_record(folder: Path, name: str) -> list[Path]:
+    """Weights and optimizer states under names of run `name` that no commit record tells of: not ours to overwrite."""
+    files = [path for suffix in (".pdparams", ".pdopt") for path in folder.glob(f"{glob.escape(name)}_*{suffix}")]
+    prefixes = {path: folder / path.name[: -len(path.suffix)] for path in files}
+    return sorted(
+        path
+        for path, prefix in prefixes.items()
+        if _belongs(prefix, name)
+        and not sibling(prefix, SUFFIX).exists()
+        and not temporary(sibling(prefix, SUFFIX)).exists()
+    )
 
 
 def named_prefix(text: str) -> Path:

@@ -23,6 +23,7 @@ from paddle_resume.checkpoint.catalog import (
     named_prefix,
     offer,
     unfinished,
+    without_record,
 )
 from paddle_resume.checkpoint.foreign import is_foreign, translate
 from paddle_resume.checkpoint.job import SaveJob, now
@@ -164,6 +165,7 @@ class Checkpointer:
             return self._restore_foreign(prefix, every, allow_inexact)
         loaded, passed_over = self._choose(resume)
         if loaded is None:
+            self._refuse_to_overwrite()
             return None
         differences = _differences(every, loaded.record)
         if differences and not allow_inexact:
@@ -199,7 +201,7 @@ class Checkpointer:
 
     def found(self) -> list[Found]:
         """This run's checkpoints, the last written first."""
-        return find_all(self.folder, self.name)
+        return _list_folder(self.folder, self.name)
 
     def prepare(self) -> None:
         """Become the only writer of this run, and tidy up what dead processes left behind.
@@ -216,6 +218,7 @@ class Checkpointer:
                 writer.recover(prefix)
             self._writer.start()
         except OSError as error:
+            self._lock.release()  # So that another attempt tidies up as well.
             raise explain(error, self.folder, 0) from error
 
     def close(self) -> None:
@@ -224,6 +227,17 @@ class Checkpointer:
             self._writer.close()
         finally:
             self._lock.release()
+
+    def _refuse_to_overwrite(self) -> None:
+        """Before a fresh start: what another program has saved under this run's names must not be lost."""
+        theirs = without_record(self.folder, self.name)
+        if theirs:
+            prefix = theirs[0].with_suffix("")
+            raise CheckpointError(
+                f"{', '.join(map(str, theirs))} would be overwritten by this run, and no commit record tells of them: "
+                f"another program saved them, or the record was lost. Go on from them with --resume {prefix} "
+                "--allow-inexact, or choose another run.name or run.save_dir, or move them away."
+            )
 
     def _restore_foreign(self, prefix: Path, owners: Owners, allow_inexact: bool) -> Restored:
         """Go on from what another program saved; it always lacks something, and the lineage says what."""
@@ -249,7 +263,7 @@ class Checkpointer:
             return loaded, passed_over
         prefix = named_prefix(resume)
         if Path(resume).is_dir():
-            loaded, passed_over = _newest(find_all(Path(resume), self.name) or find_all(Path(resume)))
+            loaded, passed_over = _newest(_list_folder(Path(resume), self.name) or _list_folder(Path(resume)))
             if loaded is None:
                 raise CheckpointError(f"There is no whole checkpoint in the folder {resume}. {_list(passed_over)}")
             return loaded, passed_over
@@ -334,13 +348,23 @@ def _newest(found: list[Found]) -> tuple[Loaded | None, list[str]]:
 
 def _good(folder: Path) -> list[str]:
     good = []
-    for checkpoint in find_all(folder):
+    for checkpoint in _list_folder(folder):
         try:
             load(checkpoint.prefix)
             good.append(str(checkpoint.prefix))
         except Unreadable:
             continue
     return good
+
+
+def _list_folder(folder: Path, name: str | None = None) -> list[Found]:
+    try:
+        return find_all(folder, name)
+    except OSError as error:
+        raise CheckpointError(
+            f"The folder {folder} could not be read: {error.strerror}. Nothing was changed; look at the disk, then run "
+            "the same command again."
+        ) from error
 
 
 def _list(lines: list[str]) -> str:
