@@ -12,7 +12,14 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-PAGES = ("README.md", "docs/trainer.md", "docs/features.md", "docs/engine.md", "docs/checkpoint-format.md")
+PAGES = (
+    "README.md",
+    "docs/trainer.md",
+    "docs/features.md",
+    "docs/metrics.md",
+    "docs/engine.md",
+    "docs/checkpoint-format.md",
+)
 # The folder in which a reader has just run the first command of the README, at a thousandth of the size.
 TRAINED = """
 from paddle_resume import Trainer, seed_everything

@@ -213,6 +213,14 @@ def test_labels_may_have_any_integer_type_and_one_axis(name, dtype):
     assert bits(other) == bits(feed(running(make()), outputs, labels, size=100))
 
 
+@pytest.mark.parametrize("name", OWN)
+def test_outputs_that_stay_on_their_device_give_the_same_bits(name, monkeypatch):
+    make, data = ALL[name]
+    fetched = feed(running(make()), *data)
+    monkeypatch.setattr(paddle.device, "get_device", lambda: "gpu:0")  # then Paddle looks for the highest score
+    assert bits(feed(running(make()), *data)) == bits(fetched)
+
+
 def test_labels_of_one_score_may_be_floats_as_its_loss_wants_them():
     assert value(F1(), ODDS[:, None], YES.astype("float32")) == value(F1(), *ONE)
 
