@@ -296,9 +296,10 @@ def test_arguments_that_make_no_sense_are_refused(build, text):
     assert text in str(caught.value)
 
 
-def test_a_number_of_classes_that_changes_is_refused():
-    metrics = feed(running(F1()), *MANY)
-    with pytest.raises(ConfigError, match="had 5 classes before and has 4 in this batch"):
+@pytest.mark.parametrize("kind", [TopK, F1, Auc])
+def test_a_number_of_classes_that_changes_is_refused(kind):
+    metrics = feed(running(kind()), *MANY)
+    with pytest.raises(ConfigError, match="has 4 classes in this batch, and had another number of them before"):
         feed(metrics, LOGITS[:, :4], np.minimum(LABELS, 3))
 
 

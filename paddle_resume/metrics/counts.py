@@ -51,13 +51,13 @@ class Counts(ABC):
             self.table = np.zeros(state["shape"], np.int64)
             self.table.reshape(-1)[state["at"]] = state["count"]
 
-    def _table(self, *shape: int) -> np.ndarray:
+    def _table(self, batch: Predictions, *shape: int) -> np.ndarray:
         if self.table is None:
             self.table = np.zeros(shape, np.int64)
         elif self.table.shape != shape:
             raise ConfigError(
-                f"metrics: the output had {self.table.shape[-1]} classes before and has {shape[-1]} in this batch; "
-                "these metrics need the same classes throughout."
+                f"metrics: the output has {batch.classes} classes in this batch, and had another number of them "
+                "before; these metrics need the same classes throughout."
             )
         return self.table
 
@@ -102,7 +102,7 @@ class ConfusionCounts(Counts):
 
     def add(self, batch: Predictions) -> None:
         labels, predicted = self._counted(batch, batch.predicted(self.reading))
-        table = self._table(batch.classes, batch.classes)
+        table = self._table(batch, batch.classes, batch.classes)
         np.add.at(table.reshape(-1), labels * batch.classes + predicted, 1)
 
 
@@ -120,7 +120,7 @@ class RankCounts(Counts):
         # Not `scores > own`: so NaN counts as higher than the label's score, and a label's own NaN as the lowest.
         ahead = ~(scores <= own) | ((scores == own) & (np.arange(batch.classes) < labels[:, None]))
         rank = np.minimum(np.count_nonzero(ahead, axis=1), batch.classes - 1)
-        np.add.at(self._table(batch.classes), rank, 1)
+        np.add.at(self._table(batch, batch.classes), rank, 1)
 
 
 class ScoreCounts(Counts):
@@ -150,7 +150,7 @@ class ScoreCounts(Counts):
         # NaN, which has no place, is put to the lowest scores.
         place = np.clip(np.nan_to_num(place, nan=0.0), 0, self.bins - 1).astype(np.int64)
         columns = odds.shape[1]
-        table = self._table(2, columns, self.bins)
+        table = self._table(batch, 2, columns, self.bins)
         row = np.where(of_class, 0, columns) + np.arange(columns)
         np.add.at(table.reshape(-1), (row * self.bins + place).reshape(-1), 1)
 
