@@ -5,11 +5,13 @@ from __future__ import annotations
 import inspect
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Optional
 
 import paddle
 
 from paddle_resume.best import Best
+from paddle_resume.checkpoint.reader import Arrays
 from paddle_resume.checkpoint.weights import read_weights
 from paddle_resume.config import Component, Config
 from paddle_resume.config.state import ConfigState
@@ -18,11 +20,12 @@ from paddle_resume.data.feed import Feed
 from paddle_resume.data.mnist import label_names, load_mnist
 from paddle_resume.divergence import Divergence
 from paddle_resume.ema import WeightAverage
-from paddle_resume.environment import Environment
+from paddle_resume.environment import Environment, prefer_repeatable_kernels
 from paddle_resume.errors import ConfigError, PaddleResumeError
 from paddle_resume.evaluation import training_undisturbed
 from paddle_resume.loggers import JsonlLogger, VisualDLLogger
 from paddle_resume.metrics import RunningMetrics, evaluation_tags
+from paddle_resume.optimization import build_optimizer, check_optimizer
 from paddle_resume.owners.model import load_weights
 from paddle_resume.precision import Precision
 from paddle_resume.pretrained import prepare_weights
@@ -96,12 +99,7 @@ def build_run(config: Config, verbosity: int = 1) -> Run:
     model, loss, metrics = build_model(config), _component("loss", config.loss), build_metrics(config, data.train)
     steps = _total_steps(config, data)
     rate, resolved = _build_rate(config, steps)
-    optimizer = build(
-        "optimizer",
-        config.optimizer.name,
-        config.optimizer.args,
-        supplied={"learning_rate": rate, "parameters": model.parameters()},
-    )
+    optimizer = build_optimizer(config.optimizer, model, rate)
     _try_one_batch(config, data.train, model, loss, metrics)
     trainer = Trainer(
         model,
@@ -140,11 +138,7 @@ def evaluate_weights(config: Config, weights: str, split: str = "test") -> dict[
     Raises CheckpointError for weights that are missing, damaged or do not fit, ConfigError for a split that
     the data does not have.
     """
-    path, arrays = read_weights(weights)
-    _check_components(config)
-    choose_device(config)
-    model = build_model(config)
-    load_weights(model, arrays, source=str(path))
+    model, _, _ = model_with_weights(config, weights)
     splits = build_data(config)
     data = getattr(splits, split, None) if split in ("train", "valid", "test") else None
     if data is None:
@@ -152,6 +146,20 @@ def evaluate_weights(config: Config, weights: str, split: str = "test") -> dict[
     metrics = build_metrics(config, splits.train)
     evaluator = Trainer(model, {}, loss=_component("loss", config.loss), metrics=metrics, seed=config.run.seed)
     return evaluator.evaluate(data, split, batch_size=config.data.batch_size, num_workers=config.data.num_workers)
+
+
+def model_with_weights(config: Config, weights: str) -> tuple[paddle.nn.Layer, Path, Arrays]:
+    """The config's model filled with the weights that `weights` means, the file they lie in, and the weights.
+
+    The one way from a `--weights` to a model that is not trained any more: evaluation, export and prediction.
+    Raises CheckpointError for weights that are missing, damaged or do not fit.
+    """
+    path, arrays = read_weights(weights)
+    _check_components(config)
+    choose_device(config)
+    model = build_model(config)
+    load_weights(model, arrays, source=str(path))
+    return model, path, arrays
 
 
 def build_model(config: Config) -> paddle.nn.Layer:
@@ -219,6 +227,7 @@ def choose_device(config: Config) -> None:
         raise ConfigError(
             f"run.device: {wanted} cannot be used: {error}. Use auto or cpu, or install the [gpu] extra."
         ) from error
+    prefer_repeatable_kernels()
 
 
 def _component(kind: str, component: Component) -> Any:
@@ -231,11 +240,10 @@ def _check_components(config: Config) -> None:
         check_arguments(kind, resolve(kind, component.name), component.args)
     for i, metric in enumerate(config.metrics):
         check_arguments("metric", resolve("metric", metric.name, f"metrics.{i}"), metric.args, f"metrics.{i}")
-    supplied = {"learning_rate": 0.1, "parameters": []}
-    optimizer = config.optimizer
-    check_arguments("optimizer", resolve("optimizer", optimizer.name), optimizer.args, supplied=supplied)
-    if isinstance(optimizer.lr, Component):
-        check_arguments("lr", resolve("lr", optimizer.lr.name), optimizer.lr.args)
+    check_optimizer(config.optimizer)
+    rate = config.optimizer.lr
+    if isinstance(rate, Component):
+        check_arguments("lr", resolve("lr", rate.name), rate.args)
 
 
 def _try_one_batch(config: Config, data: Any, model: Any, loss: Any, metrics: list[Any]) -> None:

@@ -18,9 +18,11 @@ from paddle_resume.errors import MissingPaddleError
 
 # Each of these gives other bits than its neighbour, so each is part of the recorded environment.
 MATH_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "MKL_DEBUG_CPU_TYPE", "MKL_CBWR")
+# Paddle's switches for GPU kernels that give the same bits each time.
+REPEATABLE_FLAGS = ("FLAGS_cudnn_deterministic", "FLAGS_embedding_deterministic")
 # Recorded for a reader; they do not decide the bits of a step.
 _INFORMATIVE = ("python", "os")
-_PROGRAMS = ("paddle-resume", "train.py", "eval.py", "prove.py", "benchmark.py")
+_PROGRAMS = ("paddle-resume", "train.py", "eval.py", "prove.py", "benchmark.py", "export.py", "predict.py")
 
 
 def require_paddle() -> None:
@@ -46,6 +48,17 @@ def prepare_cpu() -> None:
     if _cpu_field("vendor_id") == "AuthenticAMD":
         # The MKL that Paddle bundles falls back to its slowest kernels on AMD; 5 selects the AVX2 ones.
         os.environ.setdefault("MKL_DEBUG_CPU_TYPE", "5")
+
+
+def prefer_repeatable_kernels() -> None:
+    """On a GPU, let Paddle choose kernels that give the same bits each time; on a CPU they all do.
+
+    A flag that the environment sets stays as it is.
+    """
+    import paddle
+
+    if paddle.is_compiled_with_cuda() and paddle.device.get_device().startswith("gpu"):
+        paddle.set_flags({flag: True for flag in REPEATABLE_FLAGS if flag not in os.environ})
 
 
 class Environment:
@@ -74,6 +87,7 @@ class Environment:
             "cpu": _cpu_field("model name") or platform.processor(),
             "world_size": paddle.distributed.get_world_size(),
             **self._math,
+            **(paddle.get_flags(list(REPEATABLE_FLAGS)) if paddle.is_compiled_with_cuda() else {}),
             "python": platform.python_version(),
             "os": platform.platform(),
         }

@@ -31,6 +31,8 @@ KINDS = {
     "metric": _Kind("metrics", "paddle.metric:Metric", "paddle.metric"),
     "optimizer": _Kind("optimizer", "paddle.optimizer:Optimizer", "paddle.optimizer"),
     "lr": _Kind("optimizer.lr", "paddle.optimizer.lr:LRScheduler", "paddle.optimizer.lr"),
+    "clip": _Kind("optimizer.clip", "paddle.nn.clip:ClipGradBase", "paddle.nn"),
+    "regularizer": _Kind("optimizer.regularization", "paddle.regularizer:WeightDecayRegularizer", "paddle.regularizer"),
 }
 
 # What this package brings itself: it comes before Paddle's of the same name, and is imported when asked for.

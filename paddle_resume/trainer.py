@@ -28,6 +28,7 @@ from paddle_resume.loggers import Logger
 from paddle_resume.loggers.logbook import Logbook
 from paddle_resume.metrics import RunningMetrics
 from paddle_resume.owners import paddle_owners
+from paddle_resume.owners.lbfgs import is_lbfgs
 from paddle_resume.precision import Precision, readable_output
 from paddle_resume.progress import DONE, EVALUATE, FINISH, TRAIN, Progress
 from paddle_resume.rate_steps import EPOCH, STEP, RateSteps
@@ -344,7 +345,9 @@ class Trainer:
     @property
     def learning_rate(self) -> float:
         """The learning rate of the next step (of the first optimizer, if there are several)."""
-        return next(iter(self._optimizers().values())).get_lr()
+        first: Any = next(iter(self._optimizers().values()))
+        # LBFGS keeps its rate to itself, and lets Paddle tell another.
+        return first.learning_rate if is_lbfgs(first) else first.get_lr()
 
     def _build_update(self, accumulate_steps: int) -> Update:
         overridden = type(self).train_step is not Trainer.train_step

@@ -9,6 +9,7 @@ from typing import Any, Callable
 import paddle
 
 from paddle_resume.errors import StateError
+from paddle_resume.owners.lbfgs import is_lbfgs
 from paddle_resume.precision import Precision
 
 Batch = list
@@ -76,7 +77,7 @@ class Update:
         gradient of one large batch (of a net without batch statistics).
         """
         optimizer = self._optimizer
-        if isinstance(optimizer, getattr(paddle.optimizer, "LBFGS", ())):
+        if is_lbfgs(optimizer):
             return self._make_by_closure(optimizer, batches), True
         passed = list(self._backward(batches))
         made = (not self._skip_non_finite or _is_finite(optimizer, passed)) and self._precision.step(optimizer)

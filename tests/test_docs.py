@@ -17,6 +17,7 @@ PAGES = (
     "docs/trainer.md",
     "docs/features.md",
     "docs/metrics.md",
+    "docs/optimizers.md",
     "docs/engine.md",
     "docs/checkpoint-format.md",
 )

@@ -139,29 +139,6 @@ def test_stock_paddle_loads_the_optimizer_s_file_into_the_process_that_wrote_it(
     assert loaded["LR_Scheduler"]["last_epoch"] == scheduler.last_epoch
 
 
-def test_master_weights_are_kept(tmp_path: Path) -> None:
-    def optimizer(parameters: Any) -> Any:
-        return paddle.optimizer.Adam(0.05, parameters=parameters, multi_precision=True)
-
-    def half() -> paddle.nn.Layer:
-        return paddle.nn.Linear(4, 4).astype("bfloat16")
-
-    run = Run(optimizer, half())
-    for name, parameter in run.model.state_dict().items():
-        master = paddle.full(parameter.shape, 0.1 if name == "weight" else 0.2)
-        run.optimizer._master_weights[parameter.name] = master
-    saved(run, tmp_path)
-    tensors = load(tmp_path / "run_step3").tensors[".pdopt"]
-    assert {name.split("/")[0] for name in tensors} == {"master_weights"}
-    again = Run(optimizer, half())
-    for parameter in again.model.parameters():
-        again.optimizer._master_weights[parameter.name] = paddle.zeros(parameter.shape)
-    restored(again, tmp_path)
-    masters = again.optimizer._master_weights
-    assert float(masters[again.model.weight.name][0, 0]) == np.float32(0.1)
-    assert float(masters[again.model.bias.name][0]) == np.float32(0.2)
-
-
 def test_an_optimizer_s_missing_extra_and_misshaped_entries_are_all_named() -> None:
     run = Run(OPTIMIZERS["Adam"])
     run.train(0, 1)

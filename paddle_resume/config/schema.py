@@ -170,8 +170,41 @@ def _is_schedule(value: Any) -> str:
     return "<schedule" if isinstance(value, (dict, Component)) else "<number"
 
 
+def _at_least_one(patterns: list[str]) -> list[str]:
+    if not patterns:
+        raise PydanticCustomError("unexpected", "at least one pattern of parameter names, such as 'features.*'")
+    return patterns
+
+
+Patterns = Annotated[list[NotEmpty], AfterValidator(_at_least_one)]
+
+
+class ParameterGroup(Section):
+    """Parameters by patterns of their names, and what is different for them."""
+
+    match: Patterns = Field(description="patterns of parameter names, such as features.*")
+    lr_scale: Optional[float] = Field(
+        default=None, ge=0, description="what the learning rate is multiplied by; null = 1"
+    )
+    weight_decay: Optional[
+        Annotated[
+            Union[
+                Annotated[float, Field(ge=0), Tag("<number")],
+                Annotated[Component, Tag("<schedule")],
+            ],
+            Discriminator(_is_schedule),
+        ]
+    ] = Field(default=None, description="the weight decay, a number or {name, coeff}; null = the optimizer's")
+
+
+class Regularization(Component):
+    """A regularizer of paddle.regularizer for parameters by patterns of their names."""
+
+    match: Patterns = Field(description="patterns of parameter names, such as *.weight")
+
+
 class Optimizer(Component):
-    """The optimizer, a class of paddle.optimizer, and its learning rate."""
+    """The optimizer, a class of paddle.optimizer, its learning rate, and what concerns only some parameters."""
 
     name: NotEmpty = Field(default="Adam", description="a class of paddle.optimizer, or an import path")
     lr: Annotated[
@@ -181,6 +214,16 @@ class Optimizer(Component):
         ],
         Discriminator(_is_schedule),
     ] = Field(default=0.001, description="the learning rate, or a mapping: the name of a schedule and its arguments")
+    clip: Optional[Component] = Field(
+        default=None, description="how gradients are clipped: a class of paddle.nn and its arguments; null = not"
+    )
+    no_weight_decay: list[NotEmpty] = Field(
+        default=[], description="patterns of the names of parameters without weight decay"
+    )
+    groups: list[ParameterGroup] = Field(default=[], description="parameter groups; the first that matches counts")
+    regularization: list[Regularization] = Field(
+        default=[], description="regularizers for some parameters; the first that matches counts"
+    )
 
 
 class Average(Section):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from paddle_resume.owners.lbfgs import LBFGSHistory, LBFGSNumbers, is_lbfgs
 from paddle_resume.owners.model import BufferState, ModelState, ParameterNames
 from paddle_resume.owners.optimizer import OptimizerState
 from paddle_resume.owners.scheduler import SchedulerState
@@ -12,6 +13,8 @@ from paddle_resume.owners.settings import OptimizerSettings
 
 __all__ = [
     "BufferState",
+    "LBFGSHistory",
+    "LBFGSNumbers",
     "ModelState",
     "OptimizerSettings",
     "OptimizerState",
@@ -33,7 +36,12 @@ def paddle_owners(model: Any, optimizers: Mapping[str, Any]) -> dict[str, Any]:
         owners["buffers"] = buffers
     for name, optimizer in optimizers.items():
         label = f".{name}" if name else ""
-        owners[f"optimizer{label}"] = OptimizerState(optimizer, names, f"{label}.pdopt")
+        if is_lbfgs(optimizer):
+            numbers = LBFGSNumbers(optimizer, names)
+            owners[f"numbers{label}"] = numbers
+            owners[f"optimizer{label}"] = LBFGSHistory(numbers, f"{label}.pdopt")
+        else:
+            owners[f"optimizer{label}"] = OptimizerState(optimizer, names, f"{label}.pdopt")
         owners[f"scheduler{label}"] = SchedulerState(optimizer)
-        owners[f"settings{label}"] = OptimizerSettings(optimizer)
+        owners[f"settings{label}"] = OptimizerSettings(optimizer, names)
     return owners

@@ -14,6 +14,8 @@ from paddle_resume.owners.model import ParameterNames
 from paddle_resume.owners.tensors import fill, view
 
 _MASTER = "master_weights"
+# What Paddle puts between the parameter's name and the slot where the state belongs to the master weight.
+_OF_MASTER = "fp32_master_0_"
 
 
 class OptimizerState:
@@ -27,7 +29,7 @@ class OptimizerState:
         self.suffix = suffix
         self._optimizer = optimizer
         self._names = names
-        self._parameters = {self._structured(p): p for p in _parameters(optimizer)}
+        self._parameters = parameters_by_name(optimizer, names)
         self._complete: int | None = None  # so many tensors were found to be all that there are
 
     def state_dict(self) -> dict[str, Any]:
@@ -51,7 +53,7 @@ class OptimizerState:
         """Fill the optimizer from arrays; raises CheckpointError listing every entry that does not fit."""
         by_prefix = {self._names.in_files(structured): structured for structured in self._parameters}
         saved = {self._split(key, by_prefix): array for key, array in state.items()}
-        self._create_accumulators({structured for structured, slot in saved if slot != _MASTER})
+        self._create_accumulators({structured for structured, _ in saved})
         live = {(structured, slot): tensor for structured, slot, tensor in self._tensors()}
         problems = [f"{_show(key)} is missing in the file" for key in live if key not in saved]
         problems += [f"{_show(key)} is unknown to the optimizer" for key in saved if key not in live]
@@ -71,11 +73,14 @@ class OptimizerState:
     def _tensors(self) -> Iterator[tuple[str, str, paddle.Tensor]]:
         """Every tensor as (structured name, slot, tensor), in the order of the model's parameters."""
         for structured, parameter in self._parameters.items():
+            master = self._optimizer._master_weights.get(parameter.name)
             for slot, by_parameter in self._optimizer._accumulators.items():
                 if parameter.name in by_parameter:
                     yield structured, slot, by_parameter[parameter.name]
-            if parameter.name in self._optimizer._master_weights:
-                yield structured, _MASTER, self._optimizer._master_weights[parameter.name]
+                elif master is not None and master.name in by_parameter:
+                    yield structured, f"{_OF_MASTER}{slot}", by_parameter[master.name]
+            if master is not None:
+                yield structured, _MASTER, master
 
     def _create_accumulators(self, structured: set[str]) -> None:
         """Let the optimizer create the state of these parameters now, and not at their first gradient.
@@ -102,16 +107,6 @@ class OptimizerState:
                 return by_prefix[key[:cut]], key[cut + 1 : -2]
         return key, "(no such parameter)"
 
-    def _structured(self, parameter: paddle.Tensor) -> str:
-        name = self._names.structured(parameter)
-        if name is None:
-            raise StateError(
-                f"The optimizer {type(self._optimizer).__name__} updates {parameter.name!r} (shape "
-                f"{list(parameter.shape)}), which is no parameter of the model, so its state cannot be saved by "
-                "name. Build the optimizer from this model's parameters()."
-            )
-        return name
-
     def _require_complete(self, captured: int) -> None:
         if captured == self._complete:
             return
@@ -124,6 +119,24 @@ class OptimizerState:
                 "them belong to parameters of the model; the others could not be restored by name."
             )
         self._complete = captured
+
+
+def parameters_by_name(optimizer: paddle.optimizer.Optimizer, names: ParameterNames) -> dict[str, paddle.Tensor]:
+    """The optimizer's parameters by structured name, in its order.
+
+    Raises StateError for one that is not the model's.
+    """
+    found = {}
+    for parameter in _parameters(optimizer):
+        name = names.structured(parameter)
+        if name is None:
+            raise StateError(
+                f"The optimizer {type(optimizer).__name__} updates {parameter.name!r} (shape "
+                f"{list(parameter.shape)}), which is no parameter of the model, so its state cannot be saved by "
+                "name. Build the optimizer from this model's parameters()."
+            )
+        found[name] = parameter
+    return found
 
 
 def _number(value: Any) -> Any:
