@@ -6,26 +6,28 @@ import inspect
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from pathlib import Path
 from typing import Any, Optional
 
 import paddle
 
 from paddle_resume.best import Best
 from paddle_resume.changes import Changes
+from paddle_resume.checkpoint.reader import Arrays
 from paddle_resume.checkpoint.weights import read_weights
 from paddle_resume.config import Component, Config
 from paddle_resume.config.changes import AllowedChanges
 from paddle_resume.config.state import ConfigState
 from paddle_resume.console import ConsoleReport
 from paddle_resume.data.feed import Feed
-from paddle_resume.data.mnist import load_mnist
+from paddle_resume.data.mnist import label_names, load_mnist
 from paddle_resume.divergence import Divergence
 from paddle_resume.ema import WeightAverage
 from paddle_resume.environment import Environment, prefer_repeatable_kernels
-from paddle_resume.errors import ConfigError
+from paddle_resume.errors import ConfigError, PaddleResumeError
 from paddle_resume.evaluation import training_undisturbed
 from paddle_resume.loggers import JsonlLogger, VisualDLLogger
-from paddle_resume.metrics import evaluation_tags
+from paddle_resume.metrics import RunningMetrics, evaluation_tags
 from paddle_resume.optimization import build_optimizer, check_optimizer
 from paddle_resume.owners.model import load_weights
 from paddle_resume.precision import Precision
@@ -103,7 +105,7 @@ def build_run(config: Config, verbosity: int = 1) -> Run:
     data = build_data(config)
     # After the data, which draws nothing, and before the model, whose parameters start from this seed.
     seed_everything(config.run.seed)
-    model, loss, metrics = build_model(config), _component("loss", config.loss), build_metrics(config)
+    model, loss, metrics = build_model(config), _component("loss", config.loss), build_metrics(config, data.train)
     tags = evaluation_tags(metrics) if data.valid is not None else []
     new_rate = partial(build_rate, config, run_length(config, data), tags)
     rate = new_rate()
@@ -151,19 +153,28 @@ def evaluate_weights(config: Config, weights: str, split: str = "test") -> dict[
     Raises CheckpointError for weights that are missing, damaged or do not fit, ConfigError for a split that
     the data does not have.
     """
+    model, _, _ = model_with_weights(config, weights)
+    splits = build_data(config)
+    data = getattr(splits, split, None) if split in ("train", "valid", "test") else None
+    if data is None:
+        raise ConfigError(f"--split {split}: the data has no such part; use train, valid or test.")
+    metrics = build_metrics(config, splits.train)
+    evaluator = Trainer(model, {}, loss=_component("loss", config.loss), metrics=metrics, seed=config.run.seed)
+    return evaluator.evaluate(data, split, batch_size=config.data.batch_size, num_workers=config.data.num_workers)
+
+
+def model_with_weights(config: Config, weights: str) -> tuple[paddle.nn.Layer, Path, Arrays]:
+    """The config's model filled with the weights that `weights` means, the file they lie in, and the weights.
+
+    The one way from a `--weights` to a model that is not trained any more: evaluation, export and prediction.
+    Raises CheckpointError for weights that are missing, damaged or do not fit.
+    """
     path, arrays = read_weights(weights)
     _check_components(config)
     choose_device(config)
     model = build_model(config)
     load_weights(model, arrays, source=str(path))
-    splits = build_data(config)
-    data = getattr(splits, split, None) if split in ("train", "valid", "test") else None
-    if data is None:
-        raise ConfigError(f"--split {split}: the data has no such part; use train, valid or test.")
-    evaluator = Trainer(
-        model, {}, loss=_component("loss", config.loss), metrics=build_metrics(config), seed=config.run.seed
-    )
-    return evaluator.evaluate(data, split, batch_size=config.data.batch_size, num_workers=config.data.num_workers)
+    return model, path, arrays
 
 
 def build_model(config: Config) -> paddle.nn.Layer:
@@ -171,9 +182,22 @@ def build_model(config: Config) -> paddle.nn.Layer:
     return _component("model", config.model)
 
 
-def build_metrics(config: Config) -> list[paddle.metric.Metric]:
-    """The metrics, empty."""
-    return [build("metric", metric.name, metric.args, where=f"metrics.{i}") for i, metric in enumerate(config.metrics)]
+def build_metrics(config: Config, data: Any = None) -> list[paddle.metric.Metric]:
+    """The metrics, empty; those that speak of classes call them as `data` does."""
+    metrics = []
+    for i, component in enumerate(config.metrics):
+        metric = build("metric", component.name, component.args, where=f"metrics.{i}")
+        if component.splits is not None:
+            metric.splits = tuple(component.splits)
+        if getattr(metric, "class_names", ()) is None:
+            metric.class_names = _class_names(config, data)
+        if config.loss.name == "BCELoss" and getattr(metric, "from_logits", False):
+            raise ConfigError(
+                f"metrics.{i}: {component.name} takes the outputs for logits, and loss.name: BCELoss for "
+                "probabilities; set the metric's from_logits: false, or the loss to BCEWithLogitsLoss."
+            )
+        metrics.append(metric)
+    return metrics
 
 
 def build_data(config: Config) -> DataSplits:
@@ -242,9 +266,14 @@ def _try_one_batch(config: Config, data: Any, model: Any, loss: Any, metrics: li
     try:
         with training_undisturbed(model):
             output = model(*batch[:-1])
-            float(loss(output, batch[-1]))
-            for metric in metrics:
-                metric.compute(output, batch[-1])
+            value = loss(output, batch[-1])
+            float(value)
+            for split in ("train", "valid", "test"):
+                trial = RunningMetrics(metrics).fresh(split)
+                trial.update(-1, value, output, batch[-1], len(batch[0]))
+                trial.results()
+    except PaddleResumeError:
+        raise
     except Exception as error:
         shapes = ", ".join(f"{list(part.shape)} {str(part.dtype).split('.')[-1]}" for part in batch)
         raise ConfigError(
@@ -286,6 +315,15 @@ def _build_options(config: Config, metrics: list[Any], data: DataSplits) -> dict
         "best": Best(**best.model_dump()) if best is not None else None,
         "on_nan": Divergence(options.on_nan, lr_factor=options.rollback_lr, most=options.max_rollbacks),
     }
+
+
+def _class_names(config: Config, data: Any) -> Optional[Sequence[str]]:
+    """What the dataset calls its classes, by label; None if it does not say."""
+    if config.data.name in _MNIST_LIKE:
+        return label_names(config.data.name)
+    while isinstance(data, paddle.io.Subset):
+        data = data.dataset
+    return getattr(data, "class_names", None)
 
 
 def _split(dataset: paddle.io.Dataset, valid: Any) -> tuple[paddle.io.Dataset, paddle.io.Dataset]:

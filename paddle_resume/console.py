@@ -127,7 +127,19 @@ def _total_steps(trainer: Trainer) -> Optional[int]:
 
 
 def _figures(scalars: dict[str, Any], whole_tags: bool = False) -> str:
-    return ", ".join(f"{tag if whole_tags else tag.split('/', 1)[-1]}: {value:.6g}" for tag, value in scalars.items())
+    """The values as a line; those of single classes, `valid/f1/<class>`, as the lowest and the highest of them."""
+    texts: dict[str, str] = {}
+    of_classes: dict[str, list[tuple[float, str]]] = {}
+    for tag, value in scalars.items():
+        parts = tag.split("/", 2)
+        shown = "/".join(parts[:2]) if whole_tags else parts[:2][-1]
+        if len(parts) == 3:
+            of_classes.setdefault(shown, []).append((value, parts[2]))
+            (low, lowest), (high, highest) = min(of_classes[shown]), max(of_classes[shown])
+            texts[shown] = f"{low:.6g} ({lowest}) to {high:.6g} ({highest})"
+        else:
+            texts[shown] = f"{value:.6g}"
+    return ", ".join(f"{name}: {text}" for name, text in texts.items())
 
 
 def _clock(seconds: float) -> str:

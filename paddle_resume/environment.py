@@ -22,7 +22,7 @@ MATH_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "MKL_DEBUG_CPU_TYPE", "M
 REPEATABLE_FLAGS = ("FLAGS_cudnn_deterministic", "FLAGS_embedding_deterministic")
 # Recorded for a reader; they do not decide the bits of a step.
 _INFORMATIVE = ("python", "os")
-_PROGRAMS = ("paddle-resume", "train.py", "eval.py", "prove.py", "benchmark.py")
+_PROGRAMS = ("paddle-resume", "train.py", "eval.py", "prove.py", "benchmark.py", "export.py", "predict.py")
 
 
 def require_paddle() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 
 class PaddleResumeError(Exception):
-    """Base of all errors of this package; the command line prints its text and exits with code 2."""
+    """Base of all errors of this package; the command line prints its text and exits with `exit_code`."""
 
     exit_code = 2
 
@@ -50,6 +50,16 @@ class NonFiniteLossError(PaddleResumeError):
     def after(self, last_good: str) -> NonFiniteLossError:
         """The same error, which also tells the checkpoint to go back to."""
         return NonFiniteLossError(self.what, last_good)
+
+
+class ExportError(PaddleResumeError):
+    """An export that cannot be made, or is missing, unfinished or damaged."""
+
+
+class ExportMismatchError(ExportError):
+    """An export whose outputs are not those of the model it was made from."""
+
+    exit_code = 1
 
 
 class MissingPaddleError(PaddleResumeError, ImportError):

@@ -57,7 +57,9 @@ def preview_rates(config: Config) -> Preview:
     length = run_length(config, data)
     if length.steps is None:
         raise ConfigError(f"The length of {config.data.name} is not known; set trainer.max_steps.")
-    rate = build_rate(config, length, evaluation_tags(build_metrics(config)) if data.valid is not None else [])
+    rate = build_rate(
+        config, length, evaluation_tags(build_metrics(config, data.train)) if data.valid is not None else []
+    )
     per_epoch = length.per_epoch
     ends = range(per_epoch, length.steps + 1, per_epoch) if per_epoch else ()
     rates = np.fromiter(_with_progress(rates_of_steps(rate, length.steps, ends), length.steps), "float64")

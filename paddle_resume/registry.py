@@ -38,7 +38,7 @@ KINDS = {
 # What this package brings itself: it comes before Paddle's of the same name, and is imported when asked for.
 OWN: dict[str, tuple[str, tuple[str, ...]]] = {
     "model": ("paddle_resume.models", ("MNIST", "LeNet", "MLP")),
-    "metric": ("paddle_resume.metrics", ("Accuracy",)),
+    "metric": ("paddle_resume.metrics", ("Accuracy", "Auc", "ConfusionMatrix", "F1", "Precision", "Recall", "TopK")),
     "lr": ("paddle_resume.warmup", ("Warmup",)),
 }
 _REGISTERED: dict[tuple[str, str], Any] = {}

@@ -48,7 +48,7 @@ class Trainer:
         model: any `paddle.nn.Layer`; for several networks, one Layer that holds them.
         optimizer: a Paddle optimizer, or several by name (each gets a file `.<name>.pdopt`).
         loss: called as `loss(output, label)`, gives the mean over the batch.
-        metrics: `paddle.metric.Metric` objects, kept for training and evaluation apart.
+        metrics: `paddle.metric.Metric` objects, kept for training and evaluation apart; see `RunningMetrics`.
         save_dir, name: checkpoints are `<save_dir>/<name>_epoch<E>` and `<save_dir>/<name>_step<S>`.
         logger: one Logger or several; they are cut back and continued on a resume.
         callbacks: see `Callback`. Those with `state_dict` are saved with the run.
@@ -121,6 +121,7 @@ class Trainer:
         self.max_steps: Optional[int] = None
         self.restored: Optional[Restored] = None
         self._evaluation: dict[str, Feed] = {}
+        self._pictures: dict[str, dict[str, np.ndarray]] = {}
         self._logbook = Logbook(logger)
         self._hooks = Hooks(callbacks)
         self._seed = seed
@@ -304,7 +305,7 @@ class Trainer:
     def evaluate(self, data: Any, split: str = "valid", **options: Any) -> dict[str, float]:
         """Loss and metrics over all of `data`; moves no generator and nothing else that training depends on."""
         feed = Feed.of(data, **{"seed": self._seed, "shuffle": False, **options})
-        metrics = self.metrics.fresh()
+        metrics = self.metrics.fresh(split)
         self._call("on_evaluate_begin", split)
         with training_undisturbed(self.model), self._weights_to_evaluate(), self.precision.autocast():
             for batch in feed.from_start():
@@ -312,7 +313,7 @@ class Trainer:
                 metrics.update(self.progress.step, loss, output, batch[-1], len(batch[0]))
                 self._signals.check()
                 self._call("on_evaluate_step")
-        results = metrics.results()
+        results, self._pictures[split] = metrics.results(), metrics.pictures()
         self._call("on_evaluate_end", split, results)
         return results
 
@@ -474,6 +475,7 @@ class Trainer:
         if not self.metrics.samples:
             return
         self.divergence.check_losses(self.metrics)
+        self._pictures["train"] = self.metrics.pictures()
         self._log("train", {**self.metrics.results(), "lr": self.progress.learning_rate}, self.progress.step)
         self.metrics.reset()
 
@@ -486,6 +488,7 @@ class Trainer:
 
     def _log(self, split: str, scalars: dict[str, float], step: int) -> dict[str, float]:
         tagged = self._logbook.write(split, scalars, step)
+        self._logbook.draw(split, self._pictures.pop(split, {}), step)
         self.progress.results.update(tagged)
         self._call("on_log", tagged)
         return tagged

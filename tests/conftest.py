@@ -32,6 +32,16 @@ def tiny_mnist(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.fixture(scope="session")
+def digits_export(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with c.yaml, the data it names, a run of 25 steps and its export; to be copied, not changed."""
+    from exporting import train_digits
+
+    folder = tmp_path_factory.mktemp("digits")
+    train_digits(folder)
+    return folder
+
+
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
     """The mount point of a file system of 1 MiB of its own."""

@@ -16,6 +16,7 @@ PAGES = (
     "README.md",
     "docs/trainer.md",
     "docs/features.md",
+    "docs/metrics.md",
     "docs/optimizers.md",
     "docs/learning-rates.md",
     "docs/engine.md",

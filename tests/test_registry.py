@@ -63,7 +63,7 @@ def refusal(kind, name, **args):
         ("model", "resnet18", paddle.vision.models.resnet18),
         ("data", "Cifar10", paddle.vision.datasets.Cifar10),
         ("loss", "CrossEntropyLoss", paddle.nn.CrossEntropyLoss),
-        ("metric", "Auc", paddle.metric.Auc),
+        ("metric", "paddle.metric:Auc", paddle.metric.Auc),  # this package has one of each name itself
         ("optimizer", "Adam", paddle.optimizer.Adam),
         ("lr", "PolynomialDecay", paddle.optimizer.lr.PolynomialDecay),
     ],

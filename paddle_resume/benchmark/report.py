@@ -58,9 +58,12 @@ The state is a model with Adam whose weights and moments take the given size: fo
 _PARTS = {
     "stall": """**How long a save stops training**: from calling `Checkpointer.save` to its return, when the bytes are
 in the snapshot. Peers: `np.copyto` of the same bytes into memory that was used before; `paddle.save` of the state of
-model and optimizer. The first save of a run is apart, for its memory is new; its peer copies into new memory too.""",
-    "persist": """**How fast the writer is**: from the return of `save` until the checkpoint is durable; the older
-one removed, digests included. Peer: `posix_fallocate`, write and fsync of the same bytes, one file, same disk.""",
+model and optimizer; where torch is installed, how long `torch.save` and the call of
+`torch.distributed.checkpoint.async_save` hold up their process with as many bytes. The first save of a run is apart,
+for its memory is new; its peer copies into new memory too.""",
+    "persist": """**How fast the writer is**: from the return of `save` until the checkpoint is durable, digests
+included; the older one is removed after that. Peer: `posix_fallocate`, write and fsync of the same bytes, one file,
+same disk.""",
     "restore": """**How long restoring takes**, files in the page cache: `Checkpointer.restore`, every digest checked.
 Peers: reading the two files into memory with one xxh3_128 of each; `paddle.load` and `set_state_dict`, unchecked.""",
     "memory": """**What memory it takes**: the most that the trainer and its writer hold during it, beyond what they

@@ -16,6 +16,7 @@ from typing import Any, Callable, Optional
 
 import psutil
 
+from paddle_resume.benchmark import torch_peer
 from paddle_resume.benchmark.children import Child, child, result_of
 
 MIB = 1 << 20
@@ -112,7 +113,13 @@ def measure(
                 continue
             times = _times(size, rounds, disk, tell)
             machine = times["environment"]
-            comparisons += compare_times(size, times["bytes"], times["seconds"])
+            seconds = times["seconds"]
+            if torch_peer.is_available():
+                scratch_folder = _fresh(disk)
+                spec = {"size": size * MIB, "rounds": rounds, "folder": scratch_folder}
+                seconds.update(result_of("torch", f"{_PACKAGE}.torch_peer", spec)["seconds"])
+                shutil.rmtree(scratch_folder)
+            comparisons += compare_times(size, times["bytes"], seconds)
             comparisons += [_memory(part, size, disk, tell) for part in ("save memory", "restore memory")]
         comparisons += _interference(rounds, steps, disk, tell)
         comparisons.append(_resume_start(rounds, disk, tell))
@@ -145,6 +152,11 @@ def compare_times(size: int, state: int, seconds: dict[str, list[float]]) -> lis
     return [
         beside("stall", "stall", "copyto", "save", at_most=1.3),
         beside("stall", "stall", "paddle.save", "save", at_most=1 / 30),
+        *[
+            beside("stall", "stall", peer, "save")
+            for peer in (torch_peer.SAVE, torch_peer.ASYNC_SAVE)
+            if peer in seconds
+        ],
         beside("stall", "first stall", "first copyto", "first save"),
         Comparison(
             "persist", case, "persist", "raw write", "MiB/s", speed("persist"), speed("raw write"), at_least=0.9

@@ -1,15 +1,17 @@
 """The commands, their shared options, and how their errors reach a person."""
 
-from __future__ import annotations
-
+# Without `from __future__ import annotations`: on Python 3.9 Typer would not see the options in the annotations.
 import contextlib
 import io
+import os
 import sys
 import warnings
 from collections.abc import Iterator, Sequence
+from enum import Enum
 from typing import List, Optional
 
 import typer
+from rich.console import Console
 from typing_extensions import Annotated
 
 from paddle_resume._version import __version__
@@ -28,6 +30,13 @@ Overrides = Annotated[
     Optional[List[str]],
     typer.Option("-o", "--override", help="Set one key: -o trainer.epochs=5. May be repeated."),
 ]
+
+
+class ExportFormat(str, Enum):
+    """The formats of `export`."""
+
+    paddle = "paddle"
+    onnx = "onnx"
 
 
 @app.callback(invoke_without_command=True)
@@ -113,6 +122,77 @@ def evaluate(
 
 
 @app.command()
+def export(
+    config: ConfigPath,
+    weights: Annotated[str, typer.Option(help="A checkpoint's prefix, or a .pdparams file.")],
+    output: Annotated[
+        Optional[str], typer.Option("--output", help="DIR/NAME of the files; export/<run.name> if not given.")
+    ] = None,
+    override: Overrides = None,
+    format: Annotated[
+        ExportFormat, typer.Option("--format", help="Paddle's inference format, or ONNX through paddle2onnx.")
+    ] = ExportFormat.paddle,
+) -> None:
+    """Write a checkpoint's model in a format that runs without this package, and check what it gives."""
+    from paddle_resume.config import load_config
+
+    _take_no_path(override or [])
+    loaded = load_config(config, override or [])
+    _import_paddle(quietly=True)
+    from paddle_resume.inference.export import export_weights
+    from paddle_resume.inference.report import print_export
+
+    with _ctrl_c():
+        with Console(stderr=True).status("Exporting, then checking on real samples"):
+            exported = export_weights(loaded, weights, output, "onnx" if format is ExportFormat.onnx else "paddle")
+        print_export(exported)
+
+
+@app.command()
+def predict(
+    paths: Annotated[
+        List[str],
+        typer.Argument(
+            metavar="[EXPORT] IMAGES...", help="The export, unless -c is given; images, folders, IDX files."
+        ),
+    ],
+    config: Annotated[
+        Optional[str], typer.Option("-c", "--config", help="In place of an export: the YAML file of the run.")
+    ] = None,
+    weights: Annotated[Optional[str], typer.Option(help="With -c: a checkpoint's prefix, or a .pdparams file.")] = None,
+    override: Overrides = None,
+    invert: Annotated[bool, typer.Option("--invert", help="Exchange black and white first.")] = False,
+    labels: Annotated[
+        Optional[str], typer.Option(help="An IDX file with the label of each image; prints the accuracy.")
+    ] = None,
+    batch_size: Annotated[int, typer.Option(min=1, help="Images at a time.")] = 64,
+    json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    csv: Annotated[bool, typer.Option("--csv", help="Print CSV.")] = False,
+) -> None:
+    """Classify images; ends with 1 if some of them, and with 2 if all of them could not be read."""
+    from paddle_resume.config import load_config
+
+    if json and csv:
+        raise ConfigError("--json and --csv exclude each other; give one of them.")
+    if (config is None) != (weights is None):
+        raise ConfigError("-c CONFIG and --weights PREFIX go together; or name an export and give neither.")
+    if config is None and override:
+        raise ConfigError("-o changes a config, and an export has none; leave it out, or give -c and --weights.")
+    loaded = load_config(config, override or []) if config is not None else None
+    _import_paddle(quietly=True)
+    from paddle_resume.inference.command import Form, classify
+    from paddle_resume.inference.predict import Classifier
+
+    with _ctrl_c():
+        if loaded is not None and weights is not None:
+            classifier = Classifier.from_checkpoint(loaded, weights)
+        else:
+            classifier = Classifier.from_export(paths.pop(0))
+        form: Form = "json" if json else "csv" if csv else "table"
+        raise typer.Exit(classify(classifier, paths, invert=invert, labels=labels, batch_size=batch_size, form=form))
+
+
+@app.command()
 def prove(
     config: ConfigPath,
     override: Overrides = None,
@@ -155,7 +235,7 @@ def plot_lr(
 
 
 def main(arguments: Optional[Sequence[str]] = None) -> None:
-    """Run one command and end the process: 0 done, 1 a proof failed, 2 an error, 130 and 143 interrupted."""
+    """Run one command and end the process: 0 done, 1 a check or a part failed, 2 an error, 130 and 143 interrupted."""
     try:
         app(args=list(arguments) if arguments is not None else None)
     except PaddleResumeError as error:
@@ -172,8 +252,20 @@ def _ctrl_c() -> Iterator[None]:
         sys.exit(130)
 
 
-def _import_paddle() -> None:
-    """Import Paddle without its advice on settings that this package has chosen on purpose."""
+def _take_no_path(overrides: Sequence[str]) -> None:
+    """Elsewhere `-o` names an output file; here it sets a key of the config, as in every command."""
+    path = next((text for text in overrides if "=" not in text), None)
+    if path is not None:
+        raise ConfigError(f"-o sets a key of the config, as in -o run.name=digits; for a path write --output {path}.")
+
+
+def _import_paddle(*, quietly: bool = False) -> None:
+    """Import Paddle without its advice on settings that this package has chosen on purpose.
+
+    `quietly` leaves out the log lines of Paddle's executor too, which only programs made static print.
+    """
+    if quietly:
+        os.environ.setdefault("GLOG_minloglevel", "2")
     warnings.filterwarnings("ignore", message="No ccache found")
     said = io.StringIO()
     with contextlib.redirect_stderr(said):

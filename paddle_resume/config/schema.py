@@ -146,6 +146,20 @@ class Data(Component):
         return self
 
 
+class Metric(Component):
+    """A metric, a class of paddle_resume.metrics or paddle.metric, and what it is kept for."""
+
+    splits: Optional[list[Literal["train", "valid", "test"]]] = Field(
+        default=None, description="the parts of the data it is kept for; null = all, for a picture valid and test"
+    )
+    tag: Optional[NotEmpty] = Field(default=None, description="what it is called in the logs; null = its own name")
+
+    @property
+    def args(self) -> dict[str, Any]:
+        """The arguments of the metric's class, the tag as its name."""
+        return {**super().args, **({"name": self.tag} if self.tag else {})}
+
+
 class Loss(Component):
     """The loss, a class of paddle.nn."""
 
@@ -348,8 +362,8 @@ class Config(Section):
     model: Component = Field(description="the model: its name and its arguments")
     data: Data = Field(default=Data(), description="the data")
     loss: Loss = Field(default=Loss(), description="the loss")
-    metrics: list[Component] = Field(
-        default=[Component(name="Accuracy")],
+    metrics: list[Metric] = Field(
+        default=[Metric(name="Accuracy")],
         description="the metrics: a list of names and arguments",
         json_schema_extra=ASIDE,
     )

@@ -10,6 +10,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from paddle_resume.errors import CheckpointError, SaveError
 from paddle_resume.storage.files import explain
 
@@ -49,7 +51,12 @@ class Logger(ABC):
 
         A disk that is full does not raise here: the records are kept, and state_dict() reports it.
         """
-        records = self._encode(scalars, step)
+        self._append(self._encode(scalars, step))
+
+    def log_image(self, tag: str, image: np.ndarray, step: int) -> None:  # noqa: B027 - most logs have no pictures
+        """Log a picture, uint8 [H, W, 3], at `step`; a log that has no pictures leaves it out."""
+
+    def _append(self, records: bytes) -> None:
         if not self._pending and not self._size():
             self._pending += self._header()
         self._pending += records

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Union
 
+import numpy as np
+
 from paddle_resume.loggers.cursor import Logger
 
 
@@ -32,3 +34,9 @@ class Logbook:
         for logger in self._loggers:
             logger.log_scalars(tagged, step)
         return tagged
+
+    def draw(self, split: str, pictures: Mapping[str, np.ndarray], step: int) -> None:
+        """Log pictures, uint8 [H, W, 3], of one part of the data by name."""
+        for logger in self._loggers:
+            for name, picture in pictures.items():
+                logger.log_image(f"{split}/{name}", picture, step)

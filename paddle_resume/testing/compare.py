@@ -9,7 +9,7 @@ from typing import Any
 
 from paddle_resume.checkpoint.catalog import find_all
 from paddle_resume.checkpoint.record import SUFFIX, FileEntry, Record, decode_state, encode_state
-from paddle_resume.loggers import read_records, read_scalars
+from paddle_resume.loggers import read_images, read_records, read_scalars
 from paddle_resume.storage.framing import digest
 
 # Wall clock, and what exists to tell of interruptions.
@@ -28,7 +28,7 @@ def first_differences(straight: Path, killed: Path) -> list[str]:
         ("*.pdparams", _compare_bytes),
         ("*.pdopt", _compare_bytes),
     )
-    logs = (("vdlrecords.*.log", _compare_scalars), ("*.jsonl", _compare_records))
+    logs = (("vdlrecords.*.log", _compare_curves), ("*.jsonl", _compare_records))
     lines: list[str] = []
     for pattern, compare in (*kinds, *logs):
         ours = {path.relative_to(straight) for path in straight.rglob(pattern)}
@@ -126,7 +126,7 @@ def _compare_bytes(then: Path, now: Path) -> Iterator[str]:
         yield f"bytes differ from offset {at} on ({len(ours)} and {len(theirs)} bytes)"
 
 
-def _compare_scalars(then: Path, now: Path) -> Iterator[str]:
+def _compare_curves(then: Path, now: Path) -> Iterator[str]:
     ours, theirs = read_scalars(then), read_scalars(now)
     for tag in dict.fromkeys([*ours, *theirs]):
         a, b = ours.get(tag, []), theirs.get(tag, [])
@@ -136,6 +136,9 @@ def _compare_scalars(then: Path, now: Path) -> Iterator[str]:
                 return
         if len(a) != len(b):
             yield f"VisualDL {tag}: {len(a)} records -> {len(b)}"
+    if (pictures := read_images(then)) != (others := read_images(now)):
+        tags = [tag for tag in dict.fromkeys([*pictures, *others]) if pictures.get(tag) != others.get(tag)]
+        yield f"VisualDL {tags[0]}: the pictures differ"
 
 
 def _compare_records(then: Path, now: Path) -> Iterator[str]:

@@ -1,0 +1,227 @@
+"""Running means of loss and metrics, which go on after a resume as if they had never stopped."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any, Optional
+
+import numpy as np
+import paddle
+import xxhash
+from typing_extensions import TypeGuard
+
+from paddle_resume.errors import ConfigError, PaddleResumeError, StateError
+from paddle_resume.metrics.classification import CountMetric
+from paddle_resume.metrics.counts import Counts
+from paddle_resume.metrics.paddle_own import require_fitting
+from paddle_resume.metrics.predictions import Predictions
+
+_NOT_STATE = ("splits", "class_names")
+
+
+class RunningMetrics:
+    """Owner of the means since the last reset: the loss, weighted by samples, and any `paddle.metric.Metric`.
+
+    A metric with an attribute `splits`, such as `("valid", "test")`, is kept for these parts of the data only; one
+    without, for all. Metrics that count the same share their counts, which are then brought up to date once a
+    batch. Losses are taken as tensors and read later, so that a GPU is not waited for at every step.
+
+    Args:
+        metrics: all metrics of the run, each with names of its own.
+        split: the part of the data that these are for.
+
+    Raises ConfigError if two metrics have one name.
+    """
+
+    def __init__(self, metrics: Sequence[paddle.metric.Metric], split: str = "train") -> None:
+        self._of_all_splits = list(metrics)
+        self._metrics = _kept_for(split, metrics)
+        _share_counts(self._of_all_splits)
+        _require_names_of_their_own(self._metrics)
+        self._counts: list[Counts] = list(dict.fromkeys(m.counts for m in self._metrics if _is_counted(m)))
+        self._others = [metric for metric in self._metrics if not _is_counted(metric)]
+        self._fetch = paddle.device.get_device() == "cpu"
+        # What the arguments made of each: other arguments would make the running values mean something else.
+        self._fresh = [xxhash.xxh3_64_hexdigest(repr(_metric_state(metric)).encode()) for metric in self._metrics]
+        self._pending: list[tuple[int, paddle.Tensor, int]] = []
+        self._loss_sum = 0.0
+        self._samples = 0
+        self._first_non_finite: Optional[tuple[int, float]] = None
+
+    def fresh(self, split: str = "train") -> RunningMetrics:
+        """The metrics of another part of the data, empty, for a pass over it."""
+        metrics = copy.deepcopy(self._of_all_splits)
+        for metric in metrics:
+            metric.reset()
+        return RunningMetrics(metrics, split)
+
+    def update(self, step: int, loss: paddle.Tensor, output: Any, label: Optional[paddle.Tensor], samples: int) -> None:
+        """Take in one batch: its mean loss, its output and label if metrics are wanted, and its size.
+
+        Raises ConfigError for an output or label that a metric cannot take, DataError for labels out of range.
+        """
+        self._pending.append((step, loss.detach(), samples))
+        if output is None or label is None:
+            return
+        if self._counts:
+            batch = Predictions(output, label, self._fetch)
+            for counts in self._counts:
+                counts.add(batch)
+        for metric in self._others:
+            _update(metric, output, label)
+
+    def non_finite(self) -> Optional[tuple[int, float]]:
+        """(step, value) of the first loss since the last reset that is NaN or infinite."""
+        self._drain()
+        return self._first_non_finite
+
+    @property
+    def samples(self) -> int:
+        """How many samples came in since the last reset."""
+        self._drain()
+        return self._samples
+
+    def results(self) -> dict[str, float]:
+        """`loss` and each metric by name, over all that came in since the last reset."""
+        self._drain()
+        results = {"loss": self._loss_sum / self._samples} if self._samples else {}
+        for metric in self._metrics:
+            results.update(_named(metric))
+        return results
+
+    def pictures(self) -> dict[str, np.ndarray]:
+        """What metrics with a method `pictures()` draw of all since the last reset, uint8 [H, W, 3], by name."""
+        drawn: dict[str, np.ndarray] = {}
+        for metric in self._metrics:
+            if hasattr(metric, "pictures"):
+                drawn.update(metric.pictures())
+        return drawn
+
+    def reset(self) -> None:
+        self._pending.clear()
+        self._loss_sum, self._samples, self._first_non_finite = 0.0, 0, None
+        for metric in self._metrics:
+            metric.reset()
+
+    def state_dict(self) -> dict[str, Any]:
+        self._drain()
+        return {
+            "loss_sum": self._loss_sum,
+            "samples": self._samples,
+            "metrics": [
+                {"class": type(metric).__name__, "fresh": fresh, "state": _metric_state(metric)}
+                for metric, fresh in zip(self._metrics, self._fresh)
+            ],
+        }
+
+    def set_state_dict(self, state: dict[str, Any]) -> None:
+        self.reset()
+        self._loss_sum, self._samples = state["loss_sum"], state["samples"]
+        for metric, fresh, saved in zip(self._metrics, self._fresh, state["metrics"]):
+            if (saved["class"], saved["fresh"]) != (type(metric).__name__, fresh):
+                continue  # another metric than then, as `differences` told: it starts here
+            if hasattr(metric, "set_state_dict"):
+                metric.set_state_dict(saved["state"])
+            else:
+                vars(metric).update(copy.deepcopy(saved["state"]))
+
+    def differences(self, state: dict[str, Any]) -> list[str]:
+        then = [f"{saved['class']} {saved['fresh']}" for saved in state["metrics"]]
+        now = [f"{type(metric).__name__} {fresh}" for metric, fresh in zip(self._metrics, self._fresh)]
+        return [] if then == now else [f"metrics: {', '.join(then) or 'none'} -> {', '.join(now) or 'none'}"]
+
+    def _drain(self) -> None:
+        for step, loss, samples in self._pending:
+            value: Any = loss.item()  # float(loss) takes ten times as long.
+            if self._first_non_finite is None and not math.isfinite(value):
+                self._first_non_finite = (step, value)
+            self._loss_sum += value * samples
+            self._samples += samples
+        self._pending.clear()
+
+
+def evaluation_tags(metrics: Sequence[paddle.metric.Metric], split: str = "valid") -> list[str]:
+    """The tags, such as `valid/acc`, of what an evaluation with these metrics gives.
+
+    Single classes, `valid/f1/<class>`, are among them if their names are known before the data comes in.
+    """
+    names = [name for metric in _kept_for(split, metrics) for name in _names(metric)]
+    return [f"{split}/{name}" for name in ["loss", *names]]
+
+
+def _kept_for(split: str, metrics: Sequence[paddle.metric.Metric]) -> list[paddle.metric.Metric]:
+    return [metric for metric in metrics if split in getattr(metric, "splits", (split,))]
+
+
+def _share_counts(metrics: Sequence[paddle.metric.Metric]) -> None:
+    shared: dict[Any, Counts] = {}
+    for metric in filter(_is_counted, metrics):
+        metric.counts = shared.setdefault(metric.counts.key, metric.counts)
+
+
+def _is_counted(metric: paddle.metric.Metric) -> TypeGuard[CountMetric]:
+    """Whether a batch reaches `metric` by its counts alone; a subclass may do more in its own `update`."""
+    kind = type(metric)
+    return issubclass(kind, CountMetric) and (kind.update, kind.compute) == (CountMetric.update, CountMetric.compute)
+
+
+def _update(metric: paddle.metric.Metric, output: Any, label: paddle.Tensor) -> None:
+    require_fitting(metric, output, label)
+    try:
+        result = metric.compute(output, label)
+        parts = result if isinstance(result, (list, tuple)) else [result]
+        metric.update(*[p.numpy() if isinstance(p, paddle.Tensor) else p for p in parts])
+    except PaddleResumeError:
+        raise
+    except Exception as error:
+        shapes = [list(getattr(part, "shape", [])) for part in (output, label)]
+        raise ConfigError(
+            f"metrics: {type(metric).__module__}.{type(metric).__name__} cannot take an output {shapes[0]} with labels "
+            f"{shapes[1]}: {type(error).__name__}: {' '.join(str(error).split())[:300]}. Choose another metric, or "
+            "leave it out."
+        ) from error
+
+
+def _require_names_of_their_own(metrics: Sequence[paddle.metric.Metric]) -> None:
+    names = [name for metric in metrics for name in _names(metric)]
+    doubled = [name for name, count in Counter(["loss", *names]).items() if count > 1]
+    if doubled:
+        raise ConfigError(
+            f"metrics: two values are called {doubled[0]}, and one would overwrite the other in the logs. Give one of "
+            "the metrics another name: `tag: another` in the config, name='another' in Python."
+        )
+
+
+def _names(metric: paddle.metric.Metric) -> list[str]:
+    name = metric.name()
+    return [str(each) for each in name] if isinstance(name, (list, tuple)) else [str(name)]
+
+
+def _named(metric: paddle.metric.Metric) -> dict[str, float]:
+    """Its values by name; of a metric without a name, such as a confusion matrix, none."""
+    values: Any = metric.accumulate()
+    return dict(zip(_names(metric), map(float, values if isinstance(values, (list, tuple)) else [values])))
+
+
+def _metric_state(metric: paddle.metric.Metric) -> dict[str, Any]:
+    if hasattr(metric, "state_dict"):
+        return metric.state_dict()
+    fields = {name: value for name, value in vars(metric).items() if name not in _NOT_STATE and not callable(value)}
+    for name, value in fields.items():
+        if not _is_plain(value):
+            raise StateError(
+                f"The metric {type(metric).__name__} holds {name!r} of type {type(value).__name__}, which cannot be "
+                "saved. Keep numbers, lists and NumPy arrays in it, or give it state_dict() and set_state_dict()."
+            )
+    return fields
+
+
+def _is_plain(value: Any) -> bool:
+    if isinstance(value, (list, tuple)):
+        return all(map(_is_plain, value))
+    if isinstance(value, dict):
+        return all(map(_is_plain, value.values()))
+    return value is None or isinstance(value, (bool, int, float, str, np.ndarray, np.generic))
