@@ -224,6 +224,8 @@ def _with(tree: Located, keys: list[str], leaf: Located, path: tuple[Any, ...]) 
         items = list(tree.value)
         items[index] = merge(items[index], _with(items[index], rest, leaf, (*path, index)), (*path, index))
         return Located(items, tree.place)
+    if tree.value is None and path:
+        tree = Located({}, leaf.place)  # A section that is switched off: naming one of its keys switches it on.
     if not isinstance(tree.value, dict):
         raise ConfigError(
             f"{leaf.place}: {_dotted(path)} is {show(tree.plain())}, not a mapping, so it has no key {key}"
