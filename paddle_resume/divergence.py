@@ -54,6 +54,15 @@ class Divergence:
         """Whether there is a checkpoint to go back to, and leave to do so."""
         return self.policy == ROLL_BACK and self.rollbacks < self.most and bool(self.target)
 
+    @property
+    def advice(self) -> str:
+        """What a user can still try where going back is the policy; empty where it is not."""
+        if self.policy != ROLL_BACK:
+            return ""
+        if not self.target:
+            return "there was no checkpoint of every_steps or every_epochs to go back to, so save sooner"
+        return f"it has gone back {self.rollbacks} times, and trainer.max_rollbacks allows no more"
+
     def check_losses(self, metrics: RunningMetrics) -> None:
         """Raise NonFiniteLossError if a loss was NaN or infinite, and that is not to be ignored."""
         found = metrics.non_finite() if self.policy != IGNORE else None

@@ -36,20 +36,19 @@ class StateError(PaddleResumeError):
 class NonFiniteLossError(PaddleResumeError):
     """A loss or weights that are NaN or infinite; `what` says which, and when."""
 
-    def __init__(self, what: str, last_good: str | None = None) -> None:
+    def __init__(self, what: str, last_good: str | None = None, advice: str = "") -> None:
         saved = "Nothing of it was saved"
         if last_good is not None:
             saved += f"; the last good checkpoint is {last_good or 'none: nothing was saved yet'}"
-        super().__init__(
-            f"{what}. {saved}. Lower the learning rate, or look at the data of "
-            "that step; set trainer.on_nan to skip or rollback to let the run help itself, or to ignore to train on "
-            "regardless."
+        advice = advice or (
+            "set trainer.on_nan to skip or rollback to let the run help itself, or to ignore to train on regardless"
         )
+        super().__init__(f"{what}. {saved}. Lower the learning rate, or look at the data of that step; {advice}.")
         self.what = what
 
-    def after(self, last_good: str) -> NonFiniteLossError:
-        """The same error, which also tells the checkpoint to go back to."""
-        return NonFiniteLossError(self.what, last_good)
+    def after(self, last_good: str, advice: str = "") -> NonFiniteLossError:
+        """The same error, which also tells the checkpoint to go back to, and what can still be tried."""
+        return NonFiniteLossError(self.what, last_good, advice)
 
 
 class ExportError(PaddleResumeError):

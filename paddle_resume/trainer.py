@@ -238,7 +238,7 @@ class Trainer:
                 self._run_phase()
             except NonFiniteLossError as error:
                 if not self._roll_back(error):
-                    raise error.after(self._last_good()) from None
+                    raise error.after(self._last_good(), self.divergence.advice) from None
 
     def _run_phase(self) -> None:
         if self.progress.phase == TRAIN:

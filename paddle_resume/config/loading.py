@@ -27,6 +27,7 @@ _EXPECTED = {
     "greater_than": "more than {gt}",
     "greater_than_equal": "{ge} or more",
     "less_than_equal": "{le} or less",
+    "less_than": "a number below {lt}",
     "literal_error": "{expected}",
 }
 
