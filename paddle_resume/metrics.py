@@ -13,9 +13,11 @@ import xxhash
 
 from paddle_resume.errors import StateError
 
+_IGNORED = -100
+
 
 class Accuracy(paddle.metric.Metric):
-    """Share of samples whose largest output [B, C] is at their label [B] or [B, 1]."""
+    """Share of labels [B], [B, 1] or [B, T] at which the largest output [B, C] or [B, T, C] is."""
 
     def __init__(self, name: str = "acc") -> None:
         super().__init__()
@@ -26,8 +28,8 @@ class Accuracy(paddle.metric.Metric):
     def compute(self, pred: paddle.Tensor, label: paddle.Tensor) -> Any:
         if pred.place.is_cpu_place():
             # NumPy takes a tenth of the time of the operators on so little, and this runs at every step.
-            return pred.numpy().argmax(-1) == label.numpy().reshape(-1)
-        return (paddle.argmax(pred, -1) == label.reshape([-1])).astype("int64")
+            return pred.numpy().argmax(-1).reshape(-1) == label.numpy().reshape(-1)
+        return (paddle.argmax(pred, -1).reshape([-1]) == label.reshape([-1])).astype("int64")
 
     def update(self, *args: np.ndarray) -> None:
         (correct,) = args
@@ -39,6 +41,41 @@ class Accuracy(paddle.metric.Metric):
 
     def reset(self) -> None:
         self._correct = self._total = 0
+
+    def name(self) -> str:
+        return self._name
+
+
+class Perplexity(paddle.metric.Metric):
+    """exp of the mean negative log-likelihood of labels [B, T] under outputs [B, T, C], logits, over all tokens.
+
+    Labels of -100 do not count, as in `paddle.nn.CrossEntropyLoss`.
+    """
+
+    def __init__(self, name: str = "perplexity") -> None:
+        super().__init__()
+        self._name = name
+        self._sum = 0.0
+        self._tokens = 0
+
+    def compute(self, pred: paddle.Tensor, label: paddle.Tensor) -> Any:
+        with paddle.no_grad():
+            total = paddle.nn.functional.cross_entropy(pred, label, reduction="sum", ignore_index=_IGNORED)
+        return total, np.count_nonzero(label.numpy() != _IGNORED)
+
+    def update(self, *args: Any) -> None:
+        total, tokens = args
+        self._sum += np.asarray(total).item()
+        self._tokens += int(tokens)
+
+    def accumulate(self) -> float:
+        try:
+            return math.exp(self._sum / self._tokens) if self._tokens else math.inf
+        except OverflowError:
+            return math.inf
+
+    def reset(self) -> None:
+        self._sum, self._tokens = 0.0, 0
 
     def name(self) -> str:
         return self._name
