@@ -20,7 +20,7 @@ from paddle_resume.errors import MissingPaddleError
 MATH_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "MKL_DEBUG_CPU_TYPE", "MKL_CBWR")
 # Recorded for a reader; they do not decide the bits of a step.
 _INFORMATIVE = ("python", "os")
-_PROGRAMS = ("paddle-resume", "train.py", "eval.py", "prove.py", "benchmark.py")
+_PROGRAMS = ("paddle-resume", "train.py", "eval.py", "generate.py", "prove.py", "benchmark.py")
 
 
 def require_paddle() -> None:
