@@ -6,6 +6,7 @@ import shutil
 from pathlib import Path
 
 import numpy as np
+import paddle
 import pytest
 from PIL import Image
 
@@ -84,9 +85,11 @@ def test_augmented_images_from_yaml_with_workers_survive_kills_in_a_step_in_a_sa
     assert_exact_resume(from_yaml(tmp_path, IMAGES, FOLDER=folder), tmp_path, kills)
 
 
+# What dropout draws has to be restored. On Paddle 2.6 it is a pure function of the step: there another owner is left out.
+DROPOUT = ("rng", "rng.") if paddle.__version__[0] != "2" else ("optimizer", "tensor embedding_0.w_0_moment1_0 of ")
 # Of each kind: arguments before and after the kill, and what the proof must say when one owner is not restored.
 FROM_PYTHON = {
-    "text": (("0", "0"), "rng", "rng."),  # what dropout draws
+    "text": (("0", "0"), *DROPOUT),
     "images": (("2", "0"), "data", "data.samples"),  # whose augmentation has the epoch and the index for a key
 }
 
