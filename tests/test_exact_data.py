@@ -85,7 +85,7 @@ def test_augmented_images_from_yaml_with_workers_survive_kills_in_a_step_in_a_sa
     assert_exact_resume(from_yaml(tmp_path, IMAGES, FOLDER=folder), tmp_path, kills)
 
 
-# What dropout draws has to be restored. On Paddle 2.6 it is a pure function of the step: there another owner is left out.
+# What dropout draws has to be restored. On Paddle 2.6 it is a pure function of the step: another owner is left out.
 DROPOUT = ("rng", "rng.") if paddle.__version__[0] != "2" else ("optimizer", "tensor embedding_0.w_0_moment1_0 of ")
 # Of each kind: arguments before and after the kill, and what the proof must say when one owner is not restored.
 FROM_PYTHON = {
