@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Optional
 
 import paddle
@@ -17,10 +18,12 @@ from paddle_resume.checkpoint.reader import Arrays
 from paddle_resume.checkpoint.weights import read_weights
 from paddle_resume.config import Component, Config
 from paddle_resume.config.changes import AllowedChanges
+from paddle_resume.config.schema import Data
 from paddle_resume.config.state import ConfigState
 from paddle_resume.console import ConsoleReport
 from paddle_resume.data.feed import Feed
 from paddle_resume.data.mnist import label_names, load_mnist
+from paddle_resume.data.parts import PARTS, held_out
 from paddle_resume.divergence import Divergence
 from paddle_resume.ema import WeightAverage
 from paddle_resume.environment import Environment, prefer_repeatable_kernels
@@ -40,6 +43,7 @@ from paddle_resume.storage.files import readable
 from paddle_resume.trainer import Trainer
 
 _MNIST_LIKE = ("mnist", "fashion_mnist")
+_NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 
 @dataclass(frozen=True)
@@ -105,10 +109,14 @@ def build_run(config: Config, verbosity: int = 1) -> Run:
     data = build_data(config)
     # After the data, which draws nothing, and before the model, whose parameters start from this seed.
     seed_everything(config.run.seed)
-    model, loss, metrics = build_model(config), _component("loss", config.loss), build_metrics(config, data.train)
+    described = describe(data.train)
+    model, loss = build_model(config, described), _component("loss", config.loss)
+    metrics = build_metrics(config, data.train)
     tags = evaluation_tags(metrics) if data.valid is not None else []
     new_rate = partial(build_rate, config, run_length(config, data), tags)
     rate = new_rate()
+    resolved = rate.resolve(config)
+    resolved["model"].update(model_arguments(config, described))
     optimizer = build_optimizer(config.optimizer, model, rate.value)
     _try_one_batch(config, data.train, model, loss, metrics)
     trainer = Trainer(
@@ -121,7 +129,7 @@ def build_run(config: Config, verbosity: int = 1) -> Run:
         logger=_build_loggers(config),
         callbacks=[
             Changes(new_rate, config.trainer.accumulate_steps),
-            ConsoleReport(_facts(config, data, model), verbosity),
+            ConsoleReport(_facts(config, data, model, described), verbosity),
         ],
         seed=config.run.seed,
         schedule=SaveSchedule(
@@ -140,7 +148,7 @@ def build_run(config: Config, verbosity: int = 1) -> Run:
         lr_metric=rate.metric or VALID_LOSS,
         **_build_options(config, metrics, data),
         model_path=config.run.model_path,
-        owners={"config": ConfigState(rate.resolve(config))},
+        owners={"config": ConfigState(resolved)},
     )
     # The record tells where the data came from, also that the small digits stood in for MNIST.
     trainer.checkpointer.lineage[0].update(data=" ".join([data.source, *data.notes]))
@@ -172,14 +180,39 @@ def model_with_weights(config: Config, weights: str) -> tuple[paddle.nn.Layer, P
     path, arrays = read_weights(weights)
     _check_components(config)
     choose_device(config)
-    model = build_model(config)
+    model = build_model(config, describe(build_data(config).train) if _asks_the_data(config) else _NOTHING)
     load_weights(model, arrays, source=str(path))
     return model, path, arrays
 
 
-def build_model(config: Config) -> paddle.nn.Layer:
-    """The model, with freshly drawn parameters."""
-    return _component("model", config.model)
+def build_model(config: Config, described: Mapping[str, Any] = _NOTHING) -> paddle.nn.Layer:
+    """The model, with freshly drawn parameters; `described` is what `describe` says of its data."""
+    return build("model", config.model.name, model_arguments(config, described))
+
+
+def describe(dataset: Any) -> dict[str, Any]:
+    """What a dataset with a method `describe()` tells of itself, such as its number of classes."""
+    if isinstance(dataset, paddle.io.Subset):
+        dataset = dataset.dataset
+    return dict(dataset.describe()) if hasattr(dataset, "describe") else {}
+
+
+def model_arguments(config: Config, described: Mapping[str, Any]) -> dict[str, Any]:
+    """The model's arguments, each `auto` replaced by what the data says; raises ConfigError where it says nothing."""
+    arguments = config.model.args
+    for name, value in arguments.items():
+        if value == "auto":
+            if name not in described:
+                raise ConfigError(
+                    f"model.{name}: auto asks the data, and {config.data.name} tells "
+                    f"{', '.join(described) or 'nothing'} of itself; give a value here."
+                )
+            arguments[name] = described[name]
+    return arguments
+
+
+def _asks_the_data(config: Config) -> bool:
+    return "auto" in config.model.args.values()
 
 
 def build_metrics(config: Config, data: Any = None) -> list[paddle.metric.Metric]:
@@ -203,20 +236,33 @@ def build_metrics(config: Config, data: Any = None) -> list[paddle.metric.Metric
 def build_data(config: Config) -> DataSplits:
     """Train, validation and test data.
 
-    A class that takes `mode` is built with `train` and with `test`; of any class whose length is known the last
+    A class that takes `mode` is built with `train` and with `test`. If it takes `valid` as well it gets `data.valid`,
+    is built with `valid` too, and cuts its parts itself; of any other class whose length is known the last
     `data.valid` samples of the training data become the validation data.
     """
     data = config.data
     if data.name in _MNIST_LIKE:
+        if data.augment:
+            raise ConfigError(f"data.augment: {data.name} takes no transforms; leave it out, or use ImageFolder.")
         splits = load_mnist(data.name, data.root, data.fallback, data.valid)
         return DataSplits(splits.train, splits.valid, splits.test, splits.source, splits.notes)
-    takes_mode = "mode" in inspect.signature(resolve("data", data.name)).parameters and "mode" not in data.args
-    train = build("data", data.name, data.args, supplied={"mode": "train"} if takes_mode else None)
-    test = build("data", data.name, data.args, supplied={"mode": "test"}) if takes_mode else None
-    valid = None
-    if not isinstance(train, paddle.io.IterableDataset):
+    takes = inspect.signature(resolve("data", data.name)).parameters
+    arguments = {**data.args, **_fields_as_arguments(data, takes)}
+
+    def part(**supplied: Any) -> Any:
+        return build("data", data.name, arguments, supplied=supplied)
+
+    train = valid = test = None
+    if "mode" not in takes or "mode" in data.args:
+        train = part()
+    elif "valid" in takes:
+        train, valid, test = (part(mode=mode, valid=data.valid) for mode in PARTS)
+    else:
+        train, test = part(mode="train"), part(mode="test")
+    source, notes = getattr(train, "source", data.name), getattr(train, "notes", [])
+    if valid is None and not isinstance(train, paddle.io.IterableDataset):
         train, valid = _split(train, data.valid)
-    return DataSplits(train, valid, test, data.name)
+    return DataSplits(train, valid, test, source, notes)
 
 
 def count_steps(config: Config) -> tuple[int, Optional[int]]:
@@ -326,18 +372,27 @@ def _class_names(config: Config, data: Any) -> Optional[Sequence[str]]:
     return getattr(data, "class_names", None)
 
 
+def _fields_as_arguments(data: Data, takes: Mapping[str, Any]) -> dict[str, Any]:
+    """Those fields of the section that are arguments of the dataset's class too, if they are given."""
+    transforms = [
+        build("transform", each.name, each.args, where=f"data.augment.{i}") for i, each in enumerate(data.augment)
+    ]
+    given = {name: value for name, value in (("root", data.root), ("augment", transforms)) if value}
+    for name in given:
+        if name not in takes:
+            raise ConfigError(f"data.{name}: {data.name} takes no argument of that name; leave it out.")
+    return given
+
+
 def _split(dataset: paddle.io.Dataset, valid: Any) -> tuple[paddle.io.Dataset, paddle.io.Dataset]:
     length = len(dataset)
-    count = length // 6 if valid == "auto" else int(valid * length) if isinstance(valid, float) else valid
-    if not 0 < count < length:
-        raise ConfigError(
-            f"data.valid: {valid} of {length} samples leaves {length - count} to train on; give a smaller share."
-        )
-    cut = length - count
+    cut = length - held_out(valid, length, "data.valid")
     return paddle.io.Subset(dataset, range(cut)), paddle.io.Subset(dataset, range(cut, length))
 
 
-def _facts(config: Config, data: DataSplits, model: paddle.nn.Layer) -> list[tuple[str, str]]:
+def _facts(
+    config: Config, data: DataSplits, model: paddle.nn.Layer, described: Mapping[str, Any]
+) -> list[tuple[str, str]]:
     """The first lines of a run, as (label, text)."""
     lengths = {"train": data.train, "valid": data.valid, "test": data.test}
     sizes = ", ".join(
@@ -346,12 +401,14 @@ def _facts(config: Config, data: DataSplits, model: paddle.nn.Layer) -> list[tup
         if part is not None and not isinstance(part, paddle.io.IterableDataset)
     )
     parameters = sum(p.size for p in model.parameters())
+    arguments = model_arguments(config, described)
+    found = ", ".join(f"{name} {arguments[name]}" for name, value in config.model.args.items() if value == "auto")
     weight = readable(sum(p.size * p.element_size() for p in model.parameters()))
     return [
         ("Environment", Environment().summary()),
         ("Data", f"{data.source}{'; ' + sizes if sizes else ''}"),
         *[("Note", note) for note in data.notes],
-        ("Model", f"{config.model.name}, {parameters:,} parameters ({weight})"),
+        ("Model", f"{config.model.name}, {parameters:,} parameters ({weight}){f'; {found}' if found else ''}"),
         (
             "Run",
             f"{config.run.name} in {config.run.save_dir}, logs in {config.run.log_dir}/{config.run.name}",

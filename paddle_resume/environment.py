@@ -22,7 +22,17 @@ MATH_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "MKL_DEBUG_CPU_TYPE", "M
 REPEATABLE_FLAGS = ("FLAGS_cudnn_deterministic", "FLAGS_embedding_deterministic")
 # Recorded for a reader; they do not decide the bits of a step.
 _INFORMATIVE = ("python", "os")
-_PROGRAMS = ("paddle-resume", "train.py", "eval.py", "prove.py", "benchmark.py", "export.py", "predict.py")
+_PROGRAMS = (
+    "paddle-resume",
+    "train.py",
+    "eval.py",
+    "export.py",
+    "generate.py",
+    "predict.py",
+    "plot_lr.py",
+    "prove.py",
+    "benchmark.py",
+)
 
 
 def require_paddle() -> None:

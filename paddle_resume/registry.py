@@ -30,6 +30,7 @@ KINDS = {
     "loss": _Kind("loss", "paddle.nn:Layer", "paddle.nn"),
     "metric": _Kind("metrics", "paddle.metric:Metric", "paddle.metric"),
     "optimizer": _Kind("optimizer", "paddle.optimizer:Optimizer", "paddle.optimizer"),
+    "transform": _Kind("data.augment", "paddle_resume.data.augment:Transform", "paddle_resume.data.augment"),
     "lr": _Kind("optimizer.lr", "paddle.optimizer.lr:LRScheduler", "paddle.optimizer.lr"),
     "clip": _Kind("optimizer.clip", "paddle.nn.clip:ClipGradBase", "paddle.nn"),
     "regularizer": _Kind("optimizer.regularization", "paddle.regularizer:WeightDecayRegularizer", "paddle.regularizer"),
@@ -37,8 +38,12 @@ KINDS = {
 
 # What this package brings itself: it comes before Paddle's of the same name, and is imported when asked for.
 OWN: dict[str, tuple[str, tuple[str, ...]]] = {
-    "model": ("paddle_resume.models", ("MNIST", "LeNet", "MLP")),
-    "metric": ("paddle_resume.metrics", ("Accuracy", "Auc", "ConfusionMatrix", "F1", "Precision", "Recall", "TopK")),
+    "model": ("paddle_resume.models", ("MNIST", "LeNet", "MLP", "TransformerLM")),
+    "data": ("paddle_resume.data.datasets", ("ImageFolder", "TextDataset")),
+    "metric": (
+        "paddle_resume.metrics",
+        ("Accuracy", "Auc", "ConfusionMatrix", "F1", "Perplexity", "Precision", "Recall", "TopK"),
+    ),
     "lr": ("paddle_resume.warmup", ("Warmup",)),
 }
 _REGISTERED: dict[tuple[str, str], Any] = {}

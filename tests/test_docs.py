@@ -16,6 +16,7 @@ PAGES = (
     "README.md",
     "docs/trainer.md",
     "docs/features.md",
+    "docs/data.md",
     "docs/metrics.md",
     "docs/optimizers.md",
     "docs/learning-rates.md",
@@ -71,7 +72,7 @@ def _run(arguments: list[str], folder: Path) -> subprocess.CompletedProcess[str]
 
 def _prepare(page: str, folder: Path) -> Path:
     """Train for the page's examples and write the files it shows; returns the script of its other blocks."""
-    if page != "docs/trainer.md":
+    if page not in ("docs/trainer.md", "docs/data.md"):
         (folder / "trained.py").write_text(TRAINED, encoding="utf-8")
         _run(["trained.py"], folder)
     script = []

@@ -192,6 +192,31 @@ def predict(
         raise typer.Exit(classify(classifier, paths, invert=invert, labels=labels, batch_size=batch_size, form=form))
 
 
+def generate(
+    config: ConfigPath,
+    weights: Annotated[str, typer.Option(help="A checkpoint's prefix, or a .pdparams file.")],
+    prompt: Annotated[str, typer.Option(help="What the text begins with.")],
+    override: Overrides = None,
+    length: Annotated[int, typer.Option(min=1, help="How many tokens to write.")] = 200,
+    seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, help="The same seed gives the same text.")] = 0,
+    temperature: Annotated[float, typer.Option(help="Below 1 prefers likely tokens; 0 takes the likeliest.")] = 1.0,
+) -> None:
+    """Write text with a language model's weights."""
+    from paddle_resume.config import load_config
+
+    loaded = load_config(config, override or [])
+    _import_paddle()
+    from paddle_resume.generation import generate_text
+
+    with _ctrl_c():
+        pieces = generate_text(loaded, weights, prompt, length, seed, temperature)
+        first = next(pieces, "")  # Whatever is wrong comes out before the prompt is printed.
+        print(prompt + first, end="", flush=True)
+        for piece in pieces:
+            print(piece, end="", flush=True)
+        print()
+
+
 @app.command()
 def prove(
     config: ConfigPath,

@@ -90,14 +90,14 @@ class Run(Section):
 
 
 class Data(Component):
-    """Which images there are and how they are cut into batches; `args` go to the dataset's class."""
+    """Which data there are and how they are cut into batches; `args` go to the dataset's class."""
 
     name: NotEmpty = Field(
         default="mnist", description="a dataset by its name, or by an import path my_package.module:Class"
     )
     root: Optional[NotEmpty] = Field(
         default=None,
-        description="the folder of the data files; null = where Paddle keeps them",
+        description="the folder of the data files; null = where Paddle keeps them, or the working directory",
         json_schema_extra=ASIDE,
     )
     fallback: Optional[Literal["digits"]] = Field(
@@ -114,7 +114,10 @@ class Data(Component):
     )
     valid: Union[int, float, str] = Field(
         default="auto",
-        description="training images set aside for validation: a count, a fraction, or auto = one sixth",
+        description="training samples set aside for validation: a count, a fraction, or auto = one sixth",
+    )
+    augment: list[Component] = Field(
+        default=[], description="random changes to training images: a list of names and arguments"
     )
     drop_last: bool = Field(default=False, description="whether a last batch that is not full is left out")
     shuffle: bool = Field(default=True, description="whether each epoch has an order of its own")

@@ -93,6 +93,10 @@ class ImageArrays(paddle.io.Dataset):
             **self._sources,
         )
 
+    def describe(self) -> dict[str, Any]:
+        """What a model may want to know: `num_classes` and `channels`."""
+        return {"num_classes": self.num_classes, "channels": self.images.shape[-1]}
+
     def identity(self) -> str:
         """32 hexadecimal digits (xxh3_128) that change with the shape, any pixel or any label."""
         return self._digest

@@ -9,16 +9,19 @@ import signal
 import sys
 import weakref
 from collections.abc import Iterable, Iterator
+from functools import partial
 from typing import Any, Callable, Optional, Tuple
 
 import numpy as np
 import paddle
 from paddle.io.dataloader.collate import default_collate_fn
 
+from paddle_resume.errors import DataError
 from paddle_resume.rng import derive_seed, preserved
 
 _Key = Tuple[int, int]
 _END = object()
+_FAILURE = "paddle_resume failure"
 # Loaders whose workers may still run, because an exception holds the loop that they were made for.
 _LOADERS: weakref.WeakSet[Any] = weakref.WeakSet()
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
@@ -38,7 +41,7 @@ def load_batches(
     The generators of this process stand still: building the loader and every transform that runs here would
     otherwise draw from them.
     """
-    samples = _SeededSamples(dataset, seed)
+    samples = (_SeededSamples if num_workers == 0 else _WorkerSamples)(dataset, seed)
     keys = [[(epoch, int(index)) for index in batch] for batch in batches]
     if num_workers == 0:
         yield from _load_here(samples, keys, collate_fn or default_collate_fn)
@@ -69,7 +72,7 @@ def _load_by_workers(
                 samples,
                 batch_sampler=_Keys(keys),
                 num_workers=num_workers,
-                collate_fn=collate,
+                collate_fn=partial(_collate_unless_failed, collate or default_collate_fn),
                 worker_init_fn=_prepare_worker,
                 return_list=True,
             )
@@ -81,6 +84,8 @@ def _load_by_workers(
                 batch = next(loader, _END)
             if batch is _END:
                 return
+            if isinstance(batch, dict) and _FAILURE in batch:
+                raise DataError(batch[_FAILURE])
             yield as_batch(batch)
     finally:
         _shut_down(loader)
@@ -121,6 +126,27 @@ class _SeededSamples(paddle.io.Dataset):
 
     def __len__(self) -> int:
         return len(self._dataset)
+
+
+class _WorkerSamples(_SeededSamples):
+    """The same in a worker, where a DataError becomes a value.
+
+    Raised there it would end Paddle's loading thread with a traceback, and the trainer with another error.
+    """
+
+    def __getitem__(self, key: Any) -> Any:
+        try:
+            return super().__getitem__(key)
+        except DataError as error:
+            return error
+
+
+def _collate_unless_failed(collate: Callable[..., Any], samples: list[Any]) -> Any:
+    """The batch, or the text of the first sample that is an error, with an array that Paddle wants beside it."""
+    for sample in samples:
+        if isinstance(sample, DataError):
+            return {_FAILURE: str(sample), "array": np.zeros(1)}
+    return collate(samples)
 
 
 class _Keys(paddle.io.BatchSampler):

@@ -1,7 +1,8 @@
-"""Metrics over whole numbers: exact, independent of how the data is cut into batches, and continued on a resume."""
+"""Metrics that go on after a resume; those of classes count whole numbers, so the cut into batches moves no bit."""
 
 from paddle_resume.metrics.auc import Auc
 from paddle_resume.metrics.classification import F1, Accuracy, ConfusionMatrix, CountMetric, Precision, Recall, TopK
+from paddle_resume.metrics.perplexity import Perplexity
 from paddle_resume.metrics.running import RunningMetrics, evaluation_tags
 
 __all__ = [
@@ -10,6 +11,7 @@ __all__ = [
     "Auc",
     "ConfusionMatrix",
     "CountMetric",
+    "Perplexity",
     "Precision",
     "Recall",
     "RunningMetrics",

@@ -1,0 +1,6 @@
+"""The datasets of this package that a config names by their class."""
+
+from paddle_resume.data.image_folder import ImageFolder
+from paddle_resume.data.text import TextDataset
+
+__all__ = ["ImageFolder", "TextDataset"]
