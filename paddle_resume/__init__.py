@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from paddle_resume.callbacks import Callback as Callback
     from paddle_resume.checkpoint import Checkpointer as Checkpointer
     from paddle_resume.data.feed import Feed as Feed
+    from paddle_resume.inside import LookInside as LookInside
     from paddle_resume.rng import RandomStreams as RandomStreams
     from paddle_resume.rng import seed_everything as seed_everything
     from paddle_resume.trainer import Trainer as Trainer
@@ -23,11 +24,21 @@ _PUBLIC = {
     "Callback": "paddle_resume.callbacks",
     "Checkpointer": "paddle_resume.checkpoint",
     "Feed": "paddle_resume.data.feed",
+    "LookInside": "paddle_resume.inside",
     "RandomStreams": "paddle_resume.rng",
     "Trainer": "paddle_resume.trainer",
     "seed_everything": "paddle_resume.rng",
 }
-__all__ = ["Callback", "Checkpointer", "Feed", "RandomStreams", "Trainer", "__version__", "seed_everything"]
+__all__ = [
+    "Callback",
+    "Checkpointer",
+    "Feed",
+    "LookInside",
+    "RandomStreams",
+    "Trainer",
+    "__version__",
+    "seed_everything",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -26,7 +26,7 @@ from paddle_resume.schedule import SaveSchedule
 from paddle_resume.storage.files import readable
 from paddle_resume.trainer import Trainer
 
-_MNIST_LIKE = ("mnist", "fashion_mnist")
+MNIST_LIKE = ("mnist", "fashion_mnist")
 
 
 @dataclass(frozen=True)
@@ -105,7 +105,7 @@ def build_run(config: Config, verbosity: int = 1) -> Run:
         save_dir=config.run.save_dir,
         name=config.run.name,
         logger=_build_loggers(config),
-        callbacks=[ConsoleReport(_facts(config, data, model), verbosity)],
+        callbacks=[ConsoleReport(_facts(config, data, model), verbosity), *_build_callbacks(config)],
         seed=config.run.seed,
         schedule=SaveSchedule(
             config.checkpoint.every_epochs,
@@ -121,7 +121,7 @@ def build_run(config: Config, verbosity: int = 1) -> Run:
         log_every=config.trainer.log_every,
         on_nan=config.trainer.on_nan,
         model_path=config.run.model_path,
-        owners={"config": ConfigState(resolved)},
+        owners={"config": ConfigState(resolved, only_watches)},
     )
     # The record tells where the data came from, also that the small digits stood in for MNIST.
     trainer.checkpointer.lineage[0].update(data=" ".join([data.source, *data.notes]))
@@ -134,15 +134,8 @@ def evaluate_weights(config: Config, weights: str, split: str = "test") -> dict[
     Raises CheckpointError for weights that are missing, damaged or do not fit, ConfigError for a split that
     the data does not have.
     """
-    path, arrays = read_weights(weights)
-    _check_components(config)
-    choose_device(config)
-    model = build_model(config)
-    load_weights(model, arrays, source=str(path))
-    splits = build_data(config)
-    data = getattr(splits, split, None) if split in ("train", "valid", "test") else None
-    if data is None:
-        raise ConfigError(f"--split {split}: the data has no such part; use train, valid or test.")
+    model = build_model_with(config, weights)
+    data = build_split(config, split)
     evaluator = Trainer(
         model, {}, loss=_component("loss", config.loss), metrics=build_metrics(config), seed=config.run.seed
     )
@@ -152,6 +145,21 @@ def evaluate_weights(config: Config, weights: str, split: str = "test") -> dict[
 def build_model(config: Config) -> paddle.nn.Layer:
     """The model, with freshly drawn parameters."""
     return _component("model", config.model)
+
+
+def build_model_with(config: Config, weights: Optional[str]) -> paddle.nn.Layer:
+    """The model on its device with `weights` (a checkpoint's prefix, or a `.pdparams` file).
+
+    Without any it has those that a run of this config starts from. Raises CheckpointError and ConfigError.
+    """
+    found = read_weights(weights) if weights is not None else None
+    _check_components(config)
+    choose_device(config)
+    seed_everything(config.run.seed)
+    model = build_model(config)
+    if found is not None:
+        load_weights(model, found[1], source=str(found[0]))
+    return model
 
 
 def build_metrics(config: Config) -> list[paddle.metric.Metric]:
@@ -166,7 +174,7 @@ def build_data(config: Config) -> DataSplits:
     `data.valid` samples of the training data become the validation data.
     """
     data = config.data
-    if data.name in _MNIST_LIKE:
+    if data.name in MNIST_LIKE:
         splits = load_mnist(data.name, data.root, data.fallback, data.valid)
         return DataSplits(splits.train, splits.valid, splits.test, splits.source, splits.notes)
     takes_mode = "mode" in inspect.signature(resolve("data", data.name)).parameters and "mode" not in data.args
@@ -176,6 +184,22 @@ def build_data(config: Config) -> DataSplits:
     if not isinstance(train, paddle.io.IterableDataset):
         train, valid = _split(train, data.valid)
     return DataSplits(train, valid, test, data.name)
+
+
+def build_split(config: Config, split: str) -> paddle.io.Dataset:
+    """One part of the data, `train`, `valid` or `test`; raises ConfigError if the data has no such part."""
+    data = getattr(build_data(config), split, None) if split in ("train", "valid", "test") else None
+    if data is None:
+        raise ConfigError(f"--split {split}: the data has no such part; use train, valid or test.")
+    return data
+
+
+def only_watches(name: str) -> bool:
+    """Whether the callback that a config calls `name` says of itself that no training depends on it."""
+    try:
+        return getattr(resolve("callback", name), "only_watches", False) is True
+    except ConfigError:  # It is in the config of a checkpoint, and its class is gone.
+        return False
 
 
 def count_steps(config: Config) -> tuple[int, Optional[int]]:
@@ -207,12 +231,19 @@ def _component(kind: str, component: Component) -> Any:
     return build(kind, component.name, component.args)
 
 
+def _build_callbacks(config: Config) -> list[Any]:
+    return [build("callback", each.name, each.args, where=f"callbacks.{i}") for i, each in enumerate(config.callbacks)]
+
+
 def _check_components(config: Config) -> None:
     """Names and arguments of every class, before the first of them is built."""
     for kind, component in (("model", config.model), ("loss", config.loss)):
         check_arguments(kind, resolve(kind, component.name), component.args)
     for i, metric in enumerate(config.metrics):
         check_arguments("metric", resolve("metric", metric.name, f"metrics.{i}"), metric.args, f"metrics.{i}")
+    for i, callback in enumerate(config.callbacks):
+        where = f"callbacks.{i}"
+        check_arguments("callback", resolve("callback", callback.name, where), callback.args, where)
     supplied = {"learning_rate": 0.1, "parameters": []}
     optimizer = config.optimizer
     check_arguments("optimizer", resolve("optimizer", optimizer.name), optimizer.args, supplied=supplied)

@@ -31,12 +31,14 @@ KINDS = {
     "metric": _Kind("metrics", "paddle.metric:Metric", "paddle.metric"),
     "optimizer": _Kind("optimizer", "paddle.optimizer:Optimizer", "paddle.optimizer"),
     "lr": _Kind("optimizer.lr", "paddle.optimizer.lr:LRScheduler", "paddle.optimizer.lr"),
+    "callback": _Kind("callbacks", "paddle_resume.callbacks:Callback", "paddle_resume.inside"),
 }
 
 # What this package brings itself: it comes before Paddle's of the same name, and is imported when asked for.
 OWN: dict[str, tuple[str, tuple[str, ...]]] = {
     "model": ("paddle_resume.models", ("MNIST", "LeNet", "MLP")),
     "metric": ("paddle_resume.metrics", ("Accuracy",)),
+    "callback": ("paddle_resume.inside", ("LookInside",)),
 }
 _REGISTERED: dict[tuple[str, str], Any] = {}
 

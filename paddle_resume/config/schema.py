@@ -233,6 +233,9 @@ class Config(Section):
     optimizer: Optimizer = Field(default=Optimizer(), description="the optimizer and its learning rate")
     trainer: Trainer = Field(default=Trainer(), description="the training loop")
     checkpoint: Checkpoint = Field(default=Checkpoint(), description="the checkpoints", json_schema_extra=ASIDE)
+    callbacks: list[Component] = Field(
+        default=[], description="what else looks into the run or takes part in it: a list of names and arguments"
+    )
 
     def to_dict(self) -> dict[str, Any]:
         """The complete config, defaults included, as plain values that JSON can hold."""

@@ -49,7 +49,10 @@ class Logger(ABC):
 
         A disk that is full does not raise here: the records are kept, and state_dict() reports it.
         """
-        records = self._encode(scalars, step)
+        self._append(self._encode(scalars, step))
+
+    def _append(self, records: bytes) -> None:
+        """Take whole records in, and write them when it is time to."""
         if not self._pending and not self._size():
             self._pending += self._header()
         self._pending += records
