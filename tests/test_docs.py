@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-PAGES = ("README.md", "docs/trainer.md", "docs/engine.md", "docs/checkpoint-format.md")
+PAGES = ("README.md", "docs/trainer.md", "docs/engine.md", "docs/checkpoint-format.md", "docs/looking-inside.md")
 # The folder in which a reader has just run the first command of the README, at a thousandth of the size.
 TRAINED = """
 from paddle_resume import Trainer, seed_everything
@@ -62,7 +62,7 @@ def _run(arguments: list[str], folder: Path) -> subprocess.CompletedProcess[str]
 
 def _prepare(page: str, folder: Path) -> Path:
     """Train for the page's examples and write the files it shows; returns the script of its other blocks."""
-    if page != "docs/trainer.md":
+    if page not in ("docs/trainer.md", "docs/looking-inside.md"):
         (folder / "trained.py").write_text(TRAINED, encoding="utf-8")
         _run(["trained.py"], folder)
     script = []
