@@ -240,6 +240,14 @@ def test_a_drawn_channel_is_the_same_for_the_same_seed_and_another_for_another()
     assert "of fc" not in "".join(first), "a picture if there is one"
 
 
+def test_of_a_layer_of_units_all_are_printed_or_the_one_that_is_named():
+    model = nn.Sequential(nn.Linear(2, 3, weight_attr=nn.initializer.Constant(0.5)))
+    assert "Output of 0 for the first sample, [3]\n[1. 1. 1.]" in printed(model, paddle.ones([1, 2]), "0")
+    assert "Channel 2 of 0 for the first sample, []\n1." in printed(model, paddle.ones([1, 2]), "0:2")
+    with pytest.raises(ConfigError, match="0 has the channels 0 to 2"):
+        printed(model, paddle.ones([1, 2]), "0:3")
+
+
 @pytest.mark.parametrize(
     ("channel", "expected"),
     [

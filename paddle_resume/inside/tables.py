@@ -75,7 +75,7 @@ class SurveyPrinter:
             raise ConfigError(f"--channel {wanted}: no layer {name} has floating-point outputs; use one of {names}.")
         row = next((row for row in survey.layers if row.name == name), None)
         sample = survey.samples[name]
-        if sample.ndim < 2 or row is None:
+        if sample.ndim == 0 or row is None or (sample.ndim == 1 and index is None):
             self._show(f"Output of {name or 'the model'} for the first sample, {list(sample.shape)}", sample)
             return
         axis = channel_axis(row.layer, sample.ndim + 1) - 1
