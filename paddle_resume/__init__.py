@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from paddle_resume.data.feed import Feed as Feed
     from paddle_resume.divergence import Divergence as Divergence
     from paddle_resume.ema import WeightAverage as WeightAverage
+    from paddle_resume.inside import LookInside as LookInside
     from paddle_resume.precision import Precision as Precision
     from paddle_resume.rng import RandomStreams as RandomStreams
     from paddle_resume.rng import seed_everything as seed_everything
@@ -30,6 +31,7 @@ _PUBLIC = {
     "Checkpointer": "paddle_resume.checkpoint",
     "Divergence": "paddle_resume.divergence",
     "Feed": "paddle_resume.data.feed",
+    "LookInside": "paddle_resume.inside",
     "Precision": "paddle_resume.precision",
     "RandomStreams": "paddle_resume.rng",
     "Trainer": "paddle_resume.trainer",

@@ -42,7 +42,7 @@ from paddle_resume.schedule import SaveSchedule
 from paddle_resume.storage.files import readable
 from paddle_resume.trainer import Trainer
 
-_MNIST_LIKE = ("mnist", "fashion_mnist")
+MNIST_LIKE = ("mnist", "fashion_mnist")
 _NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 
@@ -130,6 +130,7 @@ def build_run(config: Config, verbosity: int = 1) -> Run:
         callbacks=[
             Changes(new_rate, config.trainer.accumulate_steps),
             ConsoleReport(_facts(config, data, model, described), verbosity),
+            *_build_callbacks(config),
         ],
         seed=config.run.seed,
         schedule=SaveSchedule(
@@ -148,7 +149,7 @@ def build_run(config: Config, verbosity: int = 1) -> Run:
         lr_metric=rate.metric or VALID_LOSS,
         **_build_options(config, metrics, data),
         model_path=config.run.model_path,
-        owners={"config": ConfigState(resolved)},
+        owners={"config": ConfigState(resolved, only_watches)},
     )
     # The record tells where the data came from, also that the small digits stood in for MNIST.
     trainer.checkpointer.lineage[0].update(data=" ".join([data.source, *data.notes]))
@@ -163,9 +164,7 @@ def evaluate_weights(config: Config, weights: str, split: str = "test") -> dict[
     """
     model, _, _ = model_with_weights(config, weights)
     splits = build_data(config)
-    data = getattr(splits, split, None) if split in ("train", "valid", "test") else None
-    if data is None:
-        raise ConfigError(f"--split {split}: the data has no such part; use train, valid or test.")
+    data = part_of(splits, split)
     metrics = build_metrics(config, splits.train)
     evaluator = Trainer(model, {}, loss=_component("loss", config.loss), metrics=metrics, seed=config.run.seed)
     return evaluator.evaluate(data, split, batch_size=config.data.batch_size, num_workers=config.data.num_workers)
@@ -215,6 +214,19 @@ def _asks_the_data(config: Config) -> bool:
     return "auto" in config.model.args.values()
 
 
+def build_model_with(config: Config, weights: Optional[str]) -> paddle.nn.Layer:
+    """The model on its device with `weights` (a checkpoint's prefix, or a `.pdparams` file).
+
+    Without any it has those that a run of this config starts from. Raises CheckpointError and ConfigError.
+    """
+    if weights is not None:
+        return model_with_weights(config, weights)[0]
+    _check_components(config)
+    choose_device(config)
+    seed_everything(config.run.seed)
+    return build_model(config, describe(build_data(config).train) if _asks_the_data(config) else _NOTHING)
+
+
 def build_metrics(config: Config, data: Any = None) -> list[paddle.metric.Metric]:
     """The metrics, empty; those that speak of classes call them as `data` does."""
     metrics = []
@@ -241,7 +253,7 @@ def build_data(config: Config) -> DataSplits:
     `data.valid` samples of the training data become the validation data.
     """
     data = config.data
-    if data.name in _MNIST_LIKE:
+    if data.name in MNIST_LIKE:
         if data.augment:
             raise ConfigError(f"data.augment: {data.name} takes no transforms; leave it out, or use ImageFolder.")
         splits = load_mnist(data.name, data.root, data.fallback, data.valid)
@@ -263,6 +275,27 @@ def build_data(config: Config) -> DataSplits:
     if valid is None and not isinstance(train, paddle.io.IterableDataset):
         train, valid = _split(train, data.valid)
     return DataSplits(train, valid, test, source, notes)
+
+
+def build_split(config: Config, split: str) -> paddle.io.Dataset:
+    """One part of the data, `train`, `valid` or `test`; raises ConfigError if the data has no such part."""
+    return part_of(build_data(config), split)
+
+
+def part_of(splits: DataSplits, split: str) -> paddle.io.Dataset:
+    """The part of that name; raises ConfigError if the data has no such part."""
+    data = getattr(splits, split, None) if split in ("train", "valid", "test") else None
+    if data is None:
+        raise ConfigError(f"--split {split}: the data has no such part; use train, valid or test.")
+    return data
+
+
+def only_watches(name: str) -> bool:
+    """Whether the callback that a config calls `name` says of itself that no training depends on it."""
+    try:
+        return getattr(resolve("callback", name), "only_watches", False) is True
+    except ConfigError:  # It is in the config of a checkpoint, and its class is gone.
+        return False
 
 
 def count_steps(config: Config) -> tuple[int, Optional[int]]:
@@ -294,12 +327,19 @@ def _component(kind: str, component: Component) -> Any:
     return build(kind, component.name, component.args)
 
 
+def _build_callbacks(config: Config) -> list[Any]:
+    return [build("callback", each.name, each.args, where=f"callbacks.{i}") for i, each in enumerate(config.callbacks)]
+
+
 def _check_components(config: Config) -> None:
     """Names and arguments of every class, before the first of them is built."""
     for kind, component in (("model", config.model), ("loss", config.loss)):
         check_arguments(kind, resolve(kind, component.name), component.args)
     for i, metric in enumerate(config.metrics):
         check_arguments("metric", resolve("metric", metric.name, f"metrics.{i}"), metric.args, f"metrics.{i}")
+    for i, callback in enumerate(config.callbacks):
+        where = f"callbacks.{i}"
+        check_arguments("callback", resolve("callback", callback.name, where), callback.args, where)
     check_optimizer(config.optimizer)
     check_rate(config)
 
@@ -365,7 +405,7 @@ def _build_options(config: Config, metrics: list[Any], data: DataSplits) -> dict
 
 def _class_names(config: Config, data: Any) -> Optional[Sequence[str]]:
     """What the dataset calls its classes, by label; None if it does not say."""
-    if config.data.name in _MNIST_LIKE:
+    if config.data.name in MNIST_LIKE:
         return label_names(config.data.name)
     while isinstance(data, paddle.io.Subset):
         data = data.dataset

@@ -36,6 +36,9 @@ class Callback:
     `callback.<its class name>`. Callbacks may draw random numbers: those generators are part of the run.
     """
 
+    only_watches = False
+    """Whether no training depends on it: a config may then add, change or remove it from one start to the next."""
+
     def on_train_begin(self, trainer: Trainer) -> None: ...
 
     def on_train_end(self, trainer: Trainer) -> None: ...

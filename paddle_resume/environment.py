@@ -22,17 +22,6 @@ MATH_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "MKL_DEBUG_CPU_TYPE", "M
 REPEATABLE_FLAGS = ("FLAGS_cudnn_deterministic", "FLAGS_embedding_deterministic")
 # Recorded for a reader; they do not decide the bits of a step.
 _INFORMATIVE = ("python", "os")
-_PROGRAMS = (
-    "paddle-resume",
-    "train.py",
-    "eval.py",
-    "export.py",
-    "generate.py",
-    "predict.py",
-    "plot_lr.py",
-    "prove.py",
-    "benchmark.py",
-)
 
 
 def require_paddle() -> None:
@@ -40,7 +29,8 @@ def require_paddle() -> None:
     if importlib.util.find_spec("paddle") is not None:
         return
     text = "PaddlePaddle is not installed: run `pip install 'paddle_resume[cpu]'` (or `[gpu]` for an NVIDIA GPU)."
-    if Path(sys.argv[0]).name in _PROGRAMS:
+    program = Path(sys.argv[0])
+    if program.name == "paddle-resume" or program.parent.name == "tools":
         # The command line is not there yet to print it in its own way.
         print(f"error: {text}", file=sys.stderr)
         sys.exit(MissingPaddleError.exit_code)

@@ -34,6 +34,7 @@ KINDS = {
     "lr": _Kind("optimizer.lr", "paddle.optimizer.lr:LRScheduler", "paddle.optimizer.lr"),
     "clip": _Kind("optimizer.clip", "paddle.nn.clip:ClipGradBase", "paddle.nn"),
     "regularizer": _Kind("optimizer.regularization", "paddle.regularizer:WeightDecayRegularizer", "paddle.regularizer"),
+    "callback": _Kind("callbacks", "paddle_resume.callbacks:Callback", "paddle_resume.inside"),
 }
 
 # What this package brings itself: it comes before Paddle's of the same name, and is imported when asked for.
@@ -45,6 +46,7 @@ OWN: dict[str, tuple[str, tuple[str, ...]]] = {
         ("Accuracy", "Auc", "ConfusionMatrix", "F1", "Perplexity", "Precision", "Recall", "TopK"),
     ),
     "lr": ("paddle_resume.warmup", ("Warmup",)),
+    "callback": ("paddle_resume.inside", ("LookInside",)),
 }
 _REGISTERED: dict[tuple[str, str], Any] = {}
 

@@ -20,6 +20,7 @@ PAGES = (
     "docs/metrics.md",
     "docs/optimizers.md",
     "docs/learning-rates.md",
+    "docs/looking-inside.md",
     "docs/engine.md",
     "docs/checkpoint-format.md",
 )
@@ -72,7 +73,7 @@ def _run(arguments: list[str], folder: Path) -> subprocess.CompletedProcess[str]
 
 def _prepare(page: str, folder: Path) -> Path:
     """Train for the page's examples and write the files it shows; returns the script of its other blocks."""
-    if page not in ("docs/trainer.md", "docs/data.md"):
+    if page not in ("docs/trainer.md", "docs/data.md", "docs/looking-inside.md"):
         (folder / "trained.py").write_text(TRAINED, encoding="utf-8")
         _run(["trained.py"], folder)
     script = []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import signal
@@ -19,7 +20,8 @@ import numpy as np
 import pytest
 
 from paddle_resume.errors import CheckpointError, ConfigError, SaveError
-from paddle_resume.loggers import JsonlLogger, VisualDLLogger, read_records, read_scalars
+from paddle_resume.loggers import JsonlLogger, VisualDLLogger, read_records, read_scalars, read_values
+from paddle_resume.loggers.visualdl import _payloads
 
 ROOT = Path(__file__).parents[1]
 KINDS = {"visualdl": (VisualDLLogger, read_scalars), "jsonl": (JsonlLogger, read_records)}
@@ -441,3 +443,109 @@ def test_a_running_visualdl_server_shows_one_unbroken_curve_across_a_kill_and_a_
 
         run_child("visualdl", folder, 200, 600, state=state)
         assert curve() == expected
+
+
+# ---------------------------------------------------------------- histograms, images and graphs
+
+
+def visual(folder, kind):
+    """What the one record of this kind holds."""
+    from visualdl.proto.record_pb2 import Record
+
+    records = [Record.FromString(content) for content in _payloads(path_of("visualdl", folder).read_bytes())]
+    (value,) = [value for record in records for value in record.values if value.WhichOneof("one_value") == kind]
+    return getattr(value, kind)
+
+
+@pytest.mark.parametrize(
+    ("values", "total", "low", "high"),
+    [
+        ([[0, 1], [2, 3]], 4, 0, 3),
+        ([1, np.nan, 5, np.inf], 2, 1, 5),
+        ([0, 0, 0], 3, -0.5, 0.5),
+        ([1e8, 1e8], 2, 0.999e8, 1.001e8),
+        ([1, np.nextafter(1, 2)], 2, 0.999, 1.001),
+        (np.array([-3e38, 3e38], "float32"), 2, -3e38, 3e38),
+        ([True, False, True], 3, 0, 1),
+    ],
+)
+def test_a_histogram_counts_every_finite_value_between_its_edges(values, total, low, high, tmp_path):
+    log = VisualDLLogger(tmp_path, "run")
+    log.log_histogram("weights", np.array(values), 3, buckets=7)
+    log.close()
+    found = visual(tmp_path, "histogram")
+    assert (len(found.hist), len(found.bin_edges), sum(found.hist)) == (7, 8, total)
+    assert (found.bin_edges[0], found.bin_edges[-1]) == pytest.approx((low, high), rel=1e-6)
+
+
+def test_a_histogram_of_nothing_finite_is_left_out(tmp_path):
+    log = VisualDLLogger(tmp_path, "run")
+    log.log_histogram("weights", np.array([np.nan, -np.inf]), 0)
+    log.log_histogram("weights", np.zeros([0, 3]), 0)
+    log.close()
+    assert not path_of("visualdl", tmp_path).exists()
+
+
+@pytest.mark.parametrize("shape", [(5, 4), (5, 4, 3)])
+def test_an_image_keeps_every_pixel(shape, tmp_path):
+    from PIL import Image
+
+    image = np.random.RandomState(0).randint(0, 256, shape).astype("uint8")
+    log = VisualDLLogger(tmp_path, "run")
+    log.log_image("input", image, 3)
+    log.close()
+    found = Image.open(io.BytesIO(visual(tmp_path, "image").encoded_image_string))
+    assert np.asarray(found).tobytes() == image.tobytes()
+
+
+@pytest.mark.parametrize("image", [np.zeros([4, 4]), np.zeros([4, 4, 2], "uint8"), np.zeros([4], "uint8")])
+def test_what_is_no_image_is_refused(image, tmp_path):
+    with pytest.raises(ConfigError, match=r"the image 'input' is .* expected uint8 of shape \[H, W\] or \[H, W, 3\]"):
+        VisualDLLogger(tmp_path, "run").log_image("input", image, 0)
+
+
+def test_histograms_and_images_are_cut_back_and_go_on_like_scalars(tmp_path):
+    def look(log, step):
+        log.log_histogram("weights", np.arange(step + 2), step)
+        log.log_scalars({"loss": step}, step)
+        log.log_image("input", np.full([3, 3], step, "uint8"), step)
+
+    untouched, killed = (VisualDLLogger(tmp_path / name, "run") for name in ("untouched", "killed"))
+    for step in range(4):
+        look(untouched, step)
+    look(killed, 0)
+    look(killed, 1)
+    state = killed.state_dict()
+    look(killed, 2)
+    killed.close()
+    resumed = VisualDLLogger(tmp_path / "killed", "run")
+    assert resumed.differences(state) == []
+    resumed.set_state_dict(state)
+    for step in (2, 3):
+        look(resumed, step)
+    for log in (untouched, resumed):
+        log.close()
+    ours, theirs = (read_values(path_of("visualdl", tmp_path / name)) for name in ("untouched", "killed"))
+    assert ours == theirs
+    assert [kind for _, _, kind, _ in ours] == ["histogram", "value", "image"] * 4
+
+
+def test_a_tag_with_a_percent_sign_is_refused_for_every_kind(tmp_path):
+    log = VisualDLLogger(tmp_path, "run")
+    with pytest.raises(ConfigError, match="'a%b' as '/'"):
+        log.log_histogram("a%b", np.ones(3), 0)
+    with pytest.raises(ConfigError, match="'a%b' as '/'"):
+        log.log_image("a%b", np.zeros([3, 3], "uint8"), 0)
+
+
+def test_a_new_graph_replaces_the_old_one_and_leaves_nothing_else(tmp_path):
+    log = VisualDLLogger(tmp_path / "run", "run")
+    for graph in ("{}", '{"nodes": []}'):
+        log.log_graph(graph)
+    assert {path.name: path.read_text() for path in (tmp_path / "run").iterdir()} == {"vdlgraph.run.log": graph}
+
+
+def test_a_graph_that_cannot_be_written_is_told(tmp_path):
+    (tmp_path / "run").write_text("in the way")
+    with pytest.raises(SaveError, match=r"Could not save .*vdlgraph.run.log"):
+        VisualDLLogger(tmp_path / "run", "run").log_graph("{}")

@@ -376,6 +376,9 @@ class Config(Section):
         default=None, description="keep the checkpoint of the best evaluation, as <run.name>_best; null = do not"
     )
     checkpoint: Checkpoint = Field(default=Checkpoint(), description="the checkpoints", json_schema_extra=ASIDE)
+    callbacks: list[Component] = Field(
+        default=[], description="what else looks into the run or takes part in it: a list of names and arguments"
+    )
 
     def to_dict(self) -> dict[str, Any]:
         """The complete config, defaults included, as plain values that JSON can hold."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, Callable
 
 from paddle_resume.config.trajectory import trajectory_differences
 from paddle_resume.config.wording import show
@@ -12,10 +13,14 @@ _OF_THE_FEED = ("run.seed", "data.batch_size", "data.shuffle", "data.drop_last")
 
 
 class ConfigState:
-    """Compares the fields that alter the trajectory; the others may change from one start to the next."""
+    """Compares the fields that alter the trajectory; the others may change from one start to the next.
 
-    def __init__(self, resolved: dict[str, Any]) -> None:
+    So may those callbacks whose names `only_watches` is true of.
+    """
+
+    def __init__(self, resolved: dict[str, Any], only_watches: Callable[[str], bool] = lambda callback: False) -> None:
         self._resolved = resolved
+        self._only_watches = only_watches
 
     def state_dict(self) -> dict[str, Any]:
         return self._resolved
@@ -24,12 +29,16 @@ class ConfigState:
         """Nothing to restore: the config of this start is the one in force."""
 
     def differences(self, state: dict[str, Any]) -> list[str]:
-        lines = trajectory_differences(state, self._resolved)
-        if _watched(self._resolved):
-            # Each evaluation moves the rate; otherwise they leave no trace in the trajectory.
+        lines = trajectory_differences(self._taking_part(state), self._taking_part(self._resolved))
+        if _watched(self._resolved) or self._resolved.get("best"):
+            # Evaluations move the rate, and say which is the best; otherwise they leave no trace in the trajectory.
             then, now = (config["trainer"].get("evaluate_every") for config in (state, self._resolved))
             lines += [f"trainer.evaluate_every: {show(then)} -> {show(now)}"] if then != now else []
         return [line for line in lines if line.split(":")[0] not in _OF_THE_FEED]
+
+    def _taking_part(self, config: Mapping[str, Any]) -> dict[str, Any]:
+        callbacks = [each for each in config.get("callbacks", []) if not self._only_watches(each["name"])]
+        return {**config, "callbacks": callbacks}
 
 
 def _watched(resolved: dict[str, Any]) -> Any:

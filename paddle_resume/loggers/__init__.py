@@ -2,6 +2,6 @@
 
 from paddle_resume.loggers.cursor import Logger
 from paddle_resume.loggers.jsonl import JsonlLogger, read_records
-from paddle_resume.loggers.visualdl import VisualDLLogger, read_images, read_scalars
+from paddle_resume.loggers.visualdl import VisualDLLogger, read_images, read_scalars, read_values
 
-__all__ = ["JsonlLogger", "Logger", "VisualDLLogger", "read_images", "read_records", "read_scalars"]
+__all__ = ["JsonlLogger", "Logger", "VisualDLLogger", "read_images", "read_records", "read_scalars", "read_values"]

@@ -57,6 +57,7 @@ class Logger(ABC):
         """Log a picture, uint8 [H, W, 3], at `step`; a log that has no pictures leaves it out."""
 
     def _append(self, records: bytes) -> None:
+        """Take whole records in, and write them when it is time to."""
         if not self._pending and not self._size():
             self._pending += self._header()
         self._pending += records

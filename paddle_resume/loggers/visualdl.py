@@ -1,4 +1,4 @@
-"""Scalars and pictures as VisualDL records, written synchronously so that a cursor can be exact.
+"""Scalars, histograms and images as VisualDL records, written synchronously so that a cursor can be exact.
 
 VisualDL's own LogWriter hands records to a thread, prints when its file exists, and begins every continuation
 with another meta record; here its records go into the same file format without it: for each record the
@@ -11,12 +11,15 @@ import io
 import struct
 import time
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from paddle_resume.errors import ConfigError
 from paddle_resume.loggers.cursor import Logger
+from paddle_resume.storage.files import explain
 
 _LENGTH = struct.Struct("<Q")
 
@@ -30,36 +33,74 @@ class VisualDLLogger(Logger):
 
     def __init__(self, folder: str | Path, name: str) -> None:
         super().__init__(Path(folder) / f"vdlrecords.{name}.log")
+        self.graph_path = self._path.with_name(f"vdlgraph.{name}.log")
+
+    def log_histogram(self, tag: str, values: np.ndarray, step: int, buckets: int = 30) -> None:
+        """Log how `values`, numbers of any shape, are spread over `buckets` of equal width from least to largest.
+
+        Those that are NaN or infinite have no place in it; with no others nothing is logged. Raises ConfigError
+        for a tag with a '%'.
+        """
+        finite = np.asarray(values, np.float64).reshape(-1)
+        finite = finite[np.isfinite(finite)]
+        if finite.size:
+            counts, edges = np.histogram(finite, buckets, _range(finite))
+            self._append(self._value(tag, step, histogram={"hist": counts.tolist(), "bin_edges": edges.tolist()}))
+
+    def log_image(self, tag: str, image: np.ndarray, step: int) -> None:
+        """Log a picture, uint8 of shape [H, W] in grays or [H, W, 3] in RGB; raises ConfigError for another."""
+        from PIL import Image
+
+        if image.dtype != np.uint8 or image.ndim not in (2, 3) or image.shape[2:] not in ((), (3,)):
+            raise ConfigError(
+                f"{self._path}: the image {tag!r} is {image.dtype} of shape {list(image.shape)}; expected uint8 of "
+                "shape [H, W] or [H, W, 3]."
+            )
+        # Not VisualDL's own encoder: with OpenCV installed that one swaps red and blue, and its bytes depend on it.
+        with io.BytesIO() as file:
+            Image.fromarray(image).save(file, format="png")
+            self._append(self._value(tag, step, image={"encoded_image_string": file.getvalue()}))
+
+    def log_graph(self, graph: str) -> None:
+        """Write the graph that `model_graph` gave to `<folder>/vdlgraph.<name>.log`, in place of an older one.
+
+        A run has one graph, and VisualDL reads it from a file of its own, so there is nothing to cut back. Raises
+        SaveError.
+        """
+        new = self.graph_path.with_name(f".{self.graph_path.name}.tmp")
+        try:
+            new.parent.mkdir(parents=True, exist_ok=True)
+            new.write_text(graph, encoding="utf-8")
+            new.replace(self.graph_path)
+        except OSError as error:
+            with suppress(OSError):
+                new.unlink()
+            raise explain(error, self.graph_path, len(graph), key="run.log_dir") from error
 
     def _header(self) -> bytes:
         from visualdl.component.base_component import meta_data
 
         return _frame(meta_data(walltime=_milliseconds()).SerializeToString())
 
-    def log_image(self, tag: str, image: np.ndarray, step: int) -> None:
-        """Log a picture, uint8 [H, W, 3], as a PNG at `step`; raises ConfigError for a tag with a '%'."""
-        from PIL import Image
-        from visualdl.proto.record_pb2 import Record
-
-        self._require_plain(tag)
-        # Not VisualDL's own encoder: with OpenCV installed that one swaps red and blue, and its bytes depend on it.
-        png = io.BytesIO()
-        Image.fromarray(image).save(png, format="png")
-        picture = Record.Image(encoded_image_string=png.getvalue())
-        value = Record.Value(id=int(step), tag=tag, timestamp=_milliseconds(), image=picture)
-        self._append(_frame(Record(values=[value]).SerializeToString()))
-
     def _encode(self, scalars: Mapping[str, float], step: int) -> bytes:
         from visualdl.component.base_component import scalar
 
         for tag in scalars:
-            self._require_plain(tag)
+            self._check_tag(tag)
         walltime = _milliseconds()
         return b"".join(
             _frame(scalar(tag, value, int(step), walltime).SerializeToString()) for tag, value in scalars.items()
         )
 
-    def _require_plain(self, tag: str) -> None:
+    def _value(self, tag: str, step: int, **content: Any) -> bytes:
+        """One record, of a kind that VisualDL's own functions encode by what else happens to be installed."""
+        from visualdl.proto.record_pb2 import Record
+
+        self._check_tag(tag)
+        value = Record.Value(id=int(step), tag=tag, timestamp=_milliseconds(), **content)
+        return _frame(Record(values=[value]).SerializeToString())
+
+    def _check_tag(self, tag: str) -> None:
         if "%" in tag:
             raise ConfigError(f"{self._path}: VisualDL reads the '%' in the tag {tag!r} as '/'; leave it out.")
 
@@ -93,6 +134,34 @@ def read_images(path: str | Path) -> dict[str, list[tuple[int, bytes]]]:
             if item.WhichOneof("one_value") == "image":
                 images.setdefault(item.tag, []).append((item.id, item.image.encoded_image_string))
     return images
+
+
+def read_values(path: str | Path) -> list[tuple[str, int, str, bytes]]:
+    """Every record's (tag, step, kind, content) in file order, without the wall-clock.
+
+    `kind` is `value` for a scalar, `histogram`, `image` and so on; `content` is what the file holds of it, so two
+    records are the same if and only if their bytes are. The meta record is left out.
+    """
+    from visualdl.proto.record_pb2 import Record
+
+    found = []
+    for payload in _payloads(Path(path).read_bytes()):
+        for item in Record.FromString(payload).values:
+            tag, step, kind = item.tag, item.id, item.WhichOneof("one_value")
+            if kind != "meta_data":
+                item.ClearField("timestamp")
+                found.append((tag, step, kind, item.SerializeToString()))
+    return found
+
+
+def _range(finite: np.ndarray) -> tuple[float, float]:
+    """Least and largest; where they are so close that NumPy finds no room for buckets, somewhat around them."""
+    low, high = float(finite.min()), float(finite.max())
+    largest = max(abs(low), abs(high))
+    if high - low > 1e-9 * largest:
+        return low, high
+    room = 1e-3 * largest or 0.5
+    return low - room, high + room
 
 
 def _frame(payload: bytes) -> bytes:

@@ -9,7 +9,7 @@ from typing import Any
 
 from paddle_resume.checkpoint.catalog import find_all
 from paddle_resume.checkpoint.record import SUFFIX, FileEntry, Record, decode_state, encode_state
-from paddle_resume.loggers import read_images, read_records, read_scalars
+from paddle_resume.loggers import read_records, read_scalars, read_values
 from paddle_resume.storage.framing import digest
 
 # Wall clock, and what exists to tell of interruptions.
@@ -136,9 +136,19 @@ def _compare_curves(then: Path, now: Path) -> Iterator[str]:
                 return
         if len(a) != len(b):
             yield f"VisualDL {tag}: {len(a)} records -> {len(b)}"
-    if (pictures := read_images(then)) != (others := read_images(now)):
-        tags = [tag for tag in dict.fromkeys([*pictures, *others]) if pictures.get(tag) != others.get(tag)]
-        yield f"VisualDL {tags[0]}: the pictures differ"
+    yield from _compare_values(then, now)
+
+
+def _compare_values(then: Path, now: Path) -> Iterator[str]:
+    """What is no scalar (histograms, images), and the order of all records."""
+    ours, theirs = read_values(then), read_values(now)
+    for i, (a, b) in enumerate(zip(ours, theirs)):
+        if a != b:
+            found = "the contents differ" if a[:3] == b[:3] else f"-> {b[2]} {b[0]} of step {b[1]}"
+            yield f"VisualDL record {i}, {a[2]} {a[0]} of step {a[1]}: {found}"
+            return
+    if len(ours) != len(theirs):
+        yield f"VisualDL: {len(ours)} records -> {len(theirs)}"
 
 
 def _compare_records(then: Path, now: Path) -> Iterator[str]:

@@ -9,7 +9,7 @@ import numpy as np
 import paddle_resume  # isort: skip (its CPU set-up comes before Paddle)
 import paddle
 
-from paddle_resume import Callback, Trainer, models
+from paddle_resume import Callback, LookInside, Trainer, models
 from paddle_resume.data.arrays import ImageArrays
 from paddle_resume.loggers import JsonlLogger, VisualDLLogger
 from paddle_resume.metrics import Accuracy
@@ -160,6 +160,7 @@ def main(arguments=None):
     parser.add_argument("--every-steps", type=int, default=3)
     parser.add_argument("--keep", type=int, default=2)
     parser.add_argument("--noise", action="store_true")
+    parser.add_argument("--look", action="store_true")
     parser.add_argument("--two-nets", action="store_true")
     parser.add_argument("--no-shuffle", action="store_true")
     parser.add_argument("--pause", type=float, default=0.0)
@@ -189,6 +190,7 @@ def main(arguments=None):
         }
     loggers = [VisualDLLogger("log", "digits"), JsonlLogger("log")]
     callbacks = [FlushedLogs(loggers), Pause(options.pause), *([Noise()] if options.noise else [])]
+    callbacks += [LookInside(every=2, images=2)] if options.look else []
     trainer = (TwoNetsTrainer if options.two_nets else Trainer)(
         model,
         optimizer,
