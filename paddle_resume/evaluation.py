@@ -13,11 +13,12 @@ from paddle_resume.rng import preserved
 @contextmanager
 def training_undisturbed(model: paddle.nn.Layer) -> Iterator[None]:
     """Evaluation mode and no gradients inside; at the end the mode and every generator as they were."""
-    was_training = model.training
+    # One by one: a user may have put some of them into evaluation mode for good.
+    training = [layer for layer in model.sublayers(include_self=True) if layer.training]
     model.eval()
     try:
         with preserved(), paddle.no_grad():
             yield
     finally:
-        if was_training:
-            model.train()
+        for layer in training:
+            layer.training = True

@@ -18,8 +18,8 @@ from paddle_resume.stateful import Owners
 class Saver:
     """The saves of one run.
 
-    `check` is called before a snapshot is taken and may raise; `landed` with the prefix of each checkpoint that
-    has become durable; `tell` with what a person should know.
+    `landed` is called with the prefix of each checkpoint that has become durable, `tell` with what a person should
+    know.
     """
 
     def __init__(
@@ -27,7 +27,6 @@ class Saver:
         checkpointer: Checkpointer,
         schedule: SaveSchedule,
         *,
-        check: Callable[[], None],
         landed: Callable[[Path], None],
         tell: Callable[[str], None],
     ) -> None:
@@ -36,7 +35,6 @@ class Saver:
         """Why the latest save failed; None if it did not."""
         self._checkpointer = checkpointer
         self._clock = SaveClock(schedule)
-        self._check = check
         self._landed = landed
         self._tell = tell
         self._position: Optional[tuple[int, str]] = None
@@ -75,7 +73,6 @@ class Saver:
         """Take a snapshot and have it written; the save before is finished first."""
         self.collect(step, wait=True)
         began = time.monotonic()
-        self._check()
         with self._errors():
             self._checkpointer.save(step, owners, tag=tag, epoch=epoch, phase=phase, protect=protect)
             if tag != BEST:

@@ -95,11 +95,11 @@ class Points(paddle.io.Dataset):
         return len(self.x)
 
 
-def trainer(rate: object = 0.1, **options: object) -> Trainer:
+def trainer(rate: object = 0.1, kind: type[Trainer] = Trainer, **options: object) -> Trainer:
     paddle_resume.seed_everything(3)
     model = paddle.nn.Sequential(paddle.nn.Linear(8, 16), paddle.nn.Tanh(), paddle.nn.Linear(16, 2))
     optimizer = paddle.optimizer.Momentum(rate, parameters=model.parameters())
-    made = Trainer(model, optimizer, loss=paddle.nn.CrossEntropyLoss(), background=False, **options)  # type: ignore[arg-type]
+    made = kind(model, optimizer, loss=paddle.nn.CrossEntropyLoss(), background=False, **options)  # type: ignore[arg-type]
     made.told = []  # type: ignore[attr-defined]
     made._tell = made.told.append  # type: ignore[attr-defined, method-assign]
     return made
@@ -256,6 +256,21 @@ def test_a_run_that_diverges_goes_back_and_on_with_a_lower_rate(tmp_path: Path) 
     assert "Went back to checkpoint/model_step6, step 6" in "".join(made.told)  # type: ignore[attr-defined]
 
 
+def test_a_checkpoint_that_was_refused_is_not_one_to_go_back_to() -> None:
+    class Steep(Trainer):
+        def compute_loss(self, batch: list) -> tuple[paddle.Tensor, paddle.Tensor]:
+            loss, output = super().compute_loss(batch)
+            return loss * 1e3, output
+
+    guard = Divergence("rollback", lr_factor=1e-42)
+    # The update of step 7 ruins the weights, which the save right after it finds, before any loss tells.
+    made = trainer(explosion(), on_nan=guard, schedule=SaveSchedule(every_steps=1), kind=Steep)
+    made.train(Points(), epochs=2, batch_size=8)
+    assert "The weights 0.weight became NaN or infinite by step 7" in "".join(made.told)  # type: ignore[attr-defined]
+    assert "Went back to checkpoint/model_step7" in "".join(made.told)  # type: ignore[attr-defined]
+    assert (guard.rollbacks, made.progress.step) == (1, 10)
+
+
 def test_rollbacks_end_after_the_last_that_is_allowed_and_need_a_checkpoint() -> None:
     made = trainer(explosion(), name="a", on_nan=Divergence("rollback", lr_factor=0.9, most=2))
     with pytest.raises(NonFiniteLossError, match="last good checkpoint is checkpoint/a_epoch0"):
@@ -294,6 +309,14 @@ def test_a_plateau_follows_its_metric_and_says_if_there_is_none() -> None:
         trainer(
             paddle.optimizer.lr.ReduceOnPlateau(0.1), name="x", lr_metric="valid/acc"
         ).train(Points(), Points(), batch_size=8)  # fmt: skip
+
+
+def test_an_evaluation_leaves_each_layer_in_the_mode_it_was_in() -> None:
+    made = trainer()
+    made.model.train()
+    made.model[1].eval()
+    made.evaluate(Points())
+    assert [layer.training for layer in made.model.sublayers()] == [True, False, True] and made.model.training
 
 
 def test_mixed_precision_says_that_a_cpu_has_none() -> None:

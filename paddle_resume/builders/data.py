@@ -1,0 +1,109 @@
+"""The parts of the data that a config names."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Optional
+
+import paddle
+
+from paddle_resume.config import Config
+from paddle_resume.config.schema import Data
+from paddle_resume.data.mnist import label_names, load_mnist
+from paddle_resume.data.parts import PARTS, held_out
+from paddle_resume.errors import ConfigError
+from paddle_resume.registry import build, resolve
+
+MNIST_LIKE = ("mnist", "fashion_mnist")
+
+
+@dataclass(frozen=True)
+class DataSplits:
+    """The parts of the data that a config names, one line on where they come from, and what to know about them."""
+
+    train: paddle.io.Dataset
+    valid: Optional[paddle.io.Dataset]
+    test: Optional[paddle.io.Dataset]
+    source: str
+    notes: list[str] = field(default_factory=list)
+
+
+def build_data(config: Config) -> DataSplits:
+    """Train, validation and test data.
+
+    A class that takes `mode` is built with `train` and with `test`. If it takes `valid` as well it gets `data.valid`,
+    is built with `valid` too, and cuts its parts itself; of any other class whose length is known the last
+    `data.valid` samples of the training data become the validation data.
+    """
+    data = config.data
+    if data.name in MNIST_LIKE:
+        if data.augment:
+            raise ConfigError(f"data.augment: {data.name} takes no transforms; leave it out, or use ImageFolder.")
+        splits = load_mnist(data.name, data.root, data.fallback, data.valid)
+        return DataSplits(splits.train, splits.valid, splits.test, splits.source, splits.notes)
+    takes = inspect.signature(resolve("data", data.name)).parameters
+    arguments = {**data.args, **_fields_as_arguments(data, takes)}
+
+    def part(**supplied: Any) -> Any:
+        return build("data", data.name, arguments, supplied=supplied)
+
+    train = valid = test = None
+    if "mode" not in takes or "mode" in data.args:
+        train = part()
+    elif "valid" in takes:
+        train, valid, test = (part(mode=mode, valid=data.valid) for mode in PARTS)
+    else:
+        train, test = part(mode="train"), part(mode="test")
+    source, notes = getattr(train, "source", data.name), getattr(train, "notes", [])
+    if valid is None and not isinstance(train, paddle.io.IterableDataset):
+        train, valid = _split(train, data.valid)
+    return DataSplits(train, valid, test, source, notes)
+
+
+def build_split(config: Config, split: str) -> paddle.io.Dataset:
+    """One part of the data, `train`, `valid` or `test`; raises ConfigError if the data has no such part."""
+    return part_of(build_data(config), split)
+
+
+def part_of(splits: DataSplits, split: str) -> paddle.io.Dataset:
+    """The part of that name; raises ConfigError if the data has no such part."""
+    data = getattr(splits, split, None) if split in ("train", "valid", "test") else None
+    if data is None:
+        raise ConfigError(f"--split {split}: the data has no such part; use train, valid or test.")
+    return data
+
+
+def describe(dataset: Any) -> dict[str, Any]:
+    """What a dataset with a method `describe()` tells of itself, such as its number of classes."""
+    if isinstance(dataset, paddle.io.Subset):
+        dataset = dataset.dataset
+    return dict(dataset.describe()) if hasattr(dataset, "describe") else {}
+
+
+def class_names(config: Config, data: Any) -> Optional[Sequence[str]]:
+    """What the dataset calls its classes, by label; None if it does not say."""
+    if config.data.name in MNIST_LIKE:
+        return label_names(config.data.name)
+    while isinstance(data, paddle.io.Subset):
+        data = data.dataset
+    return getattr(data, "class_names", None)
+
+
+def _fields_as_arguments(data: Data, takes: Mapping[str, Any]) -> dict[str, Any]:
+    """Those fields of the section that are arguments of the dataset's class too, if they are given."""
+    transforms = [
+        build("transform", each.name, each.args, where=f"data.augment.{i}") for i, each in enumerate(data.augment)
+    ]
+    given = {name: value for name, value in (("root", data.root), ("augment", transforms)) if value}
+    for name in given:
+        if name not in takes:
+            raise ConfigError(f"data.{name}: {data.name} takes no argument of that name; leave it out.")
+    return given
+
+
+def _split(dataset: paddle.io.Dataset, valid: Any) -> tuple[paddle.io.Dataset, paddle.io.Dataset]:
+    length = len(dataset)
+    cut = length - held_out(valid, length, "data.valid")
+    return paddle.io.Subset(dataset, range(cut)), paddle.io.Subset(dataset, range(cut, length))

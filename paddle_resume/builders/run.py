@@ -1,0 +1,265 @@
+"""From a config to a run that can begin: everything built and checked before anything is written."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Optional
+
+import paddle
+
+from paddle_resume.best import Best
+from paddle_resume.builders.data import DataSplits, build_data, describe, part_of
+from paddle_resume.builders.model import (
+    build_metrics,
+    build_model,
+    check_components,
+    choose_device,
+    component,
+    model_arguments,
+    model_with_weights,
+)
+from paddle_resume.changes import Changes
+from paddle_resume.config import Config
+from paddle_resume.config.changes import AllowedChanges
+from paddle_resume.config.state import ConfigState
+from paddle_resume.console import ConsoleReport
+from paddle_resume.data.feed import Feed
+from paddle_resume.divergence import Divergence
+from paddle_resume.ema import WeightAverage
+from paddle_resume.environment import Environment
+from paddle_resume.errors import ConfigError, PaddleResumeError
+from paddle_resume.evaluation import training_undisturbed
+from paddle_resume.loggers import JsonlLogger, VisualDLLogger
+from paddle_resume.metrics import RunningMetrics, evaluation_tags
+from paddle_resume.optimization import build_optimizer
+from paddle_resume.precision import Precision
+from paddle_resume.pretrained import prepare_weights
+from paddle_resume.rates import LENGTH_KEYS, VALID_LOSS, RunLength, build_rate
+from paddle_resume.registry import build, resolve
+from paddle_resume.rng import seed_everything
+from paddle_resume.schedule import SaveSchedule
+from paddle_resume.storage.files import readable
+from paddle_resume.trainer import Trainer
+
+
+@dataclass(frozen=True)
+class Run:
+    """A trainer and the data that its config names."""
+
+    config: Config
+    trainer: Trainer
+    data: DataSplits
+    verbosity: int = 1
+    counted: tuple[str, ...] = ()
+    """The config's keys that were `auto`."""
+
+    def train(
+        self,
+        resume: str,
+        allow_inexact: bool,
+        overwrite: bool,
+        weights: Optional[str] = None,
+        partial: bool = False,
+        allow_change: Sequence[str] = (),
+    ) -> dict[str, float]:
+        """Train as the config says; see `Trainer.train`.
+
+        A fresh start begins with `weights`: a checkpoint's prefix, or any `.pdparams` file. They must fit the
+        model in every name, shape and dtype; with `partial` those that do are loaded. Raises CheckpointError.
+        `allow_change` are overrides `key=value` whose keys may differ from those of the checkpoint.
+        """
+        self.trainer.checkpointer.wanted = AllowedChanges(allow_change, self.counted, LENGTH_KEYS).wanted
+        prepare_weights(self.trainer, resume, weights, partial, quiet=self.verbosity == 0)
+        data, trainer = self.config.data, self.config.trainer
+        return self.trainer.train(
+            self.data.train,
+            self.data.valid,
+            self.data.test,
+            epochs=trainer.epochs,
+            max_steps=trainer.max_steps,
+            batch_size=data.batch_size,
+            shuffle=data.shuffle,
+            drop_last=data.drop_last,
+            num_workers=data.num_workers,
+            resume=resume,
+            allow_inexact=allow_inexact,
+            overwrite=overwrite,
+        )
+
+
+def build_run(config: Config, verbosity: int = 1) -> Run:
+    """All objects of the run; raises ConfigError or DataError, and writes nothing."""
+    check_components(config)
+    choose_device(config)
+    data = build_data(config)
+    # After the data, which draws nothing, and before the model, whose parameters start from this seed.
+    seed_everything(config.run.seed)
+    described = describe(data.train)
+    model, loss = build_model(config, described), component("loss", config.loss)
+    metrics = build_metrics(config, data.train)
+    tags = evaluation_tags(metrics) if data.valid is not None else []
+    new_rate = partial(build_rate, config, run_length(config, data), tags)
+    rate = new_rate()
+    resolved = rate.resolve(config)
+    resolved["model"].update(model_arguments(config, described))
+    optimizer = build_optimizer(config.optimizer, model, rate.value)
+    _try_one_batch(config, data.train, model, loss, metrics)
+    trainer = Trainer(
+        model,
+        optimizer,
+        loss=loss,
+        metrics=metrics,
+        save_dir=config.run.save_dir,
+        name=config.run.name,
+        logger=_build_loggers(config),
+        callbacks=[
+            Changes(new_rate, config.trainer.accumulate_steps),
+            ConsoleReport(_facts(config, data, model, described), verbosity),
+            *_build_callbacks(config),
+        ],
+        seed=config.run.seed,
+        schedule=SaveSchedule(
+            config.checkpoint.every_epochs,
+            config.checkpoint.every_steps,
+            config.checkpoint.every_minutes,
+            config.checkpoint.on_error,
+            config.checkpoint.on_busy,
+            config.checkpoint.budget,
+        ),
+        background=config.checkpoint.background,
+        keep=config.checkpoint.keep,
+        keep_epochs=config.checkpoint.keep_epochs,
+        log_every=config.trainer.log_every,
+        lr_interval=rate.interval,
+        lr_metric=rate.metric or VALID_LOSS,
+        **_build_options(config, metrics, data),
+        model_path=config.run.model_path,
+        owners={"config": ConfigState(resolved, only_watches)},
+    )
+    # The record tells where the data came from, also that the small digits stood in for MNIST.
+    trainer.checkpointer.lineage[0].update(data=" ".join([data.source, *data.notes]))
+    return Run(config, trainer, data, verbosity, tuple(rate.counted))
+
+
+def evaluate_weights(config: Config, weights: str, split: str = "test") -> dict[str, float]:
+    """Loss and metrics of a checkpoint's weights on one split of the config's data.
+
+    Raises CheckpointError for weights that are missing, damaged or do not fit, ConfigError for a split that
+    the data does not have.
+    """
+    model, _, _ = model_with_weights(config, weights)
+    splits = build_data(config)
+    data = part_of(splits, split)
+    metrics = build_metrics(config, splits.train)
+    evaluator = Trainer(model, {}, loss=component("loss", config.loss), metrics=metrics, seed=config.run.seed)
+    return evaluator.evaluate(data, split, batch_size=config.data.batch_size, num_workers=config.data.num_workers)
+
+
+def count_steps(config: Config) -> tuple[int, Optional[int]]:
+    """How many steps the config's run makes, and each of its epochs (None for a stream).
+
+    Raises ConfigError if the first is not known before the run ends.
+    """
+    length = run_length(config, build_data(config))
+    if length.steps is None:
+        raise ConfigError(f"The length of {config.data.name} is not known; set trainer.max_steps.")
+    return length.steps, length.per_epoch
+
+
+def run_length(config: Config, data: DataSplits) -> RunLength:
+    """How long the config's run on these data is."""
+    fed = config.data
+    batches = Feed(data.train, batch_size=fed.batch_size, drop_last=fed.drop_last).steps_per_epoch
+    per_epoch = -(-batches // config.trainer.accumulate_steps) if batches is not None else None
+    limits = [config.trainer.max_steps, per_epoch * config.trainer.epochs if per_epoch else None]
+    steps = min((limit for limit in limits if limit is not None), default=None)
+    return RunLength(steps, per_epoch, config.trainer.epochs)
+
+
+def only_watches(name: str) -> bool:
+    """Whether the callback that a config calls `name` says of itself that no training depends on it."""
+    try:
+        return getattr(resolve("callback", name), "only_watches", False) is True
+    except ConfigError:  # It is in the config of a checkpoint, and its class is gone.
+        return False
+
+
+def _try_one_batch(config: Config, data: Any, model: Any, loss: Any, metrics: list[Any]) -> None:
+    """Tell before training starts if data, model, loss and metrics do not go together; leaves no trace."""
+    if isinstance(data, paddle.io.IterableDataset):
+        return  # Its first samples cannot be had twice.
+    batch = next(Feed(data, batch_size=2, shuffle=False).from_start())
+    try:
+        with training_undisturbed(model):
+            output = model(*batch[:-1])
+            value = loss(output, batch[-1])
+            float(value)
+            for split in ("train", "valid", "test"):
+                trial = RunningMetrics(metrics).fresh(split)
+                trial.update(-1, value, output, batch[-1], len(batch[0]))
+                trial.results()
+    except PaddleResumeError:
+        raise
+    except Exception as error:
+        shapes = ", ".join(f"{list(part.shape)} {str(part.dtype).split('.')[-1]}" for part in batch)
+        raise ConfigError(
+            f"model {config.model.name}, loss {config.loss.name}, metrics and data do not go together: a batch of "
+            f"{shapes} failed with {type(error).__name__}: {str(error).strip().splitlines()[-1]}"
+        ) from error
+
+
+def _build_loggers(config: Config) -> list[Any]:
+    folder = f"{config.run.log_dir}/{config.run.name}"
+    return [VisualDLLogger(folder, config.run.name), JsonlLogger(folder)]
+
+
+def _build_options(config: Config, metrics: list[Any], data: DataSplits) -> dict[str, Any]:
+    """What a trainer may have beyond the plain loop: precision, average, best, and what to do when it diverges."""
+    options, best = config.trainer, config.best
+    if best is not None:
+        tags = evaluation_tags(metrics) if data.valid is not None else []
+        if best.monitor not in tags:
+            have = f"use {', '.join(tags)}" if tags else "there is no validation data"
+            raise ConfigError(f"best.monitor: {best.monitor} is none of what an evaluation gives; {have}.")
+    ema = WeightAverage(options.ema.decay, warmup=options.ema.warmup) if options.ema else None
+    return {
+        "evaluate_every": options.evaluate_every,
+        "accumulate_steps": options.accumulate_steps,
+        "precision": Precision(options.amp, options.amp_dtype),
+        "ema": ema,
+        "evaluate_ema": options.ema is not None and options.ema.evaluate,
+        "best": Best(**best.model_dump()) if best is not None else None,
+        "on_nan": Divergence(options.on_nan, lr_factor=options.rollback_lr, most=options.max_rollbacks),
+    }
+
+
+def _build_callbacks(config: Config) -> list[Any]:
+    return [build("callback", each.name, each.args, where=f"callbacks.{i}") for i, each in enumerate(config.callbacks)]
+
+
+def _facts(
+    config: Config, data: DataSplits, model: paddle.nn.Layer, described: Mapping[str, Any]
+) -> list[tuple[str, str]]:
+    """The first lines of a run, as (label, text)."""
+    lengths = {"train": data.train, "valid": data.valid, "test": data.test}
+    sizes = ", ".join(
+        f"{name} {len(part):,}"
+        for name, part in lengths.items()
+        if part is not None and not isinstance(part, paddle.io.IterableDataset)
+    )
+    parameters = sum(p.size for p in model.parameters())
+    arguments = model_arguments(config, described)
+    found = ", ".join(f"{name} {arguments[name]}" for name, value in config.model.args.items() if value == "auto")
+    weight = readable(sum(p.size * p.element_size() for p in model.parameters()))
+    return [
+        ("Environment", Environment().summary()),
+        ("Data", f"{data.source}{'; ' + sizes if sizes else ''}"),
+        *[("Note", note) for note in data.notes],
+        ("Model", f"{config.model.name}, {parameters:,} parameters ({weight}){f'; {found}' if found else ''}"),
+        (
+            "Run",
+            f"{config.run.name} in {config.run.save_dir}, logs in {config.run.log_dir}/{config.run.name}",
+        ),
+    ]
