@@ -92,8 +92,11 @@ class BackgroundWriter:
         self.start()
         assert self._connection is not None and not self.busy
         self._in_flight = Path(job.folder) / job.prefix
-        with contextlib.suppress(OSError):  # A dead process is reported when its answer is collected.
+        try:
             self._connection.send_bytes(job.to_json())
+        except OSError:
+            # Reported when the answer is collected, which a process that never got the job would not give.
+            self._connection.close()
 
     def collect(self, wait: bool = False) -> Path | None:
         """The prefix of the save under way once it is durable; None if there is none, or it is not done yet.
@@ -112,7 +115,7 @@ class BackgroundWriter:
             if prefix is not None:
                 raise SaveError(
                     f"Could not save {prefix}: the process that writes checkpoints was killed, perhaps for lack of "
-                    "memory. Every older checkpoint is as it was."
+                    "memory, or cannot be reached. Every older checkpoint is as it was."
                 ) from None
         return None
 
