@@ -127,8 +127,11 @@ class BackgroundWriter:
         try:
             if self._connection is not None:
                 # Said, not only hung up: forked data workers of the trainer may hold this end open as well.
-                with contextlib.suppress(OSError):
+                try:
                     self._connection.send_bytes(_GOODBYE)
+                except OSError:
+                    if self._process is not None:
+                        self._process.kill()  # It has nothing under way that anybody could still hear of.
                 with contextlib.suppress(EOFError, OSError):
                     while True:
                         self._take(self._connection.recv_bytes())
