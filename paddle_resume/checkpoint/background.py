@@ -206,8 +206,8 @@ def _carry_out(job: SaveJob, window: _Window, trainer: int, answer: Callable[[by
 
     def durable(prefix: Path) -> None:
         nonlocal failed
-        failed = _NOT_TIDY
         answer(_DURABLE)
+        failed = _NOT_TIDY  # Not before: if that answer fails, the trainer still waits for one.
 
     try:
         with writing(Path(job.folder), job.name):
