@@ -150,7 +150,7 @@ def test_the_proof_fails_when_a_second_model_in_one_process_forgets_the_names(di
     monkeypatch.chdir(again)
     monkeypatch.setattr(ParameterNames, "set_state_dict", lambda names, state: None)
     with pytest.raises(
-        CheckpointError, match=r"does not fit the optimizer Adam: linear_0.w_0_moment1_0 .no such parameter"
+        CheckpointError, match=r"does not fit the optimizer Adam: linear_\d+.w_0_moment1_0 .no such parameter"
     ):
         digits_program.main(["--resume", "checkpoint/digits_epoch0"])
 

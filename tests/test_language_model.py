@@ -135,7 +135,7 @@ def test_accuracy_counts_tokens_as_it_counts_samples():
     labels = paddle.argmax(logits, -1)
     labels[1:3] = (labels[1:3] + 1) % 5
     metric = Accuracy()
-    metric.update(metric.compute(logits, labels))
+    metric.update(*metric.compute(logits, labels))
     assert metric.accumulate() == 0.5
 
 

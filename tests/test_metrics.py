@@ -557,7 +557,7 @@ def test_the_proof_sees_a_picture_that_differs(tmp_path):
         log.log_image("valid/matrix", picture, 0)
         log.close()
     found = first_differences(tmp_path / "straight", tmp_path / "killed")
-    assert "vdlrecords.run.log: VisualDL valid/matrix: the pictures differ" in found
+    assert "vdlrecords.run.log: VisualDL record 0, image valid/matrix of step 0: the contents differ" in found
 
 
 # ---------------------------------------------------------------- from YAML

@@ -192,6 +192,7 @@ def predict(
         raise typer.Exit(classify(classifier, paths, invert=invert, labels=labels, batch_size=batch_size, form=form))
 
 
+@app.command()
 def generate(
     config: ConfigPath,
     weights: Annotated[str, typer.Option(help="A checkpoint's prefix, or a .pdparams file.")],
