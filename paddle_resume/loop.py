@@ -22,6 +22,7 @@ from paddle_resume.divergence import SKIP, Divergence
 from paddle_resume.ema import WeightAverage
 from paddle_resume.errors import NonFiniteLossError
 from paddle_resume.interrupt import SignalWatch
+from paddle_resume.loggers import Logger
 from paddle_resume.loggers.logbook import Logbook
 from paddle_resume.metrics import RunningMetrics
 from paddle_resume.owners.lbfgs import is_lbfgs
@@ -83,6 +84,11 @@ class Loop(ABC):
         if self.feed is None:
             return 0
         return self.feed.epoch - 1 if self.feed.between_epochs else self.feed.epoch
+
+    @property
+    def loggers(self) -> list[Logger]:
+        """The run's loggers, for callbacks that log more than scalars."""
+        return self._logbook.loggers
 
     @property
     def learning_rate(self) -> float:
@@ -200,7 +206,7 @@ class Loop(ABC):
         progress.phase = FINISH if gave_up or self._reached_the_end() else TRAIN
         if gave_up and self.best is not None:
             self._log_training()
-            self._tell(
+            self.tell(
                 f"Stopping early: {self.best.monitor} has not been better than {self.best.value:.6g}, reached by step "
                 f"{self.best.step}, for {self.best.waited} evaluations."
             )
@@ -274,7 +280,7 @@ class Loop(ABC):
     def _note_skipped(self, passed: list[Passed]) -> None:
         losses = ", ".join(f"{float(one.loss):.6g}" for one in passed)
         self.checkpointer.lineage.append({"event": "skip", "step": self.progress.step, "loss": losses})
-        self._tell(
+        self.tell(
             f"Skipped the update of step {self.progress.step}: the loss was {losses}, or a gradient was not finite."
         )
 
@@ -288,7 +294,7 @@ class Loop(ABC):
         guard.roll_back(lambda: self.checkpointer.restore(self._all_owners(), str(prefix), allow_inexact=True))
         event = {"event": "rollback", "step": step, "to": prefix.name, "lr_scale": guard.lr_scale}
         self.checkpointer.lineage = [*lineage, event]
-        self._tell(
+        self.tell(
             f"{error.what}. Went back to {prefix}, step {self.progress.step}, and on from there with "
             f"{guard.lr_scale:.4g} times the learning rate (rollback {guard.rollbacks} of {guard.most})."
         )
@@ -315,7 +321,8 @@ class Loop(ABC):
         trainer: Any = self
         self._hooks.call(hook, trainer, *args)
 
-    def _tell(self, text: str) -> None:
+    def tell(self, text: str) -> None:
+        """Say what a person should know: to the callbacks that listen for it, or else on stderr."""
         self._call("on_message", text)
         if not self._hooks.has("on_message"):
             print(text, file=sys.stderr)

@@ -37,6 +37,21 @@ class RateSteps:
         self._interval = interval
         self._metric = metric
 
+    def state_dict(self) -> dict[str, Any]:
+        """When they step; compared on a resume. The schedulers themselves have owners of their own."""
+        waiting = [waits_for_metric(scheduler) for scheduler in self._schedulers()]
+        return {
+            "interval": self._interval if waiting else None,
+            "metric": self._metric if any(waiting) else None,
+        }
+
+    def set_state_dict(self, state: dict[str, Any]) -> None:
+        """Nothing to restore: what differs was reported by `differences`."""
+
+    def differences(self, state: dict[str, Any]) -> list[str]:
+        now = self.state_dict()
+        return [f"learning rate {key}: {state[key]} -> {now[key]}" for key in now if state[key] != now[key]]
+
     def after(self, interval: str) -> None:
         """A `step` or an `epoch` has just ended; raises ConfigError for a schedule that ends here."""
         for scheduler in self._schedulers():

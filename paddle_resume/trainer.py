@@ -123,7 +123,7 @@ class Trainer(Loop):
             self.checkpointer,
             schedule or SaveSchedule(),
             landed=lambda prefix: self._call("on_save", prefix),
-            tell=self._tell,
+            tell=self.tell,
         )
         self._log_every = log_every
         self._evaluate_every = evaluate_every
@@ -139,6 +139,7 @@ class Trainer(Loop):
         self._owners.add("progress", self.progress)
         self._owners.add("precision", self.precision)
         self._owners.add("update", self._update)
+        self._owners.add("rates", self._rates)
         self.divergence.watch([p for each in self._optimizers().values() for p in parameters_of(each)])
         self._owners.add("divergence", self.divergence)
         if ema is not None:
@@ -182,7 +183,7 @@ class Trainer(Loop):
         self.epochs, self.max_steps = epochs, max_steps
         for note in (self.feed.note, self.precision.note, self._update.note(self.model)):
             if note:
-                self._tell(note)
+                self.tell(note)
         with self._signals:
             try:
                 self.resume(resume, allow_inexact=allow_inexact, overwrite=overwrite)
@@ -195,7 +196,7 @@ class Trainer(Loop):
                     self._save()
                 self._saver.collect(self.progress.step, wait=True)
                 saved = "" if self._saver.failed is None else " That step could not be saved."
-                self._tell(f"Stopped after step {self.progress.step}.{saved} Run the same command again to continue.")
+                self.tell(f"Stopped after step {self.progress.step}.{saved} Run the same command again to continue.")
                 self._signals.leave()
             finally:
                 self._call("on_train_end")
@@ -211,14 +212,14 @@ class Trainer(Loop):
         if resume == "none":
             removed = self.checkpointer.start_over(overwrite)
             if removed:
-                self._tell(f"Starting over: removed {removed} checkpoints of the run before.")
+                self.tell(f"Starting over: removed {removed} checkpoints of the run before.")
         else:
             self.restored = self.checkpointer.restore(self._all_owners(), resume, allow_inexact=allow_inexact)
         if self.restored is None:
             self._logbook.start_over()
             return
         for line in self.restored.passed_over:
-            self._tell(f"Passed over {line}.")
+            self.tell(f"Passed over {line}.")
         if self.progress.phase == DONE and not self._reached_the_end():
             self.progress.phase = TRAIN  # The run was finished, and is now wanted longer.
 

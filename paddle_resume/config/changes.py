@@ -11,6 +11,7 @@ from paddle_resume.config.schema import model_at
 # the keys themselves.
 _DECIDED_BY = {
     "scheduler": re.compile(r"optimizer(\.lr(\..+)?)?"),
+    "rates": re.compile(r"optimizer(\.lr(\..+)?)?"),
     "settings": re.compile(r"optimizer(\.(?!lr(\.|$)).+)?"),
     "update": re.compile(r"trainer\.accumulate_steps"),
     "precision": re.compile(r"trainer\.amp(_dtype)?"),

@@ -69,8 +69,7 @@ class LookInside(Callback):
         self._found: dict[str, np.ndarray] = {}
 
     def on_train_begin(self, trainer: Trainer) -> None:
-        owners = trainer._owners.values()
-        self._log = next((owner for owner in owners if isinstance(owner, VisualDLLogger)), None)
+        self._log = next((log for log in trainer.loggers if isinstance(log, VisualDLLogger)), None)
         if self._log is None:
             raise ConfigError(
                 "LookInside logs to VisualDL, and this run has no VisualDLLogger; give the trainer one, as in "
@@ -166,7 +165,7 @@ class LookInside(Callback):
         except Exception as error:
             # Any code of the user's may be in the model. The picture is lost, which is no reason to lose the run.
             reason = next(iter(str(error).strip().rstrip(".").splitlines()), type(error).__name__)
-            trainer._tell(
+            trainer.tell(
                 f"The graph of {type(trainer.model).__name__} could not be drawn: {reason}. The training goes on "
                 "without it; LookInside(graph=False) does not try."
             )

@@ -14,29 +14,29 @@ class Logbook:
     """Writes each line to every logger; none, one or several."""
 
     def __init__(self, loggers: Union[Logger, Sequence[Logger], None]) -> None:
-        self._loggers = [loggers] if isinstance(loggers, Logger) else list(loggers or [])
+        self.loggers = [loggers] if isinstance(loggers, Logger) else list(loggers or [])
 
     def owners(self) -> list[tuple[str, Logger]]:
         """Each logger with its name as an owner of state."""
-        return [(f"log.{type(log).__name__}", log) for log in self._loggers]
+        return [(f"log.{type(log).__name__}", log) for log in self.loggers]
 
     def start_over(self) -> None:
-        for logger in self._loggers:
+        for logger in self.loggers:
             logger.start_over()
 
     def close(self) -> None:
-        for logger in self._loggers:
+        for logger in self.loggers:
             logger.close()
 
     def write(self, split: str, scalars: Mapping[str, float], step: int) -> dict[str, float]:
         """Log the values of one part of the data; returns them by tag, such as `valid/acc`."""
         tagged = {f"{split}/{name}": value for name, value in scalars.items()}
-        for logger in self._loggers:
+        for logger in self.loggers:
             logger.log_scalars(tagged, step)
         return tagged
 
     def draw(self, split: str, pictures: Mapping[str, np.ndarray], step: int) -> None:
         """Log pictures, uint8 [H, W, 3], of one part of the data by name."""
-        for logger in self._loggers:
+        for logger in self.loggers:
             for name, picture in pictures.items():
                 logger.log_image(f"{split}/{name}", picture, step)
