@@ -23,6 +23,7 @@ from crash.sweep import CALLS, SCENES, Lives, Scene, copy, environment, memory, 
 
 from paddle_resume.checkpoint import Checkpointer
 from paddle_resume.errors import CheckpointError, SaveError
+from paddle_resume.storage.lock import writing
 
 # Who is struck: the trainer that saves by itself, its writer process (and the trainer goes on, or dies as well), or
 # the trainer of a writer process that lives on for as long as it has to.
@@ -314,6 +315,9 @@ def test_the_writer_of_a_killed_trainer_that_has_not_begun_saves_nothing(memory:
         "one.save(2, owners(2)); print('handed over', flush=True); sys.stdin.read()",
     )
     writer = int(answer(first))
+    # The first save is durable, but its writer may not have tidied up behind it yet, for which it holds its lock.
+    with writing(memory, "run"):
+        pass
     os.kill(writer, signal.SIGSTOP)
     try:
         assert first.stdin is not None
