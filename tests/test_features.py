@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from pathlib import Path
 
@@ -75,7 +76,8 @@ def test_the_proof_fails_and_names_it_when_an_owner_is_not_restored(owner: str, 
     report = tmp_path / "report"
     assert _live([PROGRAM, *options], tmp_path / "straight", Plan(str(report)), None, 300)
     assert not _live([PROGRAM, *options], tmp_path / "killed", Plan(str(report), Kill("step", step)), None, 300)
-    _live([PROGRAM, *options], tmp_path / "killed", Plan(str(report), None, [owner]), None, 300)
+    with contextlib.suppress(RuntimeError):  # What was forgotten may be what would have kept it from diverging.
+        _live([PROGRAM, *options], tmp_path / "killed", Plan(str(report), None, [owner]), None, 300)
     assert report.read_text().startswith(f"after the restore, {told}")
     assert first_differences(tmp_path / "straight", tmp_path / "killed")
 
