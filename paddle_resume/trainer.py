@@ -17,7 +17,7 @@ from paddle_resume.data.feed import Feed
 from paddle_resume.divergence import SKIP, STOP, Divergence
 from paddle_resume.ema import AverageProgress, WeightAverage
 from paddle_resume.environment import Environment
-from paddle_resume.errors import StateError
+from paddle_resume.errors import SaveError, StateError
 from paddle_resume.evaluation import training_undisturbed
 from paddle_resume.interrupt import Interruption, SignalWatch
 from paddle_resume.loggers import Logger
@@ -201,7 +201,10 @@ class Trainer(Loop):
             finally:
                 self._call("on_train_end")
                 self._logbook.close()
-                self.checkpointer.close()
+                try:
+                    self.checkpointer.close()
+                except SaveError as error:  # Of tidying up after the last save, which itself was collected before.
+                    self.tell(str(error))
         if self._saver.failed is not None:
             raise self._saver.failed
         return self.progress.results

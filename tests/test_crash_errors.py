@@ -69,7 +69,7 @@ class Sweep:
             self.failed.append(f"{point}: {found}")
         elif told.get("saved") and found["step"] != scene.new:
             self.failed.append(f"{point}: saved {scene.new}, and then {found}")
-        elif "error" in told:
+        elif "error" in told and not told["saved"]:
             self._judge_failure(scene, point, told, found)
 
     def _judge_failure(self, scene: Scene, point: str, told: dict[str, Any], found: dict[str, Any]) -> None:

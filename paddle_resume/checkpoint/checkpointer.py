@@ -227,7 +227,10 @@ class Checkpointer:
             raise explain(error, self.folder, 0) from error
 
     def close(self) -> None:
-        """Finish the save under way, and let another process write this run; raises SaveError if that save failed."""
+        """Finish the save under way, and let another process write this run.
+
+        Raises SaveError if that save failed, or if an old checkpoint could not be removed after it.
+        """
         try:
             self._writer.close()
         finally:

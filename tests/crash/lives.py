@@ -166,7 +166,10 @@ def save(order: dict[str, Any]) -> dict[str, Any]:
     if order.get("again") and "error" in told:
         one.save(8, content.owners(8))
         one.wait()
-    one.close()
+    try:
+        one.close()
+    except SaveError as error:  # The save is durable, and an older checkpoint could not be removed after it.
+        told["error"] = str(error)
     return told
 
 
