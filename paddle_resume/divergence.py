@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Callable
+from typing import Any, Callable, Optional
 
 import paddle
 
@@ -53,6 +53,11 @@ class Divergence:
     def may_roll_back(self) -> bool:
         """Whether there is a checkpoint to go back to, and leave to do so."""
         return self.policy == ROLL_BACK and self.rollbacks < self.most and bool(self.target)
+
+    @property
+    def protected(self) -> Optional[str]:
+        """The name of the checkpoint that has to stay, since a rollback would go back to it; None if none would."""
+        return self.target if self.policy == ROLL_BACK and self.target else None
 
     @property
     def advice(self) -> str:

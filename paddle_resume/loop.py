@@ -240,7 +240,7 @@ class Loop(ABC):
             tag=tag,
             epoch=self.epoch,
             phase=progress.phase,
-            protect=self.divergence.target,
+            protect=self.divergence.protected,
         )
 
     def _write_model(self) -> None:

@@ -9,7 +9,7 @@ from typing import Any, NoReturn
 import paddle
 
 from paddle_resume.config import Component
-from paddle_resume.config.schema import Optimizer
+from paddle_resume.config.optimizer import Optimizer
 from paddle_resume.config.wording import show
 from paddle_resume.errors import ConfigError
 from paddle_resume.parameter_groups import ClipAcrossGroups, parameter_groups, regularize

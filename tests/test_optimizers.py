@@ -13,7 +13,7 @@ import pytest
 from paddle.regularizer import L1Decay, L2Decay
 
 from paddle_resume.checkpoint import Checkpointer
-from paddle_resume.config.schema import Optimizer as Section
+from paddle_resume.config.optimizer import Optimizer as Section
 from paddle_resume.errors import CheckpointError, ConfigError, InexactResumeError
 from paddle_resume.optimization import build_optimizer, check_optimizer
 from paddle_resume.owners import (

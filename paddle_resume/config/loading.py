@@ -10,7 +10,8 @@ from typing import Any
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from paddle_resume.config.schema import TAG_MARK, Config, defaults, model_at
+from paddle_resume.config.schema import Config, defaults, model_at
+from paddle_resume.config.sections import TAG_MARK
 from paddle_resume.config.wording import dump, nearest, show
 from paddle_resume.config.yaml_files import Located, apply_overrides, locate, merge, read_file
 from paddle_resume.errors import ConfigError

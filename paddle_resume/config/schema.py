@@ -2,66 +2,27 @@
 
 from __future__ import annotations
 
-import copy
-import re
 from typing import Annotated, Any, Literal, Optional, Union, get_args
 
 from pydantic import (
-    AfterValidator,
-    BaseModel,
-    ConfigDict,
-    Discriminator,
     Field,
-    Tag,
     ValidationInfo,
     field_validator,
     model_validator,
 )
 from pydantic_core import PydanticCustomError
 
-# Marks a field whose change leaves the sequence of parameter values as it was.
-ASIDE: dict[str, Any] = {"trajectory": False}
-# Tags of a union turn up in error locations; this first character tells them from keys.
-TAG_MARK = "<"
-
-
-def _matching(pattern: str, expected: str) -> AfterValidator:
-    def check(text: str) -> str:
-        if not re.fullmatch(pattern, text, re.ASCII):
-            raise PydanticCustomError("unexpected", "{expected}", {"expected": expected})
-        return text
-
-    return AfterValidator(check)
-
+from paddle_resume.config.optimizer import Optimizer
+from paddle_resume.config.sections import ASIDE, Component, NotEmpty, Section, matching
 
 FileNamePart = Annotated[
     str,
-    _matching(
+    matching(
         r"[A-Za-z0-9_][A-Za-z0-9._-]*",
         "a plain part of a file name: letters, digits, '.', '_' and '-', not starting with '.' or '-'",
     ),
 ]
-Device = Annotated[str, _matching(r"auto|cpu|gpu(:[0-9]+)?", "auto, cpu, gpu or gpu:N")]
-NotEmpty = Annotated[str, _matching(r"(?s).+", "a text that is not empty")]
-
-
-class Section(BaseModel):
-    """A frozen mapping of strictly typed keys, in which an unknown key is an error."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False, protected_namespaces=())
-
-
-class Component(Section):
-    """A class by its name, and the arguments to build it with: `{name, **args}`."""
-
-    model_config = ConfigDict(extra="allow")
-
-    name: NotEmpty = Field(description="a class by its name, or by an import path my_package.module:Class")
-
-    @property
-    def args(self) -> dict[str, Any]:
-        """A copy of the arguments: every key that is not a field of the config itself."""
-        return copy.deepcopy(self.model_extra or {})
+Device = Annotated[str, matching(r"auto|cpu|gpu(:[0-9]+)?", "auto, cpu, gpu or gpu:N")]
 
 
 class Run(Section):
@@ -169,92 +130,6 @@ class Loss(Component):
     name: NotEmpty = Field(default="CrossEntropyLoss", description="a class of paddle.nn, or an import path")
 
 
-class WarmupPhase(Section):
-    """The updates over which the rate rises to the first one of the schedule."""
-
-    steps: Optional[int] = Field(default=None, ge=1, description="how many updates the warm-up takes")
-    epochs: Optional[float] = Field(default=None, gt=0, description="how many epochs it takes, in place of steps")
-    start_lr: float = Field(default=0.0, ge=0, description="the rate of the first update")
-
-    @model_validator(mode="after")
-    def _steps_or_epochs(self) -> WarmupPhase:
-        if (self.steps is None) == (self.epochs is None):
-            raise PydanticCustomError("unexpected", "one of steps and epochs, the other null")
-        return self
-
-
-class Schedule(Component):
-    """A schedule of the learning rate, a class of paddle.optimizer.lr, and when it moves."""
-
-    warmup: Optional[WarmupPhase] = Field(default=None, description="a linear warm-up before the schedule begins")
-    interval: Literal["step", "epoch"] = Field(
-        default="step", description="when the schedule moves: after each update, or at the end of each epoch"
-    )
-    metric: Optional[NotEmpty] = Field(
-        default=None, description="what a ReduceOnPlateau watches; null = valid/loss; for no other schedule"
-    )
-
-
-def _is_schedule(value: Any) -> str:
-    return "<schedule" if isinstance(value, (dict, Component)) else "<number"
-
-
-def _at_least_one(patterns: list[str]) -> list[str]:
-    if not patterns:
-        raise PydanticCustomError("unexpected", "at least one pattern of parameter names, such as 'features.*'")
-    return patterns
-
-
-Patterns = Annotated[list[NotEmpty], AfterValidator(_at_least_one)]
-
-
-class ParameterGroup(Section):
-    """Parameters by patterns of their names, and what is different for them."""
-
-    match: Patterns = Field(description="patterns of parameter names, such as features.*")
-    lr_scale: Optional[float] = Field(
-        default=None, ge=0, description="what the learning rate is multiplied by; null = 1"
-    )
-    weight_decay: Optional[
-        Annotated[
-            Union[
-                Annotated[float, Field(ge=0), Tag("<number")],
-                Annotated[Component, Tag("<schedule")],
-            ],
-            Discriminator(_is_schedule),
-        ]
-    ] = Field(default=None, description="the weight decay, a number or {name, coeff}; null = the optimizer's")
-
-
-class Regularization(Component):
-    """A regularizer of paddle.regularizer for parameters by patterns of their names."""
-
-    match: Patterns = Field(description="patterns of parameter names, such as *.weight")
-
-
-class Optimizer(Component):
-    """The optimizer, a class of paddle.optimizer, its learning rate, and what concerns only some parameters."""
-
-    name: NotEmpty = Field(default="Adam", description="a class of paddle.optimizer, or an import path")
-    lr: Annotated[
-        Union[
-            Annotated[float, Field(gt=0), Tag("<number")],
-            Annotated[Schedule, Tag("<schedule")],
-        ],
-        Discriminator(_is_schedule),
-    ] = Field(default=0.001, description="the learning rate, or a mapping: the name of a schedule and its arguments")
-    clip: Optional[Component] = Field(
-        default=None, description="how gradients are clipped: a class of paddle.nn and its arguments; null = not"
-    )
-    no_weight_decay: list[NotEmpty] = Field(
-        default=[], description="patterns of the names of parameters without weight decay"
-    )
-    groups: list[ParameterGroup] = Field(default=[], description="parameter groups; the first that matches counts")
-    regularization: list[Regularization] = Field(
-        default=[], description="regularizers for some parameters; the first that matches counts"
-    )
-
-
 class Average(Section):
     """An exponential moving average of the weights, in a file `.pdema` beside each checkpoint."""
 
@@ -310,7 +185,7 @@ class Trainer(Section):
 class Best(Section):
     """Which evaluation is the best: its checkpoint is kept, and waiting for a better one may end the run."""
 
-    monitor: Annotated[str, _matching(r"valid/.+", "a metric of the validation data, such as valid/acc")] = Field(
+    monitor: Annotated[str, matching(r"valid/.+", "a metric of the validation data, such as valid/acc")] = Field(
         default="valid/acc", description="the metric that decides"
     )
     mode: Literal["auto", "max", "min"] = Field(

@@ -8,7 +8,8 @@ from typing import Any
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from paddle_resume.config.schema import Config, Section, model_in
+from paddle_resume.config.schema import Config, model_in
+from paddle_resume.config.sections import Section
 from paddle_resume.config.wording import show
 
 _ABSENT = object()

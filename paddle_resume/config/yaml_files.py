@@ -10,7 +10,8 @@ from typing import Any
 import yaml
 
 from paddle_resume.config.dialect import Loader
-from paddle_resume.config.schema import Component, model_at
+from paddle_resume.config.schema import model_at
+from paddle_resume.config.sections import Component
 from paddle_resume.config.wording import show
 from paddle_resume.errors import ConfigError
 

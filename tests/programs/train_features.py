@@ -3,7 +3,7 @@
 import argparse
 
 import numpy as np
-from train_digits import FlushedLogs, digits
+from train_digits import Augmented, FlushedLogs, digits
 
 import paddle_resume  # isort: skip (its CPU set-up comes before Paddle)
 import paddle
@@ -17,14 +17,8 @@ from paddle_resume.metrics import Accuracy
 from paddle_resume.schedule import SaveSchedule
 
 
-class OneBadSample(paddle.io.Dataset):
+class OneBadSample(Augmented):
     """Digits of which one is NaN, as a broken sensor gives it."""
-
-    def __init__(self, arrays):
-        self.arrays = arrays
-
-    def __len__(self):
-        return len(self.arrays)
 
     def __getitem__(self, index):
         image, label = self.arrays[index]
