@@ -326,6 +326,22 @@ def test_when_a_schedule_steps_is_compared_on_a_resume() -> None:
         scheduled(lr_interval="epoch").train(Points(), epochs=2, batch_size=8)
 
 
+@pytest.mark.parametrize(
+    ("before", "after", "told"),
+    [
+        ({}, {"precision": paddle_resume.Precision("O1")}, "precision level: None -> O1"),
+        ({"ema": WeightAverage(0.9)}, {"ema": WeightAverage(0.8)}, r"ema decay: 0\.9 -> 0\.8"),
+        ({"ema": WeightAverage(0.9)}, {}, r"file \.pdema: saved -> nobody here owns it"),
+        ({"best": Best("valid/loss")}, {"best": Best("valid/loss", patience=2)}, r"best\.patience: None -> 2"),
+        ({"on_nan": "skip"}, {}, "on_nan policy: skip -> stop"),
+    ],
+)
+def test_what_alters_the_course_is_compared_on_a_resume(before: dict, after: dict, told: str) -> None:
+    trainer(**before).train(Points(), Points(), batch_size=8)
+    with pytest.raises(paddle_resume.errors.InexactResumeError, match=told):
+        trainer(**after).train(Points(), Points(), epochs=2, batch_size=8)
+
+
 def test_an_evaluation_leaves_each_layer_in_the_mode_it_was_in() -> None:
     made = trainer()
     made.model.train()
