@@ -63,3 +63,15 @@ class ExportMismatchError(ExportError):
 
 class MissingPaddleError(PaddleResumeError, ImportError):
     """PaddlePaddle is not installed."""
+
+
+class ParallelError(PaddleResumeError):
+    """Processes that train together and do not fit together, or do not find each other."""
+
+
+class RankError(ParallelError):
+    """Another process of the run failed or is gone; `rank` says which."""
+
+    def __init__(self, text: str, rank: int = -1) -> None:
+        super().__init__(text)
+        self.rank = rank

@@ -8,6 +8,8 @@ import time
 from types import FrameType
 from typing import Any, Optional
 
+from paddle_resume.parallel.world import World
+
 # A launcher may send SIGTERM several times in quick succession; only a person repeats Ctrl-C after a pause.
 _IMPATIENCE_SECONDS = 1.0
 
@@ -32,6 +34,8 @@ class SignalWatch:
         if threading.current_thread() is threading.main_thread():
             for signum in (signal.SIGINT, signal.SIGTERM):
                 self._before[signum] = signal.signal(signum, self._note)
+                # Paddle's own connections take a call that a signal interrupts for a broken one.
+                signal.siginterrupt(signum, False)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -40,9 +44,11 @@ class SignalWatch:
         self._before.clear()
         self.signum = None
 
-    def check(self) -> None:
-        """Raise Interruption if a signal has come."""
-        if self.signum is not None:
+    def check(self, world: World, agreed: Optional[int] = None) -> None:
+        """Raise Interruption if a signal has come; among several processes, if they agreed that one has."""
+        if not world.alone:
+            self.signum = agreed or self.signum
+        if agreed is not None or (world.alone and self.signum is not None):
             raise Interruption
 
     def leave(self) -> None:

@@ -17,22 +17,25 @@ from paddle_resume.callbacks import Hooks
 from paddle_resume.checkpoint import Checkpointer
 from paddle_resume.checkpoint.catalog import BEST
 from paddle_resume.checkpoint.export import save_best_weights, save_weights
+from paddle_resume.data.batch import Batch
 from paddle_resume.data.feed import EvaluationData, Feed
 from paddle_resume.divergence import SKIP, Divergence
 from paddle_resume.ema import WeightAverage
-from paddle_resume.errors import NonFiniteLossError
+from paddle_resume.errors import NonFiniteLossError, StateError
 from paddle_resume.interrupt import SignalWatch
 from paddle_resume.loggers import Logger
 from paddle_resume.loggers.logbook import Logbook
 from paddle_resume.metrics import RunningMetrics
 from paddle_resume.owners.lbfgs import is_lbfgs
+from paddle_resume.parallel.ranks import EachRank
+from paddle_resume.parallel.world import World
 from paddle_resume.precision import Precision
 from paddle_resume.progress import DONE, EVALUATE, FINISH, TRAIN, Progress
 from paddle_resume.rate_steps import EPOCH, STEP, RateSteps
 from paddle_resume.rng import RandomStreams
 from paddle_resume.saving import Saver
 from paddle_resume.stateful import Owners
-from paddle_resume.update import Batch, Passed, Update
+from paddle_resume.update import Made, Passed, Update, mean_loss
 
 Optimizers = Union[paddle.optimizer.Optimizer, Mapping[str, paddle.optimizer.Optimizer]]
 
@@ -43,6 +46,7 @@ class Loop(ABC):
     What it works with is put together by the trainer that derives from it.
     """
 
+    world: World
     model: paddle.nn.Layer
     optimizer: Optimizers
     precision: Precision
@@ -71,6 +75,8 @@ class Loop(ABC):
     _model_path: Optional[Path]
     _check_each_loss: bool
     _step_is_overridden: bool
+    _from_first: list[paddle.Tensor]
+    _averaged_at: int = -1
 
     @abstractmethod
     def train_step(self, batch: Batch) -> Any: ...
@@ -87,7 +93,7 @@ class Loop(ABC):
 
     @property
     def loggers(self) -> list[Logger]:
-        """The run's loggers, for callbacks that log more than scalars."""
+        """The run's loggers, for callbacks that log more than scalars; rank 0's alone, others have none."""
         return self._logbook.loggers
 
     @property
@@ -129,11 +135,13 @@ class Loop(ABC):
         if self.feed.samples == 0:
             self._call("on_epoch_begin")
         for batches in self._batches_left():
+            # Also the point at which the processes wait for each other, before their collectives, which do not.
+            agreed = self.world.agree(self._saver.is_due(self.progress.step + 1), self._signals.signum)
             self._make_step(batches)
             self._saver.make_ready(self._all_owners())
             if self._update.count(self.feed.steps_in_epoch) % self._log_every == 0:
                 self._log_training()
-            self._signals.check()
+            self._signals.check(self.world, agreed.signum)
             self._saver.collect(self.progress.step)
             if self._evaluation_is_due_now():
                 self.progress.phase = EVALUATE
@@ -142,7 +150,7 @@ class Loop(ABC):
                 self._save()
                 if self.progress.phase != TRAIN:
                     return
-            elif self._saver.is_due(self.progress.step):
+            elif agreed.save:
                 self._save()
         self._log_training()
         if self.feed.exhausted:
@@ -164,28 +172,37 @@ class Loop(ABC):
         self.random.begin_step(self.progress.step)
         self._call("on_step_begin")
         self.progress.learning_rate = self.learning_rate
-        passed, made = self._update_with(batches)
-        if made:
-            for one in passed:
-                self.metrics.update(self.progress.step, one.loss, one.output, one.batch[-1], one.samples)
+        made = self._update_with(batches)
+        if made.made:
+            self.metrics.add_loss(self.progress.step, made.loss, made.samples)
+            for one in made.passed:
+                self.metrics.add_output(one.output if one.batch.samples else None, one.batch[-1])
             if self.ema is not None:
                 self.ema.update()
         elif self.divergence.policy == SKIP:
             self.divergence.skipped += 1
-            self._note_skipped(passed)
+            self._note_skipped(made)
+        self.world.copy_from_first(self._from_first)
         self.progress.step += 1
         self._rates.after(STEP)
         if self._check_each_loss:
             self.divergence.check_losses(self.metrics)
         self._call("on_step_end")
 
-    def _update_with(self, batches: list[Batch]) -> tuple[list[Passed], bool]:
+    def _update_with(self, batches: list[Batch]) -> Made:
         if not self._step_is_overridden:
             return self._update.make(batches)
         (batch,) = batches
         result = self.train_step(batch)
+        if not self.world.alone and self._averaged_at != self.progress.step:
+            raise StateError(
+                f"{type(self).__name__}.train_step makes its updates itself, and with {self.world.size} processes has "
+                "to call self.average_gradients(optimizer, batch) between backward() and each optimizer.step(); or "
+                "override compute_loss instead."
+            )
         loss, output = result if isinstance(result, tuple) else (result, None)
-        return [Passed(batch, loss, output)], True
+        whole = mean_loss([(loss, batch.samples)], batch.whole, self.world)
+        return Made([Passed(batch, loss, output)], whole, batch.whole)
 
     def _evaluation_is_due_now(self) -> bool:
         """Whether to evaluate in the middle of an epoch; at its end, and at the run's, the phases see to it."""
@@ -245,7 +262,7 @@ class Loop(ABC):
 
     def _write_model(self) -> None:
         """The finished weights: the last or the best, and of those the average if that is what was evaluated."""
-        if self._model_path is None:
+        if self._model_path is None or not self.world.first:
             return
         source: Any = self._owners["ema" if self.ema is not None and self._evaluate_ema else "model"]
         if self.best is not None and self.best.final == "best" and self.best.step is not None:
@@ -259,6 +276,7 @@ class Loop(ABC):
         if not self.metrics.samples:
             return
         self.divergence.check_losses(self.metrics)
+        self.metrics.gather()
         self._pictures["train"] = self.metrics.pictures()
         self._log("train", {**self.metrics.results(), "lr": self.progress.learning_rate}, self.progress.step)
         self.metrics.reset()
@@ -277,11 +295,11 @@ class Loop(ABC):
         self._call("on_log", tagged)
         return tagged
 
-    def _note_skipped(self, passed: list[Passed]) -> None:
-        losses = ", ".join(f"{float(one.loss):.6g}" for one in passed)
-        self.checkpointer.lineage.append({"event": "skip", "step": self.progress.step, "loss": losses})
+    def _note_skipped(self, made: Made) -> None:
+        loss = f"{float(made.loss):.6g}"
+        self.checkpointer.lineage.append({"event": "skip", "step": self.progress.step, "loss": loss})
         self.tell(
-            f"Skipped the update of step {self.progress.step}: the loss was {losses}, or a gradient was not finite."
+            f"Skipped the update of step {self.progress.step}: the loss was {loss}, or a gradient was not finite."
         )
 
     def _roll_back(self, error: NonFiniteLossError) -> bool:
@@ -314,7 +332,7 @@ class Loop(ABC):
         if self.feed is not None:
             owners.add("data", self.feed)
             owners.add("evaluation", EvaluationData(self._evaluation))
-        owners.add("rng", self.random)
+        owners.add("rng", EachRank(self.random, self.world))
         return owners
 
     def _call(self, hook: str, *args: Any) -> None:
@@ -322,7 +340,9 @@ class Loop(ABC):
         self._hooks.call(hook, trainer, *args)
 
     def tell(self, text: str) -> None:
-        """Say what a person should know: to the callbacks that listen for it, or else on stderr."""
+        """Say what a person should know: to the callbacks that listen for it, or else on stderr. Rank 0 speaks."""
+        if not self.world.first:
+            return
         self._call("on_message", text)
         if not self._hooks.has("on_message"):
             print(text, file=sys.stderr)

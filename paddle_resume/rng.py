@@ -45,9 +45,13 @@ class RandomStreams:
     Invariant: captured first, restored last. Whatever is built, read or logged between cannot move them.
     """
 
-    def __init__(self, seed: int = 0, *, stepped: bool = True) -> None:
-        """`stepped` says that `begin_step` is called before each step; without it Paddle 2.6 cannot be exact."""
+    def __init__(self, seed: int = 0, *, stepped: bool = True, rank: int = 0) -> None:
+        """`stepped` says that `begin_step` is called before each step; without it Paddle 2.6 cannot be exact.
+
+        Among several processes each `rank` draws otherwise.
+        """
         self._seed = seed
+        self._rank = rank
         # Paddle 2.6 does not give its CPU engine away, only the seed it started from. There each step
         # draws from a generator seeded by (seed, step): a pure function needs no saving.
         self._reseed_cpu = len(_cpu_generator().get_state().__getstate__()) < 4
@@ -56,7 +60,16 @@ class RandomStreams:
     def begin_step(self, step: int) -> None:
         """Prepare the generators for `step`; does something only where Paddle's CPU engine cannot be saved."""
         if self._reseed_cpu:
-            _cpu_generator().manual_seed(derive_seed(self._seed, step))
+            _cpu_generator().manual_seed(derive_seed(self._seed, step, *self._key))
+
+    def start_rank(self) -> None:
+        """Make what this rank draws its own; rank 0 draws as a single process does."""
+        if self._rank:
+            seed_everything(derive_seed(self._seed, *self._key))
+
+    @property
+    def _key(self) -> tuple[int, ...]:
+        return (self._rank,) if self._rank else ()
 
     def state_dict(self) -> dict[str, Any]:
         version, words, gauss = random.getstate()

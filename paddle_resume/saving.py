@@ -11,6 +11,7 @@ from typing import Callable, Optional
 from paddle_resume.checkpoint import Checkpointer
 from paddle_resume.checkpoint.catalog import BEST
 from paddle_resume.errors import SaveError
+from paddle_resume.parallel.world import World
 from paddle_resume.schedule import SaveClock, SaveSchedule
 from paddle_resume.stateful import Owners
 
@@ -29,6 +30,7 @@ class Saver:
         *,
         landed: Callable[[Path], None],
         tell: Callable[[str], None],
+        world: World,
     ) -> None:
         self.schedule = schedule
         self.failed: Optional[SaveError] = None
@@ -37,6 +39,7 @@ class Saver:
         self._clock = SaveClock(schedule)
         self._landed = landed
         self._tell = tell
+        self._world = world
         self._position: Optional[tuple[int, str]] = None
         self._is_ready = False
 
@@ -48,8 +51,11 @@ class Saver:
                 self._checkpointer.reserve(owners)
 
     def is_due(self, step: int) -> bool:
-        """Whether a step checkpoint is due now, and not left out because the one before is still under way."""
-        if not self._clock.is_due(step):
+        """Whether a step checkpoint is due at this step, and not left out because the one before is still under way.
+
+        Rank 0 decides, for its clock and its disk are those that count.
+        """
+        if not self._world.first or not self._clock.is_due(step):
             return False
         if self._checkpointer.busy and self.schedule.on_busy == "skip":
             self._tell(f"Skipped the save of step {step}: the one before is still being written.")

@@ -13,6 +13,7 @@ import paddle
 from paddle_resume.best import Best
 from paddle_resume.callbacks import Callback, Hooks, stateful
 from paddle_resume.checkpoint import Checkpointer, Restored
+from paddle_resume.data.batch import Batch
 from paddle_resume.data.feed import Feed
 from paddle_resume.divergence import SKIP, STOP, Divergence
 from paddle_resume.ema import AverageProgress, WeightAverage
@@ -25,6 +26,8 @@ from paddle_resume.loggers.logbook import Logbook
 from paddle_resume.loop import Loop, Optimizers
 from paddle_resume.metrics import RunningMetrics
 from paddle_resume.owners import paddle_owners
+from paddle_resume.parallel.batch_norm import per_process_statistics
+from paddle_resume.parallel.world import World, compare
 from paddle_resume.precision import Precision, readable_output
 from paddle_resume.progress import DONE, TRAIN, Progress
 from paddle_resume.rate_steps import STEP, RateSteps
@@ -32,7 +35,7 @@ from paddle_resume.rng import RandomStreams, preserved
 from paddle_resume.saving import Saver
 from paddle_resume.schedule import SaveSchedule
 from paddle_resume.stateful import Owners, Stateful
-from paddle_resume.update import Batch, Update, parameters_of
+from paddle_resume.update import Update, parameters_of
 
 
 class Trainer(Loop):
@@ -62,6 +65,7 @@ class Trainer(Loop):
         on_nan: what a loss that is NaN or infinite does: `stop` raises NonFiniteLossError before anything of it is
             saved; `skip`, `rollback`, `ignore`: see `Divergence`, which can be given itself.
         model_path: where the finished weights go, in the format of `paddle.save`; None writes none.
+        world: the processes that train together; None: those that `python -m paddle.distributed.launch` started.
         owners: further owners of state by name.
 
     Override `compute_loss` for another loss, and `train_step` for several networks; exact resume does not depend on
@@ -96,7 +100,9 @@ class Trainer(Loop):
         on_nan: Union[str, Divergence] = STOP,
         model_path: Union[str, Path, None] = None,
         owners: Optional[Mapping[str, Stateful]] = None,
+        world: Optional[World] = None,
     ) -> None:
+        self.world = world or World.current()
         self.model = model
         self.optimizer = optimizer
         self.loss = loss
@@ -105,10 +111,12 @@ class Trainer(Loop):
         self.ema = ema
         self.best = best
         self.divergence = on_nan if isinstance(on_nan, Divergence) else Divergence(on_nan)
-        self.checkpointer = Checkpointer(save_dir, name, keep=keep, keep_epochs=keep_epochs, background=background)
+        self.checkpointer = Checkpointer(
+            save_dir, name, keep=keep, keep_epochs=keep_epochs, background=background, world=self.world
+        )
         self.progress = Progress()
-        self.metrics = RunningMetrics(metrics)
-        self.random = RandomStreams(seed)
+        self.metrics = RunningMetrics(metrics, world=self.world)
+        self.random = RandomStreams(seed, rank=self.world.rank)
         self.environment = Environment()
         self.feed: Optional[Feed] = None
         self.epochs = 0
@@ -116,7 +124,7 @@ class Trainer(Loop):
         self.restored: Optional[Restored] = None
         self._evaluation: dict[str, Feed] = {}
         self._pictures: dict[str, dict[str, np.ndarray]] = {}
-        self._logbook = Logbook(logger)
+        self._logbook = Logbook(logger, silent=not self.world.first)
         self._hooks = Hooks(callbacks)
         self._seed = seed
         self._saver = Saver(
@@ -124,7 +132,9 @@ class Trainer(Loop):
             schedule or SaveSchedule(),
             landed=lambda prefix: self._call("on_save", prefix),
             tell=self.tell,
+            world=self.world,
         )
+        self._from_first = [] if self.world.alone else per_process_statistics(model)
         self._log_every = log_every
         self._evaluate_every = evaluate_every
         self._rates = RateSteps(self._optimizers(), lr_interval, lr_metric)
@@ -174,16 +184,21 @@ class Trainer(Loop):
         on `test_data` at its end. Raises CheckpointError, InexactResumeError, NonFiniteLossError, and
         SaveError if the last save failed; Ctrl-C and SIGTERM save, then end the process as usual.
         """
-        options = {"seed": self._seed, "batch_size": batch_size, "num_workers": num_workers}
-        self.feed = Feed.of(train_data, shuffle=shuffle, drop_last=drop_last, **options)
-        given = {"valid": valid_data, "test": test_data}
-        self._evaluation = {
-            split: Feed.of(data, shuffle=False, **options) for split, data in given.items() if data is not None
-        }
-        self.epochs, self.max_steps = epochs, max_steps
-        for note in (self.feed.note, self.precision.note, self._update.note(self.model)):
-            if note:
-                self.tell(note)
+        with self.world.together():
+            options = {"seed": self._seed, "batch_size": batch_size, "num_workers": num_workers, **self._place()}
+            self.feed = Feed.of(train_data, shuffle=shuffle, drop_last=drop_last, **options)
+            given = {"valid": valid_data, "test": test_data}
+            self._evaluation = {
+                split: Feed.of(data, shuffle=False, **options) for split, data in given.items() if data is not None
+            }
+            self.epochs, self.max_steps = epochs, max_steps
+            self._start_together(allow_inexact)
+            for note in (self.feed.note, self.precision.note, self._update.note(self.model)):
+                if note:
+                    self.tell(note)
+            return self._train(resume, allow_inexact, overwrite)
+
+    def _train(self, resume: str, allow_inexact: bool, overwrite: bool) -> dict[str, float]:
         with self._signals:
             try:
                 self.resume(resume, allow_inexact=allow_inexact, overwrite=overwrite)
@@ -191,12 +206,14 @@ class Trainer(Loop):
                     self._call("on_train_begin")
                 self._run()
                 self._saver.collect(self.progress.step, wait=True)
+                self.world.agree()  # None ends, and lets the launcher end the others, before all has been saved.
             except Interruption:
-                if not self._saver.has_saved(self.progress.step, self.progress.phase):
+                if self.world.from_first(not self._saver.has_saved(self.progress.step, self.progress.phase)):
                     self._save()
                 self._saver.collect(self.progress.step, wait=True)
                 saved = "" if self._saver.failed is None else " That step could not be saved."
                 self.tell(f"Stopped after step {self.progress.step}.{saved} Run the same command again to continue.")
+                self.world.agree()
                 self._signals.leave()
             finally:
                 self._call("on_train_end")
@@ -208,6 +225,22 @@ class Trainer(Loop):
         if self._saver.failed is not None:
             raise self._saver.failed
         return self.progress.results
+
+    def _place(self) -> dict[str, int]:
+        return {"rank": self.world.rank, "size": self.world.size}
+
+    def _start_together(self, allow_inexact: bool) -> None:
+        """Have all processes begin with the same weights, the same data and config, and randomness of their own."""
+        assert self.feed is not None
+        self._update.most = -(-self.feed.batch_size // self.world.size)
+        if self.world.alone:
+            return
+        if not allow_inexact:
+            owners = self._all_owners()
+            compared = {name: o for name, o in owners.items() if hasattr(o, "differences") and name != "rng"}
+            compare(self.world, compared)
+        self.world.copy_from_first(list(self.model.state_dict().values()))
+        self.random.start_rank()
 
     def resume(self, resume: str = "auto", *, allow_inexact: bool = False, overwrite: bool = False) -> None:
         """Bring every owner back to the checkpoint that `resume` means, or make ready for a fresh start."""
@@ -237,10 +270,22 @@ class Trainer(Loop):
     def train_step(self, batch: Batch) -> Any:
         """One optimizer update on a batch `[*inputs, label]`; returns the loss, or (loss, output) for metrics.
 
-        Override it for several networks. The scheduler's step and the metrics are left to the trainer.
+        Override it for several networks. The scheduler's step and the metrics are left to the trainer. With several
+        processes call `average_gradients(optimizer)` between `backward()` and each `optimizer.step()`.
         """
-        (passed,), _ = self._update.make([batch])
+        passed = self._update.make([Batch.of(batch)]).passed[0]
         return passed.loss, passed.output
+
+    def average_gradients(self, optimizer: paddle.optimizer.Optimizer, batch: Batch) -> None:
+        """Give the optimizer's parameters the gradients of the whole `batch`, of all processes' shares of it.
+
+        For an overridden `train_step`, between `backward()` and `optimizer.step()`. In a single process it does
+        nothing.
+        """
+        if self.world.alone:
+            return
+        self.world.average_gradients(parameters_of(optimizer), batch.samples * self.world.size / batch.whole)
+        self._averaged_at = self.progress.step
 
     def evaluate_step(self, batch: Batch) -> Any:
         """Loss and output of a batch `[*inputs, label]`, without gradients."""
@@ -248,15 +293,20 @@ class Trainer(Loop):
 
     def evaluate(self, data: Any, split: str = "valid", **options: Any) -> dict[str, float]:
         """Loss and metrics over all of `data`; moves no generator and nothing else that training depends on."""
-        feed = Feed.of(data, **{"seed": self._seed, "shuffle": False, **options})
+        feed = Feed.of(data, **{"seed": self._seed, "shuffle": False, **self._place(), **options})
         metrics = self.metrics.fresh(split)
         self._call("on_evaluate_begin", split)
         with training_undisturbed(self.model), self._weights_to_evaluate(), self.precision.autocast():
-            for batch in feed.from_start():
-                loss, output = self.evaluate_step(batch)
-                metrics.update(self.progress.step, loss, output, batch[-1], len(batch[0]))
-                self._signals.check()
+            for batch in feed.turns():
+                agreed = self.world.agree(signum=self._signals.signum)
+                if batch is None:
+                    metrics.add_nothing()
+                else:
+                    loss, output = self.evaluate_step(Batch.of(batch))
+                    metrics.update(self.progress.step, loss, output, batch[-1], len(batch[0]))
+                self._signals.check(self.world, agreed.signum)
                 self._call("on_evaluate_step")
+        metrics.gather()
         results, self._pictures[split] = metrics.results(), metrics.pictures()
         self._call("on_evaluate_end", split, results)
         return results
@@ -292,6 +342,7 @@ class Trainer(Loop):
             self.precision,
             accumulate_steps=accumulate_steps,
             skip_non_finite=self.divergence.policy == SKIP,
+            world=self.world,
         )
 
     def _weights_to_evaluate(self) -> AbstractContextManager[None]:

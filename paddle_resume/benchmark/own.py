@@ -17,13 +17,14 @@ import paddle
 
 from paddle_resume.benchmark.stopwatch import Stopwatch
 from paddle_resume.callbacks import Callback
+from paddle_resume.data.batch import Batch
 from paddle_resume.data.feed import Feed
 from paddle_resume.data.mnist import load_mnist
 from paddle_resume.environment import Environment
 from paddle_resume.loggers import JsonlLogger, VisualDLLogger
 from paddle_resume.metrics import Accuracy
 from paddle_resume.models import MNIST
-from paddle_resume.trainer import Batch, Trainer
+from paddle_resume.trainer import Trainer
 
 
 def time_training(warmup: int, steps: int, data: Path, folder: Path) -> dict[str, Any]:
@@ -89,11 +90,11 @@ class _TimedFeed(Feed):
         super().__init__(dataset)
         self.seconds: list[float] = []
 
-    def remaining(self) -> Iterator[list[paddle.Tensor]]:
+    def remaining(self) -> Iterator[Batch]:
         batches = super().remaining()
         while True:
             begun = time.perf_counter()
-            batch: Optional[list[paddle.Tensor]] = next(batches, None)
+            batch: Optional[Batch] = next(batches, None)
             self.seconds.append(time.perf_counter() - begun)
             if batch is None:
                 return

@@ -18,6 +18,7 @@ from paddle_resume.errors import ConfigError
 from paddle_resume.optimization import check_optimizer
 from paddle_resume.owners.model import load_weights
 from paddle_resume.rates import check_rate
+from paddle_resume.parallel.world import World
 from paddle_resume.registry import build, check_arguments, resolve
 from paddle_resume.rng import seed_everything
 
@@ -89,8 +90,13 @@ def build_metrics(config: Config, data: Any = None) -> list[paddle.metric.Metric
 
 
 def choose_device(config: Config) -> None:
-    """Compute on the device that the config names; raises ConfigError if it is not there."""
+    """Compute on the device that the config names; raises ConfigError if it is not there.
+
+    Among several processes each has been given a device of its own by the launcher.
+    """
     wanted = config.run.device
+    if wanted in ("auto", "gpu") and not World.current().alone:
+        wanted = paddle.device.get_device()
     if wanted == "auto":
         wanted = "gpu" if paddle.is_compiled_with_cuda() and paddle.device.cuda.device_count() else "cpu"
     try:

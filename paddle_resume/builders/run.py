@@ -34,6 +34,8 @@ from paddle_resume.evaluation import training_undisturbed
 from paddle_resume.loggers import JsonlLogger, VisualDLLogger
 from paddle_resume.metrics import RunningMetrics, evaluation_tags
 from paddle_resume.optimization import build_optimizer
+from paddle_resume.parallel.batch_norm import synchronized
+from paddle_resume.parallel.world import World
 from paddle_resume.precision import Precision
 from paddle_resume.pretrained import prepare_weights
 from paddle_resume.rates import LENGTH_KEYS, VALID_LOSS, RunLength, build_rate
@@ -70,27 +72,34 @@ class Run:
         model in every name, shape and dtype; with `partial` those that do are loaded. Raises CheckpointError.
         `allow_change` are overrides `key=value` whose keys may differ from those of the checkpoint.
         """
-        self.trainer.checkpointer.wanted = AllowedChanges(allow_change, self.counted, LENGTH_KEYS).wanted
-        prepare_weights(self.trainer, resume, weights, partial, quiet=self.verbosity == 0)
-        data, trainer = self.config.data, self.config.trainer
-        return self.trainer.train(
-            self.data.train,
-            self.data.valid,
-            self.data.test,
-            epochs=trainer.epochs,
-            max_steps=trainer.max_steps,
-            batch_size=data.batch_size,
-            shuffle=data.shuffle,
-            drop_last=data.drop_last,
-            num_workers=data.num_workers,
-            resume=resume,
-            allow_inexact=allow_inexact,
-            overwrite=overwrite,
-        )
+        with self.trainer.world.together():
+            self.trainer.checkpointer.wanted = AllowedChanges(allow_change, self.counted, LENGTH_KEYS).wanted
+            data, trainer = self.config.data, self.trainer
+            prepare_weights(trainer, resume, weights, partial, quiet=self.verbosity == 0 or not trainer.world.first)
+            return trainer.train(
+                self.data.train,
+                self.data.valid,
+                self.data.test,
+                epochs=self.config.trainer.epochs,
+                max_steps=self.config.trainer.max_steps,
+                batch_size=data.batch_size,
+                shuffle=data.shuffle,
+                drop_last=data.drop_last,
+                num_workers=data.num_workers,
+                resume=resume,
+                allow_inexact=allow_inexact,
+                overwrite=overwrite,
+            )
 
 
 def build_run(config: Config, verbosity: int = 1) -> Run:
     """All objects of the run; raises ConfigError or DataError, and writes nothing."""
+    with World.current().together():
+        return _build_run(config, World.current(), verbosity)
+
+
+def _build_run(config: Config, world: World, verbosity: int) -> Run:
+    world.set_timeout(config.parallel.timeout)
     check_components(config)
     choose_device(config)
     data = build_data(config)
@@ -104,6 +113,8 @@ def build_run(config: Config, verbosity: int = 1) -> Run:
     rate = new_rate()
     resolved = rate.resolve(config)
     resolved["model"].update(model_arguments(config, described))
+    if config.parallel.sync_batch_norm and not world.alone:
+        model = synchronized(model)
     optimizer = build_optimizer(config.optimizer, model, rate.value)
     _try_one_batch(config, data.train, model, loss, metrics)
     trainer = Trainer(
@@ -116,7 +127,7 @@ def build_run(config: Config, verbosity: int = 1) -> Run:
         logger=_build_loggers(config),
         callbacks=[
             Changes(new_rate, config.trainer.accumulate_steps),
-            ConsoleReport(_facts(config, data, model, described), verbosity),
+            *([ConsoleReport(_facts(config, data, model, described), verbosity)] if world.first else []),
             *_build_callbacks(config),
         ],
         seed=config.run.seed,
@@ -257,9 +268,18 @@ def _facts(
         ("Environment", Environment().summary()),
         ("Data", f"{data.source}{'; ' + sizes if sizes else ''}"),
         *[("Note", note) for note in data.notes],
+        *_processes(World.current(), config.data.batch_size),
         ("Model", f"{config.model.name}, {parameters:,} parameters ({weight}){f'; {found}' if found else ''}"),
         (
             "Run",
             f"{config.run.name} in {config.run.save_dir}, logs in {config.run.log_dir}/{config.run.name}",
         ),
     ]
+
+
+def _processes(world: World, batch_size: int) -> list[tuple[str, str]]:
+    if world.alone:
+        return []
+    each = -(-batch_size // world.size)
+    at_most = "" if batch_size % world.size == 0 else "at most "
+    return [("Processes", f"{world.size}, which share each batch of {batch_size}: {at_most}{each} samples each")]

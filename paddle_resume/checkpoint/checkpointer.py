@@ -37,6 +37,7 @@ from paddle_resume.checkpoint.record import (
 )
 from paddle_resume.checkpoint.snapshot import Files
 from paddle_resume.errors import CheckpointError, InexactResumeError, StateError
+from paddle_resume.parallel.world import World
 from paddle_resume.stateful import Owners
 from paddle_resume.storage.files import explain
 from paddle_resume.storage.lock import RunLock
@@ -63,6 +64,8 @@ class Checkpointer:
         keep: how many step checkpoints are kept.
         keep_epochs: how many epoch checkpoints are kept; None keeps all.
         background: write in a process of its own, behind training; else `save` returns when all is durable.
+        world: the processes of the run. All of them call `save` and `restore`; rank 0 writes and chooses, and the
+            others read what it chose, so that `save_dir` has to be one that every node sees.
     """
 
     def __init__(
@@ -73,7 +76,9 @@ class Checkpointer:
         keep: int = 2,
         keep_epochs: int | None = None,
         background: bool = True,
+        world: World | None = None,
     ) -> None:
+        self._world = world or World()
         self.folder = Path(save_dir)
         self.name = name
         self._keep = max(1, keep)
@@ -101,6 +106,8 @@ class Checkpointer:
         SaveError, with every older checkpoint as it was; StateError if an owner's state cannot be captured. The
         checkpoint called `protect` is not removed to make room.
         """
+        if not self._world.first:
+            return self._take_part(tag or f"step{step}", owners)
         self.prepare()
         self.wait()
         states, files = _capture(_owners(owners))
@@ -129,6 +136,8 @@ class Checkpointer:
 
         Never needed, and returns at once; call it when the optimizer has made its state, after a first step.
         """
+        if not self._world.first:
+            return
         self.prepare()
         files = {suffix: o.state_dict() for o in _owners(owners).values() if (suffix := getattr(o, "suffix", None))}
         self._writer.block.reserve(files)
@@ -168,9 +177,8 @@ class Checkpointer:
         prefix = named_prefix(resume)
         if resume != "auto" and not Path(resume).is_dir() and is_foreign(prefix):
             return self._restore_foreign(prefix, every, allow_inexact)
-        loaded, passed_over = self._choose(resume)
+        loaded, passed_over = self._choose_together(resume)
         if loaded is None:
-            self._refuse_to_overwrite()
             return None
         found = _differences(every, loaded.record)
         changes = self.wanted(found)
@@ -189,6 +197,8 @@ class Checkpointer:
         Raises CheckpointError if there are checkpoints of this name and `overwrite` is not set.
         """
         self.prepare()
+        if not self._world.first:
+            return 0
         found = self.found()
         if found and not overwrite:
             names = ", ".join(str(f.prefix) for f in found)
@@ -213,7 +223,7 @@ class Checkpointer:
 
         Raises CheckpointError if a living process holds the run, SaveError if the folder cannot be written.
         """
-        if self._lock.held:
+        if self._lock.held or not self._world.first:
             return
         try:
             self._lock.acquire()
@@ -259,6 +269,36 @@ class Checkpointer:
         _restore(owners, found.states, found.tensors)
         self.lineage = [*self.lineage, _resumed(found.prefix, found.step, found.differences)]
         return Restored(found.prefix, found.step, [], found.differences)
+
+    def _take_part(self, tag: str, owners: Mapping[str, Any]) -> Path:
+        """Give rank 0 what the save needs of this process."""
+        for owner in reversed(list(owners.values())):
+            if getattr(owner, "across_ranks", False):
+                owner.state_dict()
+        return self.folder / f"{self.name}_{tag}"
+
+    def _choose_together(self, resume: str) -> tuple[Loaded | None, list[str]]:
+        """The checkpoint that rank 0 chooses, as it is seen from here."""
+        if self._world.first:
+            loaded, passed_over = self._choose(resume)
+            if loaded is None:
+                self._refuse_to_overwrite()
+            self._world.from_first((loaded.prefix, loaded.record.files) if loaded else None)
+            return loaded, passed_over
+        chosen = self._world.from_first(None)
+        if chosen is None:
+            return None, []
+        prefix, files = chosen
+        try:
+            loaded = load(prefix)
+            if loaded.record.files != files:
+                raise Unreadable("what is here is another save than rank 0 sees")
+        except Unreadable as error:
+            raise CheckpointError(
+                f"rank 0 resumes from {prefix}, and on {socket.gethostname()}: {error.reason}. All nodes have to see "
+                "the same run.save_dir, on a file system that they share."
+            ) from error
+        return loaded, []
 
     def _choose(self, resume: str) -> tuple[Loaded | None, list[str]]:
         if resume == "auto":

@@ -13,6 +13,7 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from paddle_resume.config.optimizer import Optimizer
+from paddle_resume.config.parallel import Parallel
 from paddle_resume.config.sections import ASIDE, Component, NotEmpty, Section, matching
 
 FileNamePart = Annotated[
@@ -251,6 +252,7 @@ class Config(Section):
         default=None, description="keep the checkpoint of the best evaluation, as <run.name>_best; null = do not"
     )
     checkpoint: Checkpoint = Field(default=Checkpoint(), description="the checkpoints", json_schema_extra=ASIDE)
+    parallel: Parallel = Field(default=Parallel(), description="training with several processes")
     callbacks: list[Component] = Field(
         default=[], description="what else looks into the run or takes part in it: a list of names and arguments"
     )

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import islice
 from typing import Any, Callable, Optional
 
+import numpy as np
 import paddle
 
+from paddle_resume.data.batch import Batch, share, share_or_stand_in
 from paddle_resume.data.identity import dataset_identity
 from paddle_resume.data.loading import load_batches
 from paddle_resume.data.order import batches, epoch_order
@@ -20,11 +23,12 @@ class Feed:
     Args:
         dataset: a `paddle.io.Dataset` (one with `gather(indices)` is gathered a batch at a time), or an
             `IterableDataset`.
-        batch_size: samples a batch.
+        batch_size: samples a batch, over all processes together.
         seed: keys the order of each epoch and every random draw of a sample's transforms.
         shuffle: a new order each epoch; else the dataset's own.
         drop_last: leave out the last batch of an epoch if it is short.
         num_workers: worker processes that load samples; 0 loads in this one. Does not alter what is fed.
+        rank, size: this process among those that share each batch. They do not alter what is fed to all together.
 
     Raises DataError for an empty dataset, or workers with an IterableDataset.
     """
@@ -39,6 +43,8 @@ class Feed:
         drop_last: bool = False,
         num_workers: int = 0,
         collate_fn: Optional[Callable[..., Any]] = None,
+        rank: int = 0,
+        size: int = 1,
     ) -> None:
         self.dataset: Any = dataset
         self.batch_size = batch_size
@@ -49,6 +55,8 @@ class Feed:
         self._drop_last = drop_last
         self._workers = num_workers
         self._collate = collate_fn
+        self._rank = rank
+        self._size = size
         self._stream: Optional[Stream] = None
         self._stream_ended = False
         if isinstance(dataset, paddle.io.IterableDataset):
@@ -105,13 +113,35 @@ class Feed:
         return ""
 
     def from_start(self) -> Iterator[list[paddle.Tensor]]:
-        """All batches of the first epoch, leaving the position alone; for evaluation."""
-        return self._batches(0, 0)
+        """All batches of the first epoch, leaving the position alone."""
+        if self._stream is not None:
+            yield from self._stream.batches(0, 0)
+            return
+        yield from self._load(0, batches(self._order(0), 0, self.batch_size, self._drop_last))
 
-    def remaining(self) -> Iterator[list[paddle.Tensor]]:
-        """The batches that are left of the current epoch; each counts as fed once it has been handed out."""
-        for batch in self._batches(self.epoch, self.samples):
-            self.samples += len(batch[0])
+    def turns(self) -> Iterator[Optional[list[paddle.Tensor]]]:
+        """The same for an evaluation in which the processes take turns: this one's batch of each round.
+
+        Whole batches, so that what each gives is the same in a world of any size. Every process has as many rounds;
+        in the last there may be no batch for it, and None comes.
+        """
+        if self._stream is not None:
+            rounds = iter(self._stream.batches(0, 0))
+            while each := list(islice(rounds, self._size)):
+                yield each[self._rank] if self._rank < len(each) else None
+            return
+        groups = list(batches(self._order(0), 0, self.batch_size, self._drop_last))
+        mine = self._load(0, iter(groups[self._rank :: self._size]))
+        for _ in range(0, len(groups), self._size):
+            yield next(mine, None)
+
+    def remaining(self) -> Iterator[Batch]:
+        """This process's share of the batches that are left of the current epoch.
+
+        Each counts as fed, by all its samples, once it has been handed out.
+        """
+        for batch in self._shares(self.epoch, self.samples):
+            self.samples += batch.whole
             yield batch
         self._stream_ended = self._stream is not None
 
@@ -157,12 +187,30 @@ class Feed:
             "drop_last": self._drop_last,
         }
 
-    def _batches(self, epoch: int, start: int) -> Iterator[list[paddle.Tensor]]:
+    def _shares(self, epoch: int, start: int) -> Iterator[Batch]:
         if self._stream is not None:
-            yield from self._stream.batches(epoch, start)
+            for batch in self._stream.batches(epoch, start):
+                yield self._share_of(batch)
             return
-        order = epoch_order(self._seed, epoch, len(self.dataset), self._shuffle)
-        indices = batches(order, start, self.batch_size, self._drop_last)
+        groups = list(batches(self._order(epoch), start, self.batch_size, self._drop_last))
+        mine = (share_or_stand_in(group, self._rank, self._size) for group in groups)
+        for group, loaded in zip(groups, self._load(epoch, mine)):
+            part = share(len(group), self._rank, self._size)
+            yield Batch(loaded, part.stop - part.start, len(group))
+
+    def _share_of(self, batch: list[paddle.Tensor]) -> Batch:
+        """The part of a stream's batch that is this process's; its samples have to be drawn by every process."""
+        whole = len(batch[0])
+        part = share(whole, self._rank, self._size)
+        count = part.stop - part.start
+        if self._size == 1:
+            return Batch(batch, whole, whole)
+        return Batch([entry[part] if count else entry[:1] for entry in batch], count, whole)
+
+    def _order(self, epoch: int) -> np.ndarray:
+        return epoch_order(self._seed, epoch, len(self.dataset), self._shuffle)
+
+    def _load(self, epoch: int, indices: Iterator[np.ndarray]) -> Iterator[list[paddle.Tensor]]:
         if getattr(self.dataset, "can_gather", False):
             for batch in indices:
                 yield [paddle.to_tensor(array) for array in self.dataset.gather(batch)]

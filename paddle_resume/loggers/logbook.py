@@ -8,17 +8,21 @@ from typing import Union
 import numpy as np
 
 from paddle_resume.loggers.cursor import Logger
+from paddle_resume.parallel.ranks import FirstRank
+from paddle_resume.stateful import Stateful
 
 
 class Logbook:
-    """Writes each line to every logger; none, one or several."""
+    """Writes each line to every logger; none, one or several. A `silent` one stands for that of rank 0."""
 
-    def __init__(self, loggers: Union[Logger, Sequence[Logger], None]) -> None:
-        self.loggers = [loggers] if isinstance(loggers, Logger) else list(loggers or [])
+    def __init__(self, loggers: Union[Logger, Sequence[Logger], None], silent: bool = False) -> None:
+        given = [loggers] if isinstance(loggers, Logger) else list(loggers or [])
+        self.loggers = [] if silent else given
+        self._names = [f"log.{type(log).__name__}" for log in given]
 
-    def owners(self) -> list[tuple[str, Logger]]:
+    def owners(self) -> list[tuple[str, Stateful]]:
         """Each logger with its name as an owner of state."""
-        return [(f"log.{type(log).__name__}", log) for log in self.loggers]
+        return [(name, self.loggers[i] if self.loggers else FirstRank()) for i, name in enumerate(self._names)]
 
     def start_over(self) -> None:
         for logger in self.loggers:

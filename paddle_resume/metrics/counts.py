@@ -51,6 +51,13 @@ class Counts(ABC):
             self.table = np.zeros(state["shape"], np.int64)
             self.table.reshape(-1)[state["at"]] = state["count"]
 
+    def merge(self, state: dict[str, Any]) -> None:
+        """Add what other counts of the same key came to, given their `state_dict()`."""
+        if self.table is None:
+            self.set_state_dict(state)
+        elif state:
+            self.table.reshape(-1)[state["at"]] += state["count"]
+
     def _table(self, batch: Predictions, *shape: int) -> np.ndarray:
         if self.table is None:
             self.table = np.zeros(shape, np.int64)
@@ -95,6 +102,10 @@ class Hits(Counts):
 
     def set_state_dict(self, state: dict[str, Any]) -> None:
         self.correct, self.total = state["correct"], state["total"]
+
+    def merge(self, state: dict[str, Any]) -> None:
+        self.correct += state["correct"]
+        self.total += state["total"]
 
 
 class ConfusionCounts(Counts):

@@ -5,7 +5,9 @@ from __future__ import annotations
 import copy
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from itertools import zip_longest
 from typing import Any, Optional
 
 import numpy as np
@@ -18,8 +20,11 @@ from paddle_resume.metrics.classification import CountMetric
 from paddle_resume.metrics.counts import Counts
 from paddle_resume.metrics.paddle_own import require_fitting
 from paddle_resume.metrics.predictions import Predictions
+from paddle_resume.parallel.world import World
 
 _NOT_STATE = ("splits", "class_names")
+# What a process may hold back of its batches before all bring them together.
+_MOST_PENDING = 64
 
 
 class RunningMetrics:
@@ -29,14 +34,30 @@ class RunningMetrics:
     without, for all. Metrics that count the same share their counts, which are then brought up to date once a
     batch. Losses are taken as tensors and read later, so that a GPU is not waited for at every step.
 
+    With several processes each takes in its own outputs. `gather` brings them together, in the order of the batches
+    and within a batch of the ranks; from then on every process has the values of all.
+
     Args:
         metrics: all metrics of the run, each with names of its own.
         split: the part of the data that these are for.
+        world: the processes whose outputs count.
+        turns: whether they take turns, a whole batch each; else each has its share of every batch, and the losses
+            that come in are those of the whole batch.
 
     Raises ConfigError if two metrics have one name.
     """
 
-    def __init__(self, metrics: Sequence[paddle.metric.Metric], split: str = "train") -> None:
+    across_ranks = True
+
+    def __init__(
+        self,
+        metrics: Sequence[paddle.metric.Metric],
+        split: str = "train",
+        world: Optional[World] = None,
+        turns: bool = False,
+    ) -> None:
+        self._world = world or World()
+        self._turns = turns and not self._world.alone
         self._of_all_splits = list(metrics)
         self._metrics = _kept_for(split, metrics)
         _share_counts(self._of_all_splits)
@@ -46,6 +67,9 @@ class RunningMetrics:
         self._fetch = paddle.device.get_device() == "cpu"
         # What the arguments made of each: other arguments would make the running values mean something else.
         self._fresh = [xxhash.xxh3_64_hexdigest(repr(_metric_state(metric)).encode()) for metric in self._metrics]
+        # Those of this process alone, until they are brought together.
+        self._own_counts = self._counts if self._world.alone else [_emptied(counts) for counts in self._counts]
+        self._own_parts: list[Optional[list[list[Any]]]] = []
         self._pending: list[tuple[int, paddle.Tensor, int]] = []
         self._loss_sum = 0.0
         self._samples = 0
@@ -56,22 +80,63 @@ class RunningMetrics:
         metrics = copy.deepcopy(self._of_all_splits)
         for metric in metrics:
             metric.reset()
-        return RunningMetrics(metrics, split)
+        return RunningMetrics(metrics, split, self._world, turns=True)
 
     def update(self, step: int, loss: paddle.Tensor, output: Any, label: Optional[paddle.Tensor], samples: int) -> None:
         """Take in one batch: its mean loss, its output and label if metrics are wanted, and its size.
 
         Raises ConfigError for an output or label that a metric cannot take, DataError for labels out of range.
         """
+        self.add_loss(step, loss, samples)
+        self.add_output(output, label)
+
+    def add_loss(self, step: int, loss: paddle.Tensor, samples: int) -> None:
+        """Take in the mean loss over so many samples."""
         self._pending.append((step, loss.detach(), samples))
+
+    def add_output(self, output: Any, label: Optional[paddle.Tensor]) -> None:
+        """Take in the output and label of a batch, if metrics are wanted; see `update`."""
         if output is None or label is None:
+            self.add_nothing()
             return
-        if self._counts:
+        if self._own_counts:
             batch = Predictions(output, label, self._fetch)
-            for counts in self._counts:
+            for counts in self._own_counts:
                 counts.add(batch)
-        for metric in self._others:
-            _update(metric, output, label)
+        parts = [_parts(metric, output, label) for metric in self._others]
+        if self._world.alone:
+            for metric, part in zip(self._others, parts):
+                _update(metric, part, output, label)
+        else:
+            self._hold_back(parts)
+
+    def add_nothing(self) -> None:
+        """Take part, as every process has to for each batch, without one."""
+        if not self._world.alone:
+            self._hold_back(None)
+
+    def gather(self) -> None:
+        """Bring together what all processes took in; all of them have to call this at the same point."""
+        if self._world.alone:
+            return
+        if self._turns:
+            own_losses = [(step, loss.item(), samples) for step, loss, samples in self._pending]
+            self._pending.clear()
+        else:
+            own_losses = []
+        mine = (own_losses, self._own_parts, [counts.state_dict() for counts in self._own_counts])
+        losses, parts, counted = zip(*self._world.gather(mine))
+        self._own_parts = []
+        for loss in _in_order(losses):
+            self._add(*loss)
+        for part in _in_order(parts):
+            for metric, each in zip(self._others, part):
+                _update(metric, each)
+        for states in counted:
+            for counts, state in zip(self._counts, states):
+                counts.merge(state)
+        for counts in self._own_counts:
+            counts.reset()
 
     def non_finite(self) -> Optional[tuple[int, float]]:
         """(step, value) of the first loss since the last reset that is NaN or infinite."""
@@ -103,10 +168,14 @@ class RunningMetrics:
     def reset(self) -> None:
         self._pending.clear()
         self._loss_sum, self._samples, self._first_non_finite = 0.0, 0, None
+        self._own_parts = []
+        for counts in self._own_counts:
+            counts.reset()
         for metric in self._metrics:
             metric.reset()
 
     def state_dict(self) -> dict[str, Any]:
+        self.gather()
         self._drain()
         return {
             "loss_sum": self._loss_sum,
@@ -135,12 +204,19 @@ class RunningMetrics:
 
     def _drain(self) -> None:
         for step, loss, samples in self._pending:
-            value: Any = loss.item()  # float(loss) takes ten times as long.
-            if self._first_non_finite is None and not math.isfinite(value):
-                self._first_non_finite = (step, value)
-            self._loss_sum += value * samples
-            self._samples += samples
+            self._add(step, loss.item(), samples)  # float(loss) takes ten times as long.
         self._pending.clear()
+
+    def _add(self, step: int, value: Any, samples: int) -> None:
+        if self._first_non_finite is None and not math.isfinite(value):
+            self._first_non_finite = (step, value)
+        self._loss_sum += value * samples
+        self._samples += samples
+
+    def _hold_back(self, parts: Optional[list[list[Any]]]) -> None:
+        self._own_parts.append(parts)
+        if len(self._own_parts) >= _MOST_PENDING:
+            self.gather()
 
 
 def evaluation_tags(metrics: Sequence[paddle.metric.Metric], split: str = "valid") -> list[str]:
@@ -168,12 +244,36 @@ def _is_counted(metric: paddle.metric.Metric) -> TypeGuard[CountMetric]:
     return issubclass(kind, CountMetric) and (kind.update, kind.compute) == (CountMetric.update, CountMetric.compute)
 
 
-def _update(metric: paddle.metric.Metric, output: Any, label: paddle.Tensor) -> None:
+def _emptied(counts: Counts) -> Counts:
+    own = copy.deepcopy(counts)
+    own.reset()
+    return own
+
+
+def _in_order(of_ranks: Sequence[Sequence[Any]]) -> Iterator[Any]:
+    """What each rank has of each batch, or of each of its turns: batch by batch, and within one rank by rank."""
+    for row in zip_longest(*of_ranks):
+        yield from (each for each in row if each is not None)
+
+
+def _parts(metric: paddle.metric.Metric, output: Any, label: paddle.Tensor) -> list[Any]:
+    """What `metric.update` is called with for a batch."""
     require_fitting(metric, output, label)
-    try:
+    with _telling(metric, output, label):
         result = metric.compute(output, label)
         parts = result if isinstance(result, (list, tuple)) else [result]
-        metric.update(*[p.numpy() if isinstance(p, paddle.Tensor) else p for p in parts])
+        return [p.numpy() if isinstance(p, paddle.Tensor) else p for p in parts]
+
+
+def _update(metric: paddle.metric.Metric, parts: list[Any], output: Any = None, label: Any = None) -> None:
+    with _telling(metric, output, label):
+        metric.update(*parts)
+
+
+@contextmanager
+def _telling(metric: paddle.metric.Metric, output: Any, label: Any) -> Iterator[None]:
+    try:
+        yield
     except PaddleResumeError:
         raise
     except Exception as error:

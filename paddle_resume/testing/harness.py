@@ -67,9 +67,9 @@ def _arm(executioner: _Executioner) -> None:
     from paddle_resume.data.feed import Feed
     from paddle_resume.metrics import RunningMetrics
 
-    _before(RunningMetrics, "update", lambda metrics, step, *_: executioner.step(step))
+    _before(RunningMetrics, "add_loss", lambda metrics, step, *_: executioner.step(step))
     _before(Feed, "finish_epoch", lambda *_: executioner.pass_by("epoch"))
-    restore, from_start = Checkpointer.restore, Feed.from_start
+    restore, turns = Checkpointer.restore, Feed.turns
 
     def restore_then_pass(self: Any, *args: Any, **options: Any) -> Any:
         restored = restore(self, *args, **options)
@@ -77,12 +77,12 @@ def _arm(executioner: _Executioner) -> None:
         return restored
 
     def batches_passing(self: Any) -> Any:
-        for batch in from_start(self):
+        for batch in turns(self):
             executioner.pass_by("evaluate")
             yield batch
 
     Checkpointer.restore = restore_then_pass  # type: ignore[method-assign]
-    Feed.from_start = batches_passing  # type: ignore[method-assign]
+    Feed.turns = batches_passing  # type: ignore[method-assign]
 
 
 def _arm_writer(executioner: _Executioner, kill: Kill, marker: Path) -> None:

@@ -1,0 +1,22 @@
+"""The config's keys for training with several processes."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from paddle_resume.config.sections import ASIDE, Section
+
+
+class Parallel(Section):
+    """How the processes that `python -m paddle.distributed.launch` starts train together; one alone ignores it."""
+
+    timeout: float = Field(
+        default=600.0,
+        gt=0,
+        description="seconds that the processes wait for one that does not come, before the run ends",
+        json_schema_extra=ASIDE,
+    )
+    sync_batch_norm: bool = Field(
+        default=False,
+        description="whether batch norms take their statistics over all processes (on GPUs); false = each its own",
+    )

@@ -1,0 +1,244 @@
+"""The processes that train one model together: who this one is, and what they agree on and exchange.
+
+Paddle is imported where it is used: the engine, which works without it, needs a world too.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import signal
+import socket
+import sys
+import threading
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Optional
+
+from paddle_resume.errors import PaddleResumeError, ParallelError, RankError
+from paddle_resume.parallel.channel import Channel, Failure, Hub, Spoke
+
+if TYPE_CHECKING:
+    import paddle
+
+TIMEOUT = 600.0
+"""How many seconds the processes wait for each other before they say who is missing, and stop."""
+_START_SECONDS = 120.0
+_LAST_WORDS_SECONDS = 5.0
+
+
+class Agreement(NamedTuple):
+    """What all processes do after the step that they begin now."""
+
+    save: bool
+    """Rank 0 wants to save."""
+    signum: Optional[int]
+    """The signal on which to stop, whichever process it reached."""
+
+
+class World:
+    """This process among `size`, ranks 0 to size - 1; rank 0 writes, logs and talks.
+
+    `World.current()` is the one of this process: the one that `python -m paddle.distributed.launch` made, or, without
+    it, a world of one, in which nothing below costs anything.
+    """
+
+    _current: ClassVar[Optional[World]] = None
+
+    def __init__(self, rank: int = 0, size: int = 1, channel: Optional[Channel] = None) -> None:
+        self.rank = rank
+        self.size = size
+        self._channel = channel
+        self._ended = False
+
+    @classmethod
+    def current(cls) -> World:
+        """The world of this process; started by the first call, which waits for all processes.
+
+        Raises ParallelError if they do not come.
+        """
+        if cls._current is None:
+            size = int(os.environ.get("PADDLE_TRAINERS_NUM") or 1)
+            cls._current = cls._start(size) if size > 1 else cls()
+        return cls._current
+
+    @property
+    def alone(self) -> bool:
+        return self.size == 1
+
+    @property
+    def first(self) -> bool:
+        """Whether this is rank 0."""
+        return self.rank == 0
+
+    def agree(self, save: bool = False, signum: Optional[int] = None) -> Agreement:
+        """Wait for all processes, and learn what they do together."""
+        if self._channel is None:
+            return Agreement(save, signum)
+        return self._channel.round((save, signum), _agreement)
+
+    def gather(self, value: Any) -> list[Any]:
+        """Every process's value, by rank."""
+        return [value] if self._channel is None else self._channel.round(value, list)
+
+    def from_first(self, value: Any) -> Any:
+        """What rank 0 gave; what the others give does not count."""
+        if self._channel is None:
+            return value
+        return self._channel.round(value if self.first else None, lambda values: values[0])
+
+    def set_timeout(self, seconds: float) -> None:
+        """How long to wait for another process before saying that it is missing."""
+        if self._channel is not None:
+            self._channel.timeout = seconds
+
+    def sum(self, tensor: paddle.Tensor) -> paddle.Tensor:
+        """The sum over all processes, in place."""
+        if not self.alone:
+            import paddle
+
+            with self._collective():
+                paddle.distributed.all_reduce(tensor)
+        return tensor
+
+    def average_gradients(self, parameters: Iterable[paddle.Tensor], weight: float = 1.0) -> None:
+        """Replace every gradient by the mean of all processes', by Paddle's fused all-reduce.
+
+        This process's counts `weight` times.
+        """
+        if self.alone:
+            return
+        from paddle.distributed.fleet.utils.hybrid_parallel_util import fused_allreduce_gradients
+
+        with_gradient: list[Any] = [p for p in parameters if p.grad is not None]
+        if weight != 1:
+            for parameter in with_gradient:
+                parameter.grad.set_value(parameter.grad * weight)
+        with self._collective():
+            fused_allreduce_gradients(with_gradient, None)
+
+    def copy_from_first(self, tensors: Sequence[paddle.Tensor]) -> None:
+        """Give every process rank 0's values, in place; one broadcast for each data type."""
+        if self.alone or not tensors:
+            return
+        import paddle
+
+        kinds: dict[Any, list[paddle.Tensor]] = {}
+        for tensor in tensors:
+            kinds.setdefault(tensor.dtype, []).append(tensor)
+        with self._collective(), paddle.no_grad():
+            for group in kinds.values():
+                flat = paddle.concat([tensor.reshape([-1]) for tensor in group])
+                paddle.distributed.broadcast(flat, src=0)
+                if not self.first:
+                    for tensor, part in zip(group, paddle.split(flat, [tensor.size for tensor in group])):
+                        tensor.set_value(part.reshape(tensor.shape))
+
+    @contextmanager
+    def together(self) -> Iterator[None]:
+        """Inside, an error of this process is told to the others, which then end too.
+
+        An error that they told this one comes out as RankError.
+        """
+        try:
+            yield
+        except RankError:
+            self._ended = True
+            raise
+        except Exception as error:
+            self.fail(error)
+            raise
+
+    def fail(self, error: BaseException) -> None:
+        """Tell the other processes that this one ends with `error`."""
+        if self._channel is not None and not self._ended:
+            self._ended = True
+            named = "" if isinstance(error, PaddleResumeError) else f"{type(error).__name__}: "
+            self._channel.send_failure(Failure(self.rank, f"{named}{error}"))
+
+    @contextmanager
+    def _collective(self) -> Iterator[None]:
+        """Paddle's error for a collective with a dead process, as one that says which."""
+        try:
+            yield
+        except (RuntimeError, ValueError) as error:
+            assert self._channel is not None
+            found = self._channel.heard(_LAST_WORDS_SECONDS)
+            if found is None:
+                raise
+            raise found from error
+
+    @classmethod
+    def _start(cls, size: int) -> World:
+        import paddle
+
+        with _patience(size):
+            paddle.distributed.init_parallel_env()
+            rank = paddle.distributed.get_rank()
+            channel: Channel
+            if rank == 0:
+                key = secrets.token_bytes(32)
+                host = (os.environ.get("PADDLE_CURRENT_ENDPOINT") or socket.gethostname()).rpartition(":")[0]
+                channel = Hub(host, size, key, TIMEOUT)
+                _share((channel.address, key))
+                channel.accept()
+            else:
+                address, key = _share(None)
+                channel = Spoke(address, rank, key, TIMEOUT)
+        return cls(rank, size, channel)
+
+
+def compare(world: World, owners: Mapping[str, Any]) -> None:
+    """Raises ParallelError if what this process has differs from rank 0, as the owners' `differences` tell."""
+    states = world.from_first({name: owner.state_dict() for name, owner in owners.items()})
+    lines = [line for name, owner in owners.items() for line in owner.differences(states[name])]
+    if lines:
+        raise ParallelError(
+            f"started differently than rank 0: {'; '.join(lines)}. All processes need the same config, data and "
+            "environment; with --allow-inexact they may differ."
+        )
+    world.agree()
+
+
+def _share(value: Any) -> Any:
+    """Rank 0's value, by Paddle's own means: there is no channel yet."""
+    import paddle
+
+    values: list[Any] = []
+    paddle.distributed.all_gather_object(values, value)
+    return values[0]
+
+
+def _agreement(given: list[tuple[bool, Optional[int]]]) -> Agreement:
+    signals = {signum for _, signum in given if signum is not None}
+    stop = signal.SIGTERM if signal.SIGTERM in signals else next(iter(signals), None)
+    return Agreement(given[0][0], stop)
+
+
+@contextmanager
+def _patience(size: int) -> Iterator[None]:
+    """End the process with a plain error if the others do not come; Paddle waits in C++, which nothing interrupts."""
+
+    def give_up() -> None:
+        print(
+            f"error: PADDLE_TRAINERS_NUM says that {size} processes train together, and they did not all come within "
+            f"{_START_SECONDS:g} s. Start them with `python -m paddle.distributed.launch --nproc_per_node N ...`, on "
+            "every node with the same --nnodes and --master; or, for a single process, unset PADDLE_TRAINERS_NUM.",
+            file=sys.stderr,
+            flush=True,
+        )
+        os._exit(ParallelError.exit_code)
+
+    timer = threading.Timer(_START_SECONDS, give_up)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    except (RuntimeError, ValueError, OSError) as error:
+        reason = " ".join(str(error).split())[-300:]
+        raise ParallelError(
+            f"The {size} processes of this run could not connect: {reason}. Look whether the address and port of "
+            "--master are free and can be reached from every node."
+        ) from error
+    finally:
+        timer.cancel()
