@@ -6,6 +6,7 @@ import json
 import os
 import pickle
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -15,6 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import paddle
 import pytest
+import typer
 
 from paddle_resume.checkpoint import Checkpointer, record
 from paddle_resume.checkpoint.reader import load, peek
@@ -678,6 +680,14 @@ def test_the_help_of_every_command_ends_with_examples_of_it(name, run):
         assert example.split()[1] == name and " ".join(example.split()) in said
 
 
+@pytest.mark.parametrize("name", sorted(EXAMPLES))
+def test_every_example_is_a_command_that_is_understood(name):
+    command = typer.main.get_command(app).commands[name]
+    for example in EXAMPLES[name]:
+        words = shlex.split(re.split(r" (?:>|&&) ", example)[0])
+        assert command.make_context(name, words[2:]).params
+
+
 def test_no_color_reaches_a_pipe_and_none_a_terminal_with_no_color(here):
     program = [sys.executable, "-m", "paddle_resume", "verify", "ck"]
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "TERM": "xterm-256color"}
@@ -737,10 +747,10 @@ def test_bfloat16_is_widened_exactly_and_rounded_to_the_nearest():
     if not paddle.__version__.startswith("2."):  # 2.6 cuts off instead of rounding.
         assert stored.tobytes() == shorter.numpy().tobytes()
     finite = np.isfinite(values) & (values != 0)
-    distance = np.abs(widened(stored) - values)[finite]
+    distance = np.abs(widened(stored)[finite] - values[finite])
     for step in (-1, 1):
-        beside = widened((stored.astype("int32") + step).astype("uint16"))
-        assert (distance <= np.abs(beside - values)[finite]).all()
+        beside = widened((stored[finite].astype("int32") + step).astype("uint16"))
+        assert (distance <= np.abs(beside - values[finite])).all()
     assert np.isnan(widened(narrowed(np.array([np.nan]), np.dtype("uint16")))).all()
 
 

@@ -46,8 +46,9 @@ def average(sources: Sequence[Opened], output: Path, advance: Advance = unheard)
     for name, tensor in files[0].tensors.items():
         if is_floating(tensor.dtype):
             total = widened(files[0].read(name))
-            for file in files[1:]:
-                total += widened(file.read(name))
+            with np.errstate(invalid="ignore"):  # The average of infinite values of both signs is NaN.
+                for file in files[1:]:
+                    total += widened(file.read(name))
             arrays[name] = np.asarray(narrowed(total / len(files), tensor.dtype))
         else:
             arrays[name] = files[-1].read(name)

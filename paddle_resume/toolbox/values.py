@@ -39,18 +39,20 @@ def widened(array: np.ndarray) -> np.ndarray:
     """The values as float64 (complex numbers as complex128), those of bfloat16 too."""
     if array.dtype == np.uint16:
         array = (array.astype(np.uint32) << 16).view(np.float32)
-    return array.astype(np.complex128 if array.dtype.kind == "c" else np.float64)
+    with np.errstate(invalid="ignore"):  # A NaN may be a signaling one: what it is, the figures tell.
+        return array.astype(np.complex128 if array.dtype.kind == "c" else np.float64)
 
 
 def narrowed(values: np.ndarray, dtype: np.dtype) -> np.ndarray:
     """The values of `widened` in the stored dtype, rounded to nearest."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        single = values.astype(np.float32 if dtype == np.uint16 else dtype)
     if dtype != np.uint16:
-        return values.astype(dtype)
-    single = values.astype(np.float32)
+        return single
     bits = np.ascontiguousarray(single).view(np.uint32)
     # Half of the last place that stays, less one bit where that place is even: ties go to even.
     rounded = ((bits + 0x7FFF + ((bits >> 16) & 1)) >> 16).astype(np.uint16)
-    return np.where(np.isnan(single), np.uint16(0x7FC0), rounded)
+    return np.where(np.isnan(single), np.uint16(0x7FC0), rounded).reshape(values.shape)
 
 
 def norm(array: np.ndarray) -> float:
