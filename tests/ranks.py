@@ -81,6 +81,7 @@ def launch(folder: Path, *command: object, launcher: tuple[str, ...] = ("--nproc
         stderr=subprocess.STDOUT,
         text=True,
         start_new_session=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
     )
 
 
