@@ -1,4 +1,4 @@
-"""Trainings under `tools/run.py`: killed again and again they end with the same bits; and ranks of Paddle's launcher."""
+"""Trainings under `tools/run.py`: killed again and again, they end with the same bits; and Paddle's launcher under it."""
 
 from __future__ import annotations
 
