@@ -1,19 +1,22 @@
-"""Trainings under `tools/run.py`: killed again and again, they end with the same bits; and Paddle's launcher under it."""
+"""Trainings under `tools/run.py`: killed and stopped again and again, they end with the same bits."""
 
 from __future__ import annotations
 
-import json
+import os
 import random
+import re
 import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
 import pytest
 from supervising import BEATING, ROOT, all_are_gone, run, start, starts, wait_until
 
+from paddle_resume.supervision.heartbeat import FOLDER_VARIABLE, Beat, read_beats
 from paddle_resume.testing import first_differences
 
 TRAINING = [sys.executable, str(ROOT / "tests" / "programs" / "train_digits.py"), "--dropout", "0.3"]
@@ -40,33 +43,40 @@ def test_ranks_of_paddles_launcher_are_watched_and_restarted(tmp_path: Path) -> 
     assert all_are_gone(tmp_path)
 
 
-@pytest.mark.parametrize("kills", [2, pytest.param(12, marks=pytest.mark.full)])
-def test_a_training_killed_at_random_under_supervision_ends_with_the_bits_of_an_untouched_one(
-    kills: int, tmp_path: Path
+@pytest.mark.parametrize("times", [2, pytest.param(12, marks=pytest.mark.full)])
+def test_a_training_killed_and_stopped_at_random_under_supervision_ends_with_the_bits_of_an_untouched_one(
+    times: int, tmp_path: Path
 ) -> None:
     straight, killed = tmp_path / "straight", tmp_path / "killed"
     for folder in (straight, killed):
         folder.mkdir()
     subprocess.run(TRAINING, cwd=straight, check=True, capture_output=True)
-    draw = random.Random(kills)
-    options = ["--save-dir", "checkpoint", "--crash-loop", "20", "--max-restarts", "20"]
+    draw = random.Random(times)
+    options = ["--crash-loop", "20", "--max-restarts", "20", "--hang-timeout", "2"]
     process = start(killed, *options, "--", *TRAINING, "--pause", "0.06")
-    for reached in sorted(draw.sample(range(1, 15), kills)):
-        wait_until(lambda reached=reached: _newest_step(killed) >= reached)  # type: ignore[misc]
-        time.sleep(draw.random() * 0.15)
-        wait_until(lambda: bool(psutil.Process(process.pid).children()))
-        (trainer,) = psutil.Process(process.pid).children()
-        trainer.kill()
-        trainer.wait(10)
+    for i in range(times):
+        signum = (signal.SIGKILL, signal.SIGSTOP)[i % 2]
+        beat = _beat_of_the_next_attempt(process.pid)
+        time.sleep(draw.random() * 0.3)
+        os.kill(beat.pid, signum)
+        wait_until(lambda pid=beat.pid: not psutil.pid_exists(pid))  # type: ignore[misc]
     _, said = process.communicate(timeout=60)
     assert process.returncode == 0, said
-    assert said.count("run: ended with SIGKILL ") == kills
+    assert len(re.findall(r"^run: ended with SIGKILL at step \d+; restart", said, re.MULTILINE)) == (times + 1) // 2
+    assert len(re.findall(r"^run: hung and was ended at step \d+; restart", said, re.MULTILINE)) == times // 2
+    assert len(re.findall(r", stopped\) for \d+ s; ending the command", said)) == times // 2
     assert first_differences(straight, killed) == []
 
 
-def _newest_step(folder: Path) -> int:
-    """The step that the logs have come to: more often written than a checkpoint."""
-    path = folder / "log" / "metrics.jsonl"
-    lines = path.read_text().splitlines() if path.exists() else []
-    steps = [json.loads(line)["step"] for line in lines if line.endswith("}") and "train/loss" in line]
-    return max(steps, default=0)
+def _beat_of_the_next_attempt(supervisor: int) -> Beat:
+    """The heartbeat of the training that the supervisor runs, once there is one."""
+    found: list[Beat] = []
+
+    def has_beaten() -> bool:
+        for child in psutil.Process(supervisor).children():
+            with suppress(psutil.Error, KeyError):  # It has just ended, or just begun.
+                found.extend(read_beats(Path(child.environ()[FOLDER_VARIABLE])))
+        return bool(found)
+
+    wait_until(has_beaten)
+    return found[0]

@@ -14,6 +14,7 @@ from paddle_resume.data.arrays import ImageArrays
 from paddle_resume.loggers import JsonlLogger, VisualDLLogger
 from paddle_resume.metrics import Accuracy
 from paddle_resume.schedule import SaveSchedule
+from paddle_resume.supervision.heartbeat import Heartbeat
 
 
 class Augmented(paddle.io.Dataset):
@@ -89,6 +90,16 @@ class FlushedLogs(Callback):
     def on_log(self, trainer, scalars):
         for logger in self.loggers:
             logger.flush()
+
+
+class Beating(Callback):
+    """Gives a sign of life at each step, for a supervisor."""
+
+    def __init__(self):
+        self.heart = Heartbeat.from_environment()
+
+    def on_step_end(self, trainer):
+        self.heart.beat(trainer.progress.step, "train")
 
 
 class Pause(Callback):
@@ -189,7 +200,7 @@ def main(arguments=None):
             "second": paddle.optimizer.Momentum(0.01, parameters=model.second.parameters()),
         }
     loggers = [VisualDLLogger("log", "digits"), JsonlLogger("log")]
-    callbacks = [FlushedLogs(loggers), Pause(options.pause), *([Noise()] if options.noise else [])]
+    callbacks = [FlushedLogs(loggers), Beating(), Pause(options.pause), *([Noise()] if options.noise else [])]
     callbacks += [LookInside(every=2, images=2)] if options.look else []
     trainer = (TwoNetsTrainer if options.two_nets else Trainer)(
         model,
