@@ -102,7 +102,7 @@ def test_the_command_gets_the_environment_that_was_given(tmp_path: Path) -> None
 @pytest.mark.parametrize("trouble", ["stop", "hang"])
 def test_a_rank_that_hangs_is_named_with_its_stack_and_all_ranks_are_ended(trouble: str, tmp_path: Path) -> None:
     options = ["--ranks", "2", "--by", "1", "--trouble", trouble, "--times", "1", "--steps", "12"]
-    result = run(tmp_path, "--hang-timeout", "1", "--grace", "1", "--", *BEATING, *options)
+    result = run(tmp_path, "--hang-timeout", "2", "--grace", "1", "--", *BEATING, *options)
     assert result.returncode == 0, result.stderr
     assert f"no sign of life from rank 1 (step 5, {trouble}, pid {starts(tmp_path, 1)[0]}, " in result.stderr
     assert "where rank 1 stands:" in result.stderr
@@ -130,7 +130,7 @@ def test_a_command_that_never_gives_a_sign_of_life_is_ended(tmp_path: Path) -> N
 
 
 def test_a_slow_step_within_the_limit_is_no_hang(tmp_path: Path) -> None:
-    result = run(tmp_path, "--hang-timeout", "1", "--", *BEATING, "--steps", "2", "--pause", "0.7")
+    result = run(tmp_path, "--hang-timeout", "2.5", "--", *BEATING, "--steps", "2", "--pause", "1")
     assert result.returncode == 0
     assert result.stderr == ""
 

@@ -61,18 +61,21 @@ class Silence:
             if beat.rank not in self._heard or self._heard[beat.rank][0] != beat:
                 self._heard[beat.rank] = beat, now
 
-    def longer_than(self, seconds: float) -> list[Silent]:
-        """The ranks that are silent for longer: first those that are furthest behind, then those silent longest.
+    def hanging(self, limit: float) -> list[Silent]:
+        """The ranks to look at once any has been silent for more than `limit` seconds; empty before.
 
-        Where one rank hangs the others soon wait for it, so the first is the one to look at. A rank whose process
-        has ended is not silent but done.
+        Where one rank hangs the others soon wait for it, each a little earlier or later. So all that are silent for
+        half the time are given: those furthest behind first, and of those the ones that are silent longest. A rank
+        whose process has ended is not silent but done.
         """
         now = time.monotonic()
         found = [
             Silent(beat, now - since, state)
             for beat, since in self._heard.values()
-            if now - since > seconds and (state := _state(beat.pid))
+            if now - since > limit / 2 and (state := _state(beat.pid))
         ]
+        if not any(silent.seconds > limit for silent in found):
+            return []
         return sorted(found, key=lambda silent: (silent.beat.step, -silent.seconds))
 
 

@@ -114,7 +114,7 @@ class Supervisor:
                 return False
             _tell(f"no rank has given a sign of life within {start:g} s of the start; ending the command.")
             return True
-        silent = silence.longer_than(limit) if limit is not None else []
+        silent = silence.hanging(limit) if limit is not None else []
         if not silent:
             return False
         others = f" (and {len(silent) - 1} more)" if len(silent) > 1 else ""
