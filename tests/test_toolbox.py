@@ -329,7 +329,7 @@ def test_diff_sees_one_bit_of_a_generator_and_one_key_of_the_config(run):
     assert result.code == 1 and not result.json["tensors"]
     assert result.json["state"] == {
         "config": ["config.loss.name: 'CrossEntropyLoss' -> 'MSELoss'"],
-        "random state": ["rng.python.2: None -> 0.5"],
+        "random state": ["rng.ranks.0.python.2: None -> 0.5"],
     }
 
 
