@@ -270,6 +270,30 @@ def test_a_legacy_file_that_was_cut_short_is_refused(share: float, tmp_path: Pat
         read_source(str(path))
 
 
+@pytest.mark.parametrize("write", WRITERS)
+def test_whatever_the_damage_only_documented_errors_come_out(write: Any, tmp_path: Path) -> None:
+    good = write(tmp_path / "x.pt", {"epoch": 1, "state_dict": {"a": values(3, 4), "b": values(5)}}).read_bytes()
+    draw, refused = np.random.default_rng(1), 0
+    for _ in range(300):
+        raw = bytearray(good)
+        for place in draw.integers(0, len(raw), draw.integers(1, 4)):
+            raw[place] = draw.integers(0, 256)
+        (tmp_path / "x.pt").write_bytes(raw)
+        try:
+            read_source(str(tmp_path / "x.pt"))
+        except CheckpointError:
+            refused += 1
+    assert refused > 100
+
+
+def test_two_entries_of_one_name_are_refused(tmp_path: Path) -> None:
+    torch_zip(tmp_path / "x.pt", {"a": values(3)})
+    with zipfile.ZipFile(tmp_path / "x.pt", "a") as archive, pytest.warns(UserWarning, match="Duplicate name"):
+        archive.writestr("archive/data/0", values(3).tobytes())
+    with pytest.raises(CheckpointError, match="two entries of one name"):
+        read_source(str(tmp_path / "x.pt"))
+
+
 # ---------------------------------------------------------------- into a model
 
 
