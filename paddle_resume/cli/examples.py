@@ -52,6 +52,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
         "paddle-resume recover checkpoint/mnist_epoch2 --output saved.pdparams",
     ),
     "doctor": ("paddle-resume doctor", "paddle-resume doctor /data/checkpoint --json"),
+    "configs": ("paddle-resume configs", "paddle-resume configs mnist > mine.yaml"),
     "schema": ("paddle-resume schema > config.schema.json", "paddle-resume schema --reference > reference.yaml"),
 }
 _EXIT_CODES = "Exit codes: 0 done; 1 the answer is no, or a part failed; 2 an error; 130 and 143 interrupted."

@@ -240,6 +240,22 @@ def schema(
     print(reference_yaml() if reference else as_json(json_schema()), end="" if reference else "\n")
 
 
+@app.command(rich_help_panel=_SET_UP)
+def configs(
+    name: Annotated[
+        Optional[str], typer.Argument(metavar="[NAME]", help="The one to print, as a file to begin with.")
+    ] = None,
+    json: Json = False,
+) -> None:
+    """List the configs that come with the package; `-c NAME` trains one. With a name, print that file."""
+    from paddle_resume.config.shipped import find_shipped, shipped_configs
+
+    if name is None:
+        _print("configs", shipped_configs(), json)
+    else:
+        print(find_shipped(name).read_text(encoding="utf-8"), end="")
+
+
 def _print(what: str, found: Any, json: bool, *options: Any) -> None:
     """Print what a command found with the printer's method `what`, or as JSON."""
     from paddle_resume.toolbox.printing import ToolboxPrinter, as_json

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator
-from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
@@ -12,6 +11,7 @@ from pydantic_core import ErrorDetails
 
 from paddle_resume.config.schema import Config, defaults, model_at
 from paddle_resume.config.sections import TAG_MARK
+from paddle_resume.config.shipped import find_config
 from paddle_resume.config.wording import dump, nearest, show
 from paddle_resume.config.yaml_files import Located, apply_overrides, locate, merge, read_file
 from paddle_resume.errors import ConfigError
@@ -36,11 +36,13 @@ _EXPECTED = {
 def load_config(path: str | os.PathLike[str], overrides: Iterable[str] = ()) -> Config:
     """The config in the YAML file `path`, with each override `a.b=value` (a YAML value) laid over it.
 
+    A bare name such as `mnist` is that of a config of the package, unless there is a file of that name.
+
     Raises ConfigError with one line for each problem: its place (`file:line` or `-o override`), the key, what
     was found and what is expected.
     """
     problems: list[str] = []
-    tree = merge(locate(defaults(), "default"), read_file(Path(path), problems))
+    tree = merge(locate(defaults(), "default"), read_file(find_config(path), problems))
     tree = apply_overrides(tree, overrides, problems)
     try:
         config = Config.model_validate(tree.plain())

@@ -12,6 +12,7 @@ import yaml
 from paddle_resume.config.dialect import Loader
 from paddle_resume.config.schema import model_at
 from paddle_resume.config.sections import Component
+from paddle_resume.config.shipped import find_config
 from paddle_resume.config.wording import show
 from paddle_resume.errors import ConfigError
 
@@ -103,7 +104,7 @@ def _base_paths(bases: Located, folder: Path) -> list[Path]:
     names = [names] if isinstance(names, str) else names
     if not (isinstance(names, list) and all(isinstance(name, str) and name for name in names)):
         raise ConfigError(f"{bases.place}: {BASE_KEY} is {show(names)}; expected a file name or a list of them")
-    return [folder / name for name in names]
+    return [find_config(name, folder, f"{bases.place}: {BASE_KEY} names ") for name in names]
 
 
 def _read_text(path: Path, named_at: str) -> str:

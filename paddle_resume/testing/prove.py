@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from paddle_resume.config import Config, load_config
+from paddle_resume.config.shipped import find_config
 from paddle_resume.errors import PaddleResumeError
 from paddle_resume.testing.plan import MOMENTS, Kill
 from paddle_resume.testing.proof import Proof, run_and_compare
@@ -41,7 +42,7 @@ def prove_config(
     total, per_epoch = _count_steps(config)
     if not config.checkpoint.every_steps:
         overrides.append(f"checkpoint.every_steps={max(1, total // _SAVES_PER_RUN)}")
-    program = ["-m", "paddle_resume", "train", "-c", str(Path(config_path).resolve())]
+    program = ["-m", "paddle_resume", "train", "-c", str(find_config(config_path).resolve())]
     overrides += [
         "run.save_dir={folder}/checkpoint",
         "run.log_dir={folder}/log",

@@ -11,6 +11,7 @@ from typing import Any, Optional
 from rich.text import Text
 from rich.tree import Tree
 
+from paddle_resume.config.shipped import ShippedConfig
 from paddle_resume.storage.files import readable
 from paddle_resume.tables import TablePrinter
 from paddle_resume.toolbox.average import Averaged
@@ -71,6 +72,13 @@ class ToolboxPrinter(TablePrinter):
             self._tensors(shown, file, everything)
         if shown.lineage:
             self.show(_lineage_tree(shown))
+
+    def configs(self, shipped: Sequence[ShippedConfig]) -> None:
+        """The configs that come with the package."""
+        table = self.table("", ("name", "what it trains"), right=())
+        for one in shipped:
+            self.add(table, one.name, one.purpose)
+        self.show(table)
 
     def verified(self, results: Sequence[Verified]) -> None:
         """What is wrong with each checkpoint, or that nothing is."""
