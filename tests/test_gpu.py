@@ -58,7 +58,7 @@ def trained(name: str, level: str | None, dtype: str, *stops: int) -> Trainer:
             precision=Precision(level, dtype, {"init_loss_scaling": 2.0**30, "incr_every_n_steps": 4}),
             schedule=SaveSchedule(every_steps=3),
         )
-        made.train(Digits(), epochs=4, max_steps=end, batch_size=32)
+        made.train(Digits(), epochs=4, max_steps=end, global_batch_size=32)
     return made
 
 
