@@ -1,6 +1,6 @@
 """The console program `paddle-resume`; each `tools/*.py` is a thin door to one of its commands."""
 
-from paddle_resume.cli import looking  # noqa: F401 (its commands join those of app)
+from paddle_resume.cli import looking, merging  # noqa: F401 (their commands join those of app)
 from paddle_resume.cli.app import main
 
 __all__ = ["main"]
