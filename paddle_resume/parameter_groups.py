@@ -135,7 +135,7 @@ def require_matches(where: str, patterns: Sequence[str], names: Mapping[str, lis
     for pattern in patterns:
         if matches(known, [pattern]):
             continue
-        near = difflib.get_closematches(pattern.replace("*", ""), known, n=3, cutoff=0.4)
+        near = difflib.get_close_matches(pattern.replace("*", ""), known, n=3, cutoff=0.4)
         some = ", ".join(known[:5]) + (", ..." if len(known) > 5 else "")
         advice = f"did you mean {', '.join(near)}?" if near else f"its parameters are {some}"
         raise ConfigError(

@@ -137,9 +137,10 @@ def region(tensor: paddle.Tensor) -> Region:
     """
     start, shape = [0] * len(tensor.shape), list(tensor.shape)
     if tensor.is_dist():
-        mesh = tensor.process_mesh
+        mesh: Any = tensor.process_mesh
+        placements: Any = tensor.placements
         place = np.argwhere(np.reshape(mesh.process_ids, mesh.shape) == paddle.distributed.get_rank())[0]
-        for placement, position, size in zip(tensor.placements, place, mesh.shape):
+        for placement, position, size in zip(placements, place, mesh.shape):
             if placement.is_shard():
                 dimension = placement.get_dim()
                 shape[dimension] //= size
