@@ -44,8 +44,8 @@ def prepare_cpu() -> None:
     """
     if "paddle" in sys.modules:
         return
-    os.environ.setdefault("OMP_NUM_THREADS", str(_physical_cores()))
-    if _cpu_field("vendor_id") == "AuthenticAMD":
+    os.environ.setdefault("OMP_NUM_THREADS", str(physical_cores()))
+    if cpu_field("vendor_id") == "AuthenticAMD":
         # The MKL that Paddle bundles falls back to its slowest kernels on AMD; 5 selects the AVX2 ones.
         os.environ.setdefault("MKL_DEBUG_CPU_TYPE", "5")
 
@@ -84,7 +84,7 @@ class Environment:
             "device": describe_device(),
             "cuda": paddle.version.cuda(),
             "cudnn": paddle.version.cudnn(),
-            "cpu": _cpu_field("model name") or platform.processor(),
+            "cpu": cpu_field("model name") or platform.processor(),
             "world_size": paddle.distributed.get_world_size(),
             **self._math,
             **(paddle.get_flags(list(REPEATABLE_FLAGS)) if paddle.is_compiled_with_cuda() else {}),
@@ -124,12 +124,14 @@ def describe_device() -> str:
     return place
 
 
-def _physical_cores() -> int:
+def physical_cores() -> int:
+    """How many physical cores this process may use."""
     usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return max(1, min(psutil.cpu_count(logical=False) or usable, usable))
 
 
-def _cpu_field(name: str) -> str:
+def cpu_field(name: str) -> str:
+    """What Linux says of the first CPU under `name`, such as `vendor_id`; empty if it says nothing."""
     try:
         with open("/proc/cpuinfo", encoding="utf-8") as info:  # noqa: PTH123 (a kernel file, not a path of ours)
             for line in info:

@@ -206,7 +206,8 @@ class Trainer(Loop):
                     self._call("on_train_begin")
                 self._run()
                 self._saver.collect(self.progress.step, wait=True)
-                self.world.agree()  # None ends, and lets the launcher end the others, before all has been saved.
+                # Nobody ends, and lets the launcher end the others, before all has been saved.
+                failed = self.world.from_first(self._saver.failed)
             except Interruption:
                 if self.world.from_first(not self._saver.has_saved(self.progress.step, self.progress.phase)):
                     self._save()
@@ -222,8 +223,8 @@ class Trainer(Loop):
                     self.checkpointer.close()
                 except SaveError as error:  # Of tidying up after the last save, which itself was collected before.
                     self.tell(str(error))
-        if self._saver.failed is not None:
-            raise self._saver.failed
+        if failed is not None:
+            raise failed
         return self.progress.results
 
     def _place(self) -> dict[str, int]:

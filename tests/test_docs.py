@@ -23,6 +23,7 @@ PAGES = (
     "docs/looking-inside.md",
     "docs/engine.md",
     "docs/checkpoint-format.md",
+    "docs/toolbox.md",
 )
 # The folder in which a reader has just run the first command of the README, at a thousandth of the size.
 TRAINED = """

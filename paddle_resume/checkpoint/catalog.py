@@ -34,6 +34,12 @@ def is_epoch(prefix: Path) -> bool:
     return match is not None and match[1] == "epoch"
 
 
+def run_of(prefix: Path) -> str | None:
+    """The name of the run whose step or epoch checkpoint this is; None for any other name, such as that of the best."""
+    match = _TAG.search(prefix.name)
+    return prefix.name[: match.start()] if match else None
+
+
 def find_all(folder: Path, name: str | None = None) -> list[Found]:
     """The checkpoints of run `name` (of any run if None) in `folder`, the last written first."""
     prefixes = {folder / p.name[: -len(SUFFIX)] for p in folder.glob(f"*{SUFFIX}")}
@@ -43,10 +49,10 @@ def find_all(folder: Path, name: str | None = None) -> list[Found]:
     return sorted(found, key=lambda f: (f.record.sequence if f.record else -1, f.prefix.name), reverse=True)
 
 
-def unfinished(folder: Path, name: str, end: str) -> list[Path]:
+def unfinished(folder: Path, name: str | None, end: str) -> list[Path]:
     """Prefixes of run `name` of which hidden files with this end are left: `tmp` of saves, `removed` of removals.
 
-    Those of other runs in the folder are left alone: a living process may be writing them.
+    Those of other runs in the folder are left alone: a living process may be writing them. None gives those of all.
     """
     hidden = [match for p in folder.glob(f".*.{end}") if (match := _UNFINISHED.fullmatch(p.name))]
     return sorted(prefix for prefix in {folder / match[1] for match in hidden} if _belongs(prefix, name))
@@ -105,10 +111,7 @@ def offer(good: list[str]) -> str:
 
 
 def _belongs(prefix: Path, name: str | None) -> bool:
-    match = _TAG.search(prefix.name)
-    if name is None:
-        return True
-    return bool(match) and prefix.name[: match.start()] == name  # type: ignore[union-attr]
+    return name is None or run_of(prefix) == name
 
 
 def _look(prefix: Path) -> Found:

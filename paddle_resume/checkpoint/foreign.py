@@ -60,8 +60,8 @@ def translate(prefix: Path, owners: Mapping[str, Any]) -> Translated:
     the order of the layers of each type. Raises CheckpointError for a file that cannot be read, and for
     optimizer state that cannot be bound, naming it; Unreadable for a `.pdstates` that is something else.
     """
-    weights, table = _weights(prefix)
-    entries = _optimizer_entries(sibling(prefix, _OPTIMIZER))
+    weights, table = foreign_weights(prefix)
+    entries = optimizer_entries(sibling(prefix, _OPTIMIZER))
     rate = entries.pop(_RATE, None)
     notes = [f"{prefix}: another program saved it, and no digest vouches for its files"]
     others = {key for key, value in entries.items() if not isinstance(value, np.ndarray)}
@@ -94,7 +94,7 @@ def translate(prefix: Path, owners: Mapping[str, Any]) -> Translated:
     return Translated(prefix, step, states, tensors, [*notes, *_not_taken(prefix, owners, states, tensors)])
 
 
-def _weights(prefix: Path) -> tuple[Arrays, Optional[dict[str, str]]]:
+def foreign_weights(prefix: Path) -> tuple[Arrays, Optional[dict[str, str]]]:
     """The weights by structured name, and the file's table structured name -> parameter name, if it has one."""
     path = sibling(prefix, _PARAMETERS)
     content = read_foreign(path)
@@ -105,7 +105,7 @@ def _weights(prefix: Path) -> tuple[Arrays, Optional[dict[str, str]]]:
     return weights, {k: v for k, v in table.items() if k in weights} if table else None
 
 
-def _optimizer_entries(path: Path) -> dict[str, Any]:
+def optimizer_entries(path: Path) -> dict[str, Any]:
     """The entries of a `.pdopt` by name, master weights as `master_weights/<parameter>`."""
     content = read_foreign(path)
     if not isinstance(content, dict) or not all(isinstance(name, str) for name in content):
@@ -129,7 +129,7 @@ def _renumbered(prefix: Path, arrays: Arrays) -> Arrays:
     return found
 
 
-def _owner_of(key: str, names: Container[str]) -> Optional[str]:
+def owner_of(key: str, names: Container[str]) -> Optional[str]:
     """The parameter of `names` that an entry belongs to, the one with the longest name if several fit."""
     if key.startswith(f"{_MASTER}/"):
         name = key[len(_MASTER) + 1 :]
@@ -139,7 +139,7 @@ def _owner_of(key: str, names: Container[str]) -> Optional[str]:
 
 
 def _refuse_strangers(prefix: Path, arrays: Arrays, names: set[str]) -> None:
-    unbound = [key for key in arrays if _owner_of(key, names) is None]
+    unbound = [key for key in arrays if owner_of(key, names) is None]
     if unbound:
         raise _unbound(prefix, unbound, "they belong to no parameter of the model by the names in the file")
 
@@ -152,10 +152,10 @@ def _table_by_order(
     A model that is built again has the same layers in the same order, only counted from another number.
     """
     known = set(ours.values())
-    same_names = all(_owner_of(key, known) for key in arrays)
+    same_names = all(owner_of(key, known) for key in arrays)
     theirs: dict[str, None] = {}  # In the order of the file.
     for key in arrays:
-        name = _owner_of(key, known) if same_names else None
+        name = owner_of(key, known) if same_names else None
         if name is None:
             match = _PADDLE_NAME.fullmatch(f"{key[len(_MASTER) + 1 :]}_x_0" if key.startswith(f"{_MASTER}/") else key)
             if match is None:
@@ -173,7 +173,7 @@ def _table_by_order(
             )
         table.update({structured[own]: their for own, their in zip(mine[group], found)})
     for name, their in table.items():
-        shapes = {array.shape for key, array in arrays.items() if _owner_of(key, theirs) == their and array.size != 1}
+        shapes = {array.shape for key, array in arrays.items() if owner_of(key, theirs) == their and array.size != 1}
         if name in weights and shapes - {weights[name].shape}:
             raise _unbound(prefix, [their], f"{name} has shape {list(weights[name].shape)}")
     note = f"{prefix}{_PARAMETERS}: no table of parameter names -> optimizer state bound by the order of the layers"

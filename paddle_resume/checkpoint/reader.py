@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import xxhash
@@ -38,15 +40,16 @@ def peek(prefix: Path) -> Record:
     problem = Unreadable("it is missing")
     for path in (temporary(sibling(prefix, SUFFIX)), sibling(prefix, SUFFIX)):
         try:
-            return _read_record(path, prefix)
+            return read_record(path, prefix)
         except Unreadable as error:
             problem = error
     raise problem
 
 
-def load(prefix: Path) -> Loaded:
+def load(prefix: Path, read_one: Callable[[Path, FileEntry], Arrays] | None = None) -> Loaded:
     """The newest whole checkpoint under `prefix`, every digest matched; raises Unreadable.
 
+    `read_one` reads one file in place of `read_file`; `check_file` matches every digest and keeps nothing.
     A save writes all its files, then the record, under temporary names and makes them durable before it
     renames the first of them. So a temporary record that is sound, and whose every file is there under one name
     or the other, is a commit that only lacks its renames; otherwise the published record counts.
@@ -55,11 +58,11 @@ def load(prefix: Path) -> Loaded:
     problem = Unreadable("it is missing")
     for record_path in (temporary(final), final):
         try:
-            record = _read_record(record_path, prefix)
+            record = read_record(record_path, prefix)
             tensors: dict[str, Arrays] = {}
             unpublished: list[Path] = []
             for suffix, entry in record.files.items():
-                path, tensors[suffix] = _read_either(sibling(prefix, suffix), entry)
+                path, tensors[suffix] = _read_either(sibling(prefix, suffix), entry, read_one or read_file)
                 if path != sibling(prefix, suffix):
                     unpublished.append(sibling(prefix, suffix))
             shards = ShardFolder.of(record)
@@ -75,7 +78,20 @@ def load(prefix: Path) -> Loaded:
 
 def read_file(path: Path, entry: FileEntry) -> Arrays:
     """The tensors of one file by name, each in memory of its own; raises Unreadable at the first mismatch."""
-    tensors: Arrays = {}
+    return dict(_each_tensor(path, entry))
+
+
+def check_file(path: Path, entry: FileEntry, advance: Callable[[int], Any] = lambda count: None) -> Arrays:
+    """Match every digest of one file, one tensor in memory at a time, and give none; raises Unreadable.
+
+    `advance` is told the bytes that were read.
+    """
+    for _, array in _each_tensor(path, entry):
+        advance(array.nbytes)
+    return {}
+
+
+def _each_tensor(path: Path, entry: FileEntry) -> Iterator[tuple[str, np.ndarray]]:
     framing = bytearray()
     position = 0
     try:
@@ -85,39 +101,39 @@ def read_file(path: Path, entry: FileEntry) -> Arrays:
         if size != entry.size:
             raise Unreadable(f"{path.name} has {size} bytes and should have {entry.size}")
         with path.open("rb", buffering=0) as file:
-            source = _Source(file.fileno(), path)
+            source = Source(file.fileno(), path)
             for tensor in entry.tensors:
                 framing += source.read(position, tensor.offset - position).tobytes()
                 raw, found = source.digested(tensor.offset, tensor.length)
                 if found != tensor.digest:
                     raise Unreadable(f"{path.name}: the digest of {tensor.name} does not match, so it is damaged")
-                tensors[tensor.name] = raw.view(tensor.dtype).reshape(tensor.shape)
+                yield tensor.name, raw.view(tensor.dtype).reshape(tensor.shape)
                 position = tensor.offset + tensor.length
             framing += source.read(position, entry.size - position).tobytes()
     except OSError as error:
         raise Unreadable(f"{path.name} could not be read: {error.strerror}") from error
     if digest(framing) != entry.framing:
         raise Unreadable(f"{path.name}: the digest of its framing does not match, so it is damaged")
-    return tensors
 
 
-def _read_record(path: Path, prefix: Path) -> Record:
+def read_record(path: Path, prefix: Path) -> Record:
+    """The record at `path`, which has to be that of the checkpoint `prefix`; raises Unreadable."""
     record = read(path)
     if record.name != prefix.name:
         raise Unreadable(f"it is the record of {record.name!r}, moved or renamed")
     return record
 
 
-def _read_either(final: Path, entry: FileEntry) -> tuple[Path, Arrays]:
+def _read_either(final: Path, entry: FileEntry, read_one: Callable[[Path, FileEntry], Arrays]) -> tuple[Path, Arrays]:
     if temporary(final).exists():
         try:
-            return temporary(final), read_file(temporary(final), entry)
+            return temporary(final), read_one(temporary(final), entry)
         except Unreadable:
             pass  # A leftover of another save: the published file decides.
-    return final, read_file(final, entry)
+    return final, read_one(final, entry)
 
 
-class _Source:
+class Source:
     """An open file, read at offsets: what is large at once, what is small from a window of the file."""
 
     _WINDOW = 1 << 14

@@ -225,13 +225,14 @@ def prove(
     kills: Annotated[int, typer.Option(help="How often the interrupted run is killed.")] = 5,
     steps: Annotated[Optional[int], typer.Option(help="Stop both runs after this many steps.")] = None,
     seed: Annotated[int, typer.Option(help="Chooses the random moments of the kills.")] = 0,
+    json: Annotated[bool, typer.Option("--json", help="Print the outcome as JSON, all else on stderr.")] = False,
 ) -> None:
     """Run your config twice, once killed again and again, and compare everything bit for bit."""
     _import_paddle()
     from paddle_resume.testing.prove import prove_config
 
     with _ctrl_c():
-        raise typer.Exit(prove_config(config, override or [], kills=kills, steps=steps, seed=seed))
+        raise typer.Exit(prove_config(config, override or [], kills=kills, steps=steps, seed=seed, as_json=json))
 
 
 @app.command("plot-lr")

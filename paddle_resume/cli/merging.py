@@ -10,7 +10,7 @@ from typing_extensions import Annotated
 from paddle_resume.cli.app import _ctrl_c, app
 
 
-@app.command()
+@app.command(rich_help_panel="Checkpoints")
 def merge(
     checkpoint: Annotated[
         str, typer.Argument(metavar="PREFIX", help="The checkpoint, such as checkpoint/mnist_epoch2.")

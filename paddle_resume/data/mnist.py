@@ -98,6 +98,16 @@ def load_mnist(
     return Splits(train, held_out, test, found.source, notes)
 
 
+def found_locally(name: str = "mnist") -> Optional[Path]:
+    """The folder from which `load_mnist` would read `name` without a root; None if it would have to download it."""
+    _check_name(name)
+    parent = os.environ.get(DATA_VARIABLE)
+    if parent and not _idx_paths(folder := Path(parent) / download.folder_name(name))[1]:
+        return folder
+    files = download.remote_files(name)
+    return files[0].path.parent if all(file.is_cached() for file in files) else None
+
+
 def _check_name(name: str) -> None:
     if name not in _LABELS:
         raise ConfigError(f"Unknown dataset {name!r}; expected one of {', '.join(map(repr, _LABELS))}.")

@@ -3,41 +3,35 @@
 from __future__ import annotations
 
 import numpy as np
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
 from paddle_resume.errors import ConfigError
 from paddle_resume.inside.statistics import Statistics, channel_axis
 from paddle_resume.inside.survey import LayerRow, Survey
 from paddle_resume.storage.files import readable
+from paddle_resume.tables import TablePrinter
 
 _STATISTICS = ("mean", "std", "min", "max", "zeros")
 
 
-class SurveyPrinter:
-    """Prints the parts of a survey to `console` (default: standard output)."""
-
-    def __init__(self, console: Console | None = None) -> None:
-        terminal = (console or Console()).is_terminal
-        # A pipe has no width that a line should be broken at.
-        self._console = console or Console(highlight=False, width=None if terminal else 10_000)
-        self._plain = not terminal
+class SurveyPrinter(TablePrinter):
+    """Prints the parts of a survey."""
 
     def print_layers(self, survey: Survey) -> None:
         """Each layer with its shapes, then the totals."""
-        table = self._table(
-            "Layers", ("layer", "class", "kernel", "stride", "padding", "parameters", "input", "output")
+        table = self.table(
+            "Layers",
+            ("layer", "class", "kernel", "stride", "padding", "parameters", "input", "output"),
+            right=("parameters",),
         )
         for row in survey.layers:
-            self._add(
+            self.add(
                 table,
                 *(row.name or "(model)", type(row.layer).__name__),
                 *(row.window(part) for part in ("kernel", "stride", "padding")),
                 "used again" if row.parameters is None else f"{row.parameters:,}",
                 *(("not called", "") if row.output is None else (row.input, row.output)),
             )
-        self._print(table)
+        self.show(table)
         frozen = survey.parameters - survey.trainable
         parts = [f"{survey.parameters:,} parameters ({readable(survey.parameter_bytes)})"]
         parts += [f"{survey.trainable:,} of them trainable"] if frozen else []
@@ -46,18 +40,18 @@ class SurveyPrinter:
 
     def print_values(self, survey: Survey) -> None:
         """Where weights and outputs lie, with a remark on those that look wrong."""
-        weights = self._table("Weights", ("parameter", "shape", *_STATISTICS, "remark"))
+        weights = self.table("Weights", ("parameter", "shape", *_STATISTICS, "remark"), right=_STATISTICS)
         for weight in survey.weights:
             figures = _figures(weight.statistics)
-            self._add(weights, weight.name, str(weight.shape), *figures, "; ".join(weight.findings))
-        self._print(weights)
-        outputs = self._table("Outputs over the batch", ("layer", "class", *_STATISTICS, "remark"))
+            self.add(weights, weight.name, str(weight.shape), *figures, "; ".join(weight.findings))
+        self.show(weights)
+        outputs = self.table("Outputs over the batch", ("layer", "class", *_STATISTICS, "remark"), right=_STATISTICS)
         for layer in survey.layers:
             if layer.statistics is not None:
                 figures = _figures(layer.statistics)
                 name, kind = layer.name or "(model)", type(layer.layer).__name__
-                self._add(outputs, name, kind, *figures, "; ".join(layer.findings))
-        self._print(outputs)
+                self.add(outputs, name, kind, *figures, "; ".join(layer.findings))
+        self.show(outputs)
         remarked = [weight.name for weight in survey.weights if weight.findings]
         remarked += [layer.name or "(model)" for layer in survey.layers if layer.findings]
         self.say(f"Look at: {', '.join(dict.fromkeys(remarked))}" if remarked else "Nothing stands out.")
@@ -98,25 +92,6 @@ class SurveyPrinter:
     def _show(self, title: str, array: np.ndarray) -> None:
         text = np.array2string(array, precision=3, suppress_small=True, max_line_width=110, threshold=400, edgeitems=6)
         self.say(f"\n{title}\n{text}")
-
-    def _table(self, title: str, columns: tuple[str, ...]) -> Table:
-        table = Table(title=None if self._plain else title, title_justify="left")
-        for column in columns:
-            right = column in (*_STATISTICS, "parameters")
-            table.add_column(column, justify="right" if right else "left", overflow="fold")
-        if self._plain:
-            table.box = None
-            self.say(f"{title}:")
-        return table
-
-    def _add(self, table: Table, *cells: str) -> None:
-        table.add_row(*map(Text, cells))
-
-    def _print(self, table: Table) -> None:
-        self._console.print(table)
-
-    def say(self, text: str) -> None:
-        self._console.print(text, markup=False, soft_wrap=True)
 
 
 def _figures(statistics: Statistics) -> list[str]:

@@ -165,7 +165,12 @@ class World:
             assert self._channel is not None
             found = self._channel.heard(_LAST_WORDS_SECONDS)
             if found is None:
-                raise
+                reason = " ".join(str(error).split())[-200:]
+                others = " or ".join(str(rank) for rank in range(self.size) if rank != self.rank)
+                found = RankError(
+                    f"rank {others} did not take part in a step and has not ended either: it hangs, or cannot be "
+                    f"reached ({reason}). Run the same command again to continue from the last checkpoint."
+                )
             raise found from error
 
     @classmethod

@@ -131,10 +131,12 @@ def size_and_digest(path: Path) -> tuple[int, str]:
     return size, hasher.hexdigest()
 
 
-def replace_file(path: Path, chunks: Iterable[memoryview], size: int, disk: FileSystem = DISK) -> None:
+def replace_file(
+    path: Path, chunks: Iterable[memoryview], size: int, disk: FileSystem = DISK, key: str = "run.save_dir"
+) -> None:
     """Write one file so that at every instant its name holds the old or the new content whole.
 
-    Raises SaveError.
+    Raises SaveError, which calls the place by `key`; see `explain`.
     """
     try:
         make_folder(path.parent, disk)
@@ -142,18 +144,22 @@ def replace_file(path: Path, chunks: Iterable[memoryview], size: int, disk: File
         disk.rename(temporary(path), path)
         disk.fsync_folder(path.parent)
     except OSError as error:
-        raise explain(error, path, size) from error
+        raise explain(error, path, size, key) from error
 
 
 def explain(error: OSError, path: Path, size: int, key: str = "run.save_dir") -> SaveError:
-    """The SaveError for an OSError met while saving `size` bytes as `path`, a folder that the config calls `key`."""
+    """The SaveError for an OSError met while saving `size` bytes as `path`.
+
+    `key` is what the config calls that folder, or the option that names the file, such as `--output`.
+    """
+    elsewhere = f"another file with {key}" if key.startswith("-") else f"another folder with -o {key}=FOLDER"
     advice = {
         errno.ENOSPC: f"the save needs {readable(size)} and {_free(path)} is free. Make room",
         errno.EDQUOT: f"the save needs {readable(size)}, more than your quota leaves. Make room",
-        errno.EROFS: f"the file system is read-only. Choose another folder with -o {key}=FOLDER",
-        errno.EACCES: f"you may not write there. Choose another folder with -o {key}=FOLDER",
-        errno.ENOTDIR: f"a file lies where a folder should be. Choose another with -o {key}=FOLDER",
-        errno.EEXIST: f"a file lies where a folder should be. Choose another with -o {key}=FOLDER",
+        errno.EROFS: f"the file system is read-only. Choose {elsewhere}",
+        errno.EACCES: f"you may not write there. Choose {elsewhere}",
+        errno.ENOTDIR: f"a file lies where a folder should be. Choose {elsewhere}",
+        errno.EEXIST: f"a file lies where a folder should be. Choose {elsewhere}",
     }.get(error.errno or 0, "the disk or file system reported an error. Check it")
     reason = os.strerror(error.errno) if error.errno else str(error)
     return SaveError(

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import random
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Optional
+from typing import Any, Optional
 
 from rich.console import Console
 from rich.table import Table
@@ -14,18 +15,27 @@ from rich.table import Table
 from paddle_resume.config import Config, load_config
 from paddle_resume.errors import PaddleResumeError
 from paddle_resume.testing.plan import MOMENTS, Kill
-from paddle_resume.testing.proof import run_and_compare
+from paddle_resume.testing.proof import Proof, run_and_compare
 
 # Between two saves some steps must lie, so that a kill costs some; and some saves between the kills.
 _SAVES_PER_RUN = 7
 
 
-def prove_config(config_path: str, overrides: Sequence[str], *, kills: int, steps: Optional[int], seed: int) -> int:
+def prove_config(
+    config_path: str,
+    overrides: Sequence[str],
+    *,
+    kills: int,
+    steps: Optional[int],
+    seed: int,
+    as_json: bool = False,
+) -> int:
     """Prove exact resume on a config; prints what it does and returns the exit code, 0 or 1.
 
-    Raises PaddleResumeError if the config cannot run at all.
+    With `as_json` the outcome goes to standard output as one object, and all else to standard error. Raises
+    PaddleResumeError if the config cannot run at all.
     """
-    console = Console(highlight=False, soft_wrap=True)
+    console = Console(highlight=False, soft_wrap=True, stderr=as_json)
     overrides = [*overrides, *([f"trainer.max_steps={steps}"] if steps else [])]
     config = load_config(config_path, overrides)
     total, per_epoch = _count_steps(config)
@@ -49,6 +59,8 @@ def prove_config(config_path: str, overrides: Sequence[str], *, kills: int, step
     for kill in plan:
         table.add_row(str(kill), "yes" if kill in proof.landed else "no: the run ended before")
     console.print(table)
+    if as_json:
+        print(json.dumps(_outcome(proof, total), indent=2))
     if proof.holds:
         console.print(
             f"Proved: after {kills} kills, {total} steps end bit for bit as without: weights, optimizer state, every "
@@ -57,6 +69,12 @@ def prove_config(config_path: str, overrides: Sequence[str], *, kills: int, step
         return 0
     console.print(f"NOT proved.\n{proof.explain()}", style="red", markup=False)
     return 1
+
+
+def _outcome(proof: Proof, steps: int) -> dict[str, Any]:
+    """What came of it, as plain values."""
+    kills = [{"kill": str(kill), "landed": kill in proof.landed} for kill in proof.kills]
+    return {"proved": proof.holds, "steps": steps, "kills": kills, "differences": proof.differences}
 
 
 def plan_kills(count: int, total: int, draw: random.Random, epochs_end: bool = True) -> list[Kill]:

@@ -1,0 +1,62 @@
+"""The examples at the end of each command's `--help`."""
+
+from __future__ import annotations
+
+import typer
+
+EXAMPLES: dict[str, tuple[str, ...]] = {
+    "train": (
+        "paddle-resume train -c configs/mnist.yaml",
+        "paddle-resume train -c configs/mnist.yaml -o trainer.epochs=5 --resume checkpoint/mnist_epoch0",
+    ),
+    "eval": ("paddle-resume eval -c configs/mnist.yaml --weights checkpoint/mnist_epoch2 --split valid",),
+    "export": ("paddle-resume export -c configs/mnist.yaml --weights checkpoint/mnist_epoch2 --output export/mnist",),
+    "predict": (
+        "paddle-resume predict export/mnist digit.png",
+        "paddle-resume predict -c configs/mnist.yaml --weights checkpoint/mnist_epoch2 images --json",
+    ),
+    "generate": ("paddle-resume generate -c configs/text.yaml --weights checkpoint/text_epoch0 --prompt 'The '",),
+    "prove": ("paddle-resume prove -c configs/mnist.yaml --kills 5 --steps 60",),
+    "plot-lr": ("paddle-resume plot-lr -c configs/mnist.yaml -o lr.png",),
+    "inspect": ("paddle-resume inspect -c configs/mnist.yaml --values --weights checkpoint/mnist_epoch2",),
+    "plot": ("paddle-resume plot log/mnist log/mnist_lr3 -o curves.png",),
+    "wrong": ("paddle-resume wrong -c configs/mnist.yaml --weights checkpoint/mnist_epoch2 --output wrong.png",),
+    "list": ("paddle-resume list checkpoint", "paddle-resume list checkpoint --verify --json"),
+    "show": ("paddle-resume show checkpoint/mnist_epoch2", "paddle-resume show mnist.pdparams --no-values"),
+    "verify": ("paddle-resume verify checkpoint", "paddle-resume verify checkpoint/mnist_epoch2 && echo good"),
+    "diff": ("paddle-resume diff checkpoint/mnist_epoch1 checkpoint/mnist_epoch2 --all",),
+    "average": (
+        "paddle-resume average checkpoint/mnist_epoch0 checkpoint/mnist_epoch1 checkpoint/mnist_epoch2 "
+        "--output average.pdparams",
+    ),
+    "strip": (
+        "paddle-resume strip checkpoint/mnist_epoch2 --output weights.pdparams",
+        "paddle-resume strip checkpoint/mnist_epoch2 --ema --output average.pdparams",
+    ),
+    "prune": (
+        "paddle-resume prune checkpoint --keep 2",
+        "paddle-resume prune checkpoint --keep 2 --keep-epochs 3 --yes",
+    ),
+    "recover": (
+        "paddle-resume recover checkpoint",
+        "paddle-resume recover checkpoint --yes",
+        "paddle-resume recover checkpoint/mnist_epoch2 --output saved.pdparams",
+    ),
+    "merge": (
+        "paddle-resume merge checkpoint/mnist_epoch2",
+        "paddle-resume merge checkpoint/mnist_epoch2 --output plain",
+    ),
+    "doctor": ("paddle-resume doctor", "paddle-resume doctor /data/checkpoint --json"),
+    "schema": ("paddle-resume schema > config.schema.json", "paddle-resume schema --reference > reference.yaml"),
+}
+_EXIT_CODES = "Exit codes: 0 done; 1 the answer is no, or a part failed; 2 an error; 130 and 143 interrupted."
+
+
+def attach_examples(app: typer.Typer) -> None:
+    """Put its examples under the help of each command, and the exit codes under that of the program."""
+    for command in app.registered_commands:
+        name = command.name or getattr(command.callback, "__name__", "")
+        if name in EXAMPLES and command.epilog is None:
+            # Typer joins lines that no empty line parts.
+            command.epilog = "\n\n".join(("Examples:", *EXAMPLES[name]))
+    app.info.epilog = _EXIT_CODES

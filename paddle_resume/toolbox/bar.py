@@ -1,0 +1,27 @@
+"""A progress bar over bytes, on a terminal only: what a large checkpoint takes to read can be long."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
+
+Advance = Callable[[int], Any]
+"""Told the bytes that were just read."""
+
+
+def unheard(count: int) -> None:
+    """Tell nobody."""
+
+
+@contextmanager
+def byte_bar(text: str, total: int) -> Iterator[Advance]:
+    """A bar on stderr that goes away at its end; gives the function that moves it on."""
+    console = Console(stderr=True)
+    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task(text, total=total)
+        yield lambda count: bar.advance(task, count)

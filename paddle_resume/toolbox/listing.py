@@ -1,0 +1,100 @@
+"""`list`: the checkpoints of a folder as their records tell of them, without reading a tensor unless asked to."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Optional
+
+from paddle_resume.checkpoint.catalog import find_all, run_of
+from paddle_resume.checkpoint.reader import sibling
+from paddle_resume.checkpoint.record import SUFFIX, Record, Unreadable
+from paddle_resume.toolbox.bar import Advance, unheard
+from paddle_resume.toolbox.source import OPTIMIZER, WEIGHTS, has_record, locate
+
+COMPLETE, UNPUBLISHED, DAMAGED, NO_RECORD = "complete", "unpublished", "damaged", "no record"
+
+
+@dataclass(frozen=True)
+class Listed:
+    """One line of the list; what a damaged checkpoint cannot tell is None or empty.
+
+    `state` is `complete`, `unpublished` (whole, but a save died among its renames; the next start completes it),
+    `damaged` for the `reason`, or `no record` for files that another program saved.
+    """
+
+    prefix: str
+    state: str
+    reason: str = ""
+    verified: bool = False
+    run: Optional[str] = None
+    step: Optional[int] = None
+    epoch: Optional[int] = None
+    phase: Optional[str] = None
+    metrics: dict[str, float] = field(default_factory=dict)
+    size: int = 0
+    saved_at: Optional[str] = None
+    exact: Optional[bool] = None
+    resumes: int = 0
+
+    @property
+    def good(self) -> bool:
+        """Whether a run can go on from it exactly, as far as was looked."""
+        return self.state in (COMPLETE, UNPUBLISHED)
+
+
+def list_checkpoints(folder: Path, *, verify: bool = False, advance: Advance = unheard) -> list[Listed]:
+    """Every checkpoint in `folder`, the last written first, then files that no record tells of.
+
+    Files count as whole by their size; with `verify` every digest is matched.
+    """
+    listed = []
+    for found in find_all(folder):
+        if has_record(found.prefix):
+            listed.append(_look(found.prefix, verify, advance))
+    known = {Path(one.prefix) for one in listed}
+    files = [path for suffix in (WEIGHTS, OPTIMIZER) for path in sorted(folder.glob(f"*{suffix}"))]
+    prefixes = dict.fromkeys(path.with_suffix("") for path in files if not path.name.startswith("."))
+    return [*listed, *(_foreign(prefix) for prefix in prefixes if not _told_of(prefix, known))]
+
+
+def metrics_of(record: Record) -> dict[str, float]:
+    """The latest metrics by tag, such as `valid/acc`, that the record holds."""
+    progress = record.owners.get("progress")
+    results: Any = progress.get("results") if isinstance(progress, dict) else None
+    return dict(results) if isinstance(results, dict) else {}
+
+
+def _look(prefix: Path, verify: bool, advance: Advance) -> Listed:
+    try:
+        located = locate(prefix, verify=verify, advance=advance)
+    except Unreadable as error:
+        return Listed(str(prefix), DAMAGED, error.reason, verified=verify, run=run_of(prefix))
+    record = located.record
+    return Listed(
+        prefix=str(prefix),
+        state=UNPUBLISHED if located.unpublished else COMPLETE,
+        verified=verify or located.unpublished,
+        run=run_of(prefix),
+        step=record.step,
+        epoch=record.epoch,
+        phase=record.phase,
+        metrics=metrics_of(record),
+        size=located.size + (0 if located.unpublished else sibling(prefix, SUFFIX).stat().st_size),
+        saved_at=record.saved_at,
+        exact=record.exact,
+        resumes=sum(event.get("event") == "resume" for event in record.lineage),
+    )
+
+
+def _told_of(prefix: Path, known: set[Path]) -> bool:
+    """Whether the file belongs to a checkpoint; one of several optimizers is called `<prefix>.<name>.pdopt`."""
+    return prefix in known or prefix.with_suffix("") in known
+
+
+def _foreign(prefix: Path) -> Listed:
+    files = [path for suffix in (WEIGHTS, OPTIMIZER) if (path := sibling(prefix, suffix)).is_file()]
+    what = "weights without a record" if len(files) == 1 and files[0].suffix == WEIGHTS else "saved by another program"
+    if sibling(prefix, SUFFIX).is_file():
+        files.append(sibling(prefix, SUFFIX))
+    return Listed(str(prefix), NO_RECORD, what, size=sum(path.stat().st_size for path in files))

@@ -1,0 +1,95 @@
+"""Starts the processes of a distributed run for tests: by Paddle's launcher, or each by itself."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+PROGRAM = Path(__file__).parent / "programs" / "train_ranks.py"
+
+
+@dataclass
+class Ended:
+    """How the processes of a run ended, by rank."""
+
+    statuses: list[int]
+    outputs: list[str]
+    seconds: float
+
+    @property
+    def good(self) -> bool:
+        return not any(self.statuses)
+
+    def explain(self) -> str:
+        return "\n".join(f"rank {r}: {s}\n{o}" for r, (s, o) in enumerate(zip(self.statuses, self.outputs)))
+
+
+def start_ranks(folder: Path, ranks: int, *options: object, program: Path = PROGRAM) -> list[subprocess.Popen[str]]:
+    """The processes, with the environment that Paddle's launcher gives them; its own checks take seconds more."""
+    folder.mkdir(exist_ok=True)
+    ports = _free_ports(ranks + 1)
+    endpoints = [f"127.0.0.1:{port}" for port in ports[1:]]
+    return [
+        subprocess.Popen(
+            [sys.executable, str(program), *map(str, options)],
+            cwd=folder,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            env={
+                **os.environ,
+                "PADDLE_MASTER": f"127.0.0.1:{ports[0]}",
+                "PADDLE_TRAINER_ID": str(rank),
+                "PADDLE_TRAINERS_NUM": str(ranks),
+                "PADDLE_CURRENT_ENDPOINT": endpoints[rank],
+                "PADDLE_TRAINER_ENDPOINTS": ",".join(endpoints),
+                "PADDLE_DISTRI_BACKEND": "gloo",
+                "OMP_NUM_THREADS": "1",
+            },
+        )
+        for rank in range(ranks)
+    ]
+
+
+def run_ranks(folder: Path, ranks: int, *options: object, timeout: float = 120) -> Ended:
+    """Run PROGRAM in `folder` with so many processes until all have ended."""
+    began = time.monotonic()
+    return wait_for(start_ranks(folder, ranks, *options), began, timeout)
+
+
+def wait_for(processes: list[subprocess.Popen[str]], began: float, timeout: float = 120) -> Ended:
+    try:
+        outputs = [process.communicate(timeout=timeout)[0] for process in processes]
+    finally:
+        for process in processes:
+            process.kill()
+    return Ended([process.wait() for process in processes], outputs, time.monotonic() - began)
+
+
+def launch(folder: Path, *command: object, launcher: tuple[str, ...] = ("--nproc_per_node", "2")) -> subprocess.Popen:
+    """The command line under Paddle's launcher, in a process group of its own."""
+    folder.mkdir(exist_ok=True)
+    return subprocess.Popen(
+        [sys.executable, "-m", "paddle.distributed.launch", "--log_dir", "worker_log", *launcher, *map(str, command)],
+        cwd=folder,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
+
+
+def _free_ports(count: int) -> list[int]:
+    sockets = [socket.socket() for _ in range(count)]
+    for each in sockets:
+        each.bind(("127.0.0.1", 0))
+    ports = [each.getsockname()[1] for each in sockets]
+    for each in sockets:
+        each.close()
+    return ports
