@@ -6,9 +6,9 @@ is removed only when none does any more.
 
 from __future__ import annotations
 
+import contextlib
 import glob
 import re
-import shutil
 from pathlib import Path
 from typing import Any, Optional
 
@@ -115,10 +115,23 @@ def sweep(beside: Path, name: str, newest: str, disk: FileSystem = DISK) -> None
         return
     limit = int(newest.rpartition("/")[2])
     for number in _numbers(beside, name):
-        folder = beside / f"{name}.shards" / str(number)
         if number < limit and f"{name}.shards/{number}" not in named:
-            shutil.rmtree(folder)
-            disk.fsync_folder(folder.parent)
+            _remove(beside / f"{name}.shards" / str(number), disk)
+
+
+def remove_shards(beside: Path, record: Record, disk: FileSystem = DISK) -> None:
+    """Remove the folder that `record`, of a checkpoint that is being removed, names; raises OSError."""
+    with contextlib.suppress(Unreadable):  # Nobody knows what it names then.
+        shards = ShardFolder.of(record)
+        if shards is not None and (beside / shards.folder).is_dir():
+            _remove(beside / shards.folder, disk)
+
+
+def _remove(folder: Path, disk: FileSystem) -> None:
+    for path in list(folder.iterdir()):
+        disk.unlink(path)
+    folder.rmdir()
+    disk.fsync_folder(folder.parent)
 
 
 def _numbers(beside: Path, name: str) -> list[int]:

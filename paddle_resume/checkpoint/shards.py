@@ -86,7 +86,7 @@ class ShardedState:
             stored = shards.tensors(self._folder)
             slots = [key[len(OPTIMIZER) :] for key in stored if key.startswith(OPTIMIZER)]
             self._optimizer.create_accumulators({slot.rpartition(".")[0] for slot in slots})
-            live = self._tensors()
+            live = self.tensors()
             self._require_fit(shards, {key: one.shape for key, one in stored.items()}, live)
             targets = {key: _target(tensor) for key, tensor in live.items()}
             fill_targets(targets, stored, lambda file: shards.arrays(self._folder, file))
@@ -95,8 +95,8 @@ class ShardedState:
         for key, tensor in live.items():
             fill(local_part(tensor), targets[key].array)
 
-    def _tensors(self) -> dict[str, paddle.Tensor]:
-        """Every tensor by its key in the files."""
+    def tensors(self) -> dict[str, paddle.Tensor]:
+        """Every tensor of the model and the optimizer, by its key in the files."""
         weights = {f"{MODEL}{name}": tensor for name, tensor in self._model.state_dict().items()}
         slots = {f"{OPTIMIZER}{name}.{slot}": tensor for name, slot, tensor in self._optimizer.tensors()}
         return {**weights, **slots}
@@ -112,7 +112,7 @@ class ShardedState:
     def _write(self, folder: Path) -> dict[str, Any] | SaveError:
         """Size and digest of the file that this process has made durable, or why it could not."""
         path = folder / f"{self._world.rank}_0.distcp"
-        tensors = self._tensors()
+        tensors = self.tensors()
         size = sum(view(local_part(tensor)).nbytes for tensor in tensors.values())
         try:
             paddle.distributed.save_state_dict(tensors, str(folder))

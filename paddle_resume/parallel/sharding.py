@@ -90,7 +90,10 @@ class DeviceMesh:
 
     def whole(self, tensor: paddle.Tensor) -> paddle.Tensor:
         """A result as one process would have it: the whole of it in every process, a dense tensor."""
-        return paddle.distributed.unshard_dtensor(tensor) if tensor.is_dist() else tensor
+        if not tensor.is_dist():
+            return tensor
+        # Paddle gives the mean over the processes of a single number as an array of one.
+        return paddle.distributed.unshard_dtensor(tensor).reshape(tensor.shape)
 
     def _placements(self, dimension: int | None) -> list[Any]:
         everywhere = paddle.distributed.Replicate()

@@ -2,8 +2,9 @@
 
     train_sharded.py FOLDER JSON
 
-The options are those of `Options`. Rank 0 leaves in FOLDER the whole weights and optimizer state by key, and
-the losses of this start; without a launcher and a mesh the same model trains unsharded.
+The options are those of `Options`. Rank 0 leaves in FOLDER what each process holds of the weights and of the
+optimizer's state, where it went on and where it ended, and, if asked for, how far steps on the mesh are from unsharded
+ones.
 """
 
 from __future__ import annotations
@@ -16,17 +17,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Optional
 
-from paddle_resume import Checkpointer, RandomStreams, seed_everything
-
 import numpy as np
 import paddle
 
+from paddle_resume import Checkpointer, RandomStreams, seed_everything
 from paddle_resume.checkpoint.shard_folder import OWNER
 from paddle_resume.checkpoint.shards import ShardedState
 from paddle_resume.config.sharding import Mesh, Split
 from paddle_resume.environment import Environment
 from paddle_resume.errors import PaddleResumeError
 from paddle_resume.models import MLP, TransformerLM
+from paddle_resume.owners import SchedulerState
 from paddle_resume.parallel.ranks import EachRank
 from paddle_resume.parallel.sharding import DeviceMesh, ShardingState, local_part
 from paddle_resume.parallel.world import World
@@ -34,8 +35,8 @@ from paddle_resume.stateful import Owners
 from paddle_resume.storage.files import FileSystem
 
 MODELS = {
-    "mlp": lambda: MLP(hidden=32, dropout=0.2),
-    "transformer": lambda: TransformerLM(24, context=8, width=16, depth=2, heads=4, dropout=0.0),
+    "mlp": lambda dropout: MLP(hidden=32, dropout=dropout),
+    "transformer": lambda dropout: TransformerLM(24, context=8, width=16, depth=2, heads=4, dropout=dropout),
 }
 PLANS = {
     "mlp": [
@@ -60,11 +61,9 @@ class Options:
     """What one start does."""
 
     kind: str = "mlp"
-    mesh: Optional[tuple[int, int]] = None
+    mesh: tuple[int, int] = (1, 2)
     steps: int = 4
-    optimizer: str = "AdamW"
-    evaluate: bool = False
-    resume: Optional[str] = None
+    compare: bool = False
     allow_inexact: bool = False
     kill_at_fsync: int = 0
     """Kill rank `kill_rank` at so many fsyncs of its shards."""
@@ -86,58 +85,49 @@ class Deadly(FileSystem):
 
 def main(folder: Path, options: Options) -> None:
     world = World.current()
-    seed_everything(3)
-    model = MODELS[options.kind]()
-    mesh = Mesh(data=options.mesh[0], model=options.mesh[1]) if options.mesh else None
-    device_mesh = DeviceMesh(mesh, world) if mesh else None
-    if device_mesh:
-        device_mesh.shard_model(model, PLANS[options.kind])
-    rate = paddle.optimizer.lr.PolynomialDecay(0.05, decay_steps=8, end_lr=0.01)
-    optimizer = getattr(paddle.optimizer, options.optimizer)(rate, parameters=model.parameters())
-    if options.evaluate:
-        model.eval()
-    owners, checkpointer = None, None
-    if mesh and device_mesh:
-        optimizer = device_mesh.shard_optimizer(optimizer)
-        deadly = options.kill_at_fsync and world.rank == options.kill_rank
-        checkpointer = Checkpointer(folder, "run", background=False, world=world)
-        state = ShardedState(
-            model, optimizer, save_dir=folder, name="run", world=world,
-            **({"disk": Deadly(options.kill_at_fsync)} if deadly else {}),
-        )  # fmt: skip
-        streams = RandomStreams(3, rank=device_mesh.data_rank)
-        streams.start_rank()
-        owners = Owners(
-            environment=Environment(),
-            sharding=ShardingState(mesh, model),
-            **{OWNER: state},
-            rate=rate,
-            rng=EachRank(streams, world),
-        )
-        restored = checkpointer.restore(owners, options.resume or "auto", allow_inexact=options.allow_inexact)
-        first = restored.step if restored else 0
-        if restored:
-            dump(folder / "restored.npz", state._tensors(), world)
-    else:
-        first, state = 0, None
-    losses = []
-    for step in range(first, options.steps):
-        losses.append(train_step(options.kind, model, optimizer, rate, step, device_mesh))
-        if checkpointer and owners:
-            checkpointer.save(step + 1, owners)
-    if state is not None:
-        dump(folder / "final.npz", state._tensors(), world)
-    else:
-        tensors = {f"model.{name}": tensor for name, tensor in model.state_dict().items()}
-        dump(folder / "final.npz", tensors, world)
-    if world.first:
-        (folder / "losses.json").write_text(json.dumps(losses))
-    if checkpointer:
-        checkpointer.close()
+    mesh = Mesh(data=options.mesh[0], model=options.mesh[1])
+    device_mesh = DeviceMesh(mesh, world)
+    if options.compare:
+        compare(folder, device_mesh, world)
+    model, optimizer, rate = build(options.kind, "AdamW", dropout=0.2, mesh=device_mesh)
+    deadly = options.kill_at_fsync and world.rank == options.kill_rank
+    disk = Deadly(options.kill_at_fsync) if deadly else FileSystem()
+    shards = ShardedState(model, optimizer, save_dir=folder, name="run", world=world, disk=disk)
+    streams = RandomStreams(3, rank=device_mesh.data_rank)
+    streams.start_rank()
+    owners = Owners(
+        environment=Environment(),
+        sharding=ShardingState(mesh, model),
+        **{OWNER: shards},
+        scheduler=SchedulerState(optimizer),
+        rng=EachRank(streams, world),
+    )
+    checkpointer = Checkpointer(folder, "run", background=False, world=world)
+    restored = checkpointer.restore(owners, allow_inexact=options.allow_inexact)
+    if restored:
+        print("passed over:", restored.passed_over, flush=True)
+        dump(folder / "restored.npz", shards.tensors(), world)
+    for step in range(restored.step if restored else 0, options.steps):
+        train_step(options.kind, model, optimizer, step, device_mesh)
+        rate.step()
+        checkpointer.save(step + 1, owners)
+    dump(folder / "final.npz", shards.tensors(), world)
+    checkpointer.close()
     world.agree()
 
 
-def train_step(kind: str, model: Any, optimizer: Any, rate: Any, step: int, mesh: Optional[DeviceMesh]) -> float:
+def build(kind: str, name: str, dropout: float, mesh: Optional[DeviceMesh]) -> tuple[Any, Any, Any]:
+    """The model, its optimizer and the schedule, on the mesh if there is one."""
+    seed_everything(3)
+    model = MODELS[kind](dropout)
+    if mesh:
+        mesh.shard_model(model, PLANS[kind])
+    rate = paddle.optimizer.lr.PolynomialDecay(0.05, decay_steps=8, end_lr=0.01)
+    optimizer = getattr(paddle.optimizer, name)(rate, parameters=model.parameters())
+    return model, mesh.shard_optimizer(optimizer) if mesh else optimizer, rate
+
+
+def train_step(kind: str, model: Any, optimizer: Any, step: int, mesh: Optional[DeviceMesh]) -> float:
     draw = np.random.RandomState(step)
     if kind == "mlp":
         x, label = draw.rand(8, 784).astype("float32"), draw.randint(0, 10, (8, 1))
@@ -149,8 +139,24 @@ def train_step(kind: str, model: Any, optimizer: Any, rate: Any, step: int, mesh
     loss.backward()
     optimizer.step()
     optimizer.clear_grad()
-    rate.step()
     return float(mesh.whole(loss) if mesh else loss)
+
+
+def compare(folder: Path, mesh: DeviceMesh, world: World) -> None:
+    """The losses of two steps and the weights after them, on the mesh and on one process; SGD, without dropout."""
+    found = {}
+    for kind in MODELS:
+        runs = []
+        for where in (None, mesh):
+            with paddle.utils.unique_name.guard():  # The run's own model keeps the names of a first one.
+                model, optimizer, _ = build(kind, "SGD", 0.0, where)
+            losses = [train_step(kind, model, optimizer, step, where) for step in range(2)]
+            runs.append((losses, [mesh.whole(tensor).numpy() for tensor in model.state_dict().values()]))
+        (losses, weights), (ours, sharded) = runs
+        furthest = max(float(np.abs(a - b).max()) for a, b in zip(weights, sharded))
+        found[kind] = {"one process": losses, "mesh": ours, "furthest weight": furthest}
+    if world.first:
+        (folder / "compare.json").write_text(json.dumps(found))
 
 
 def dump(path: Path, tensors: dict[str, paddle.Tensor], world: World) -> None:
