@@ -22,6 +22,8 @@ MATH_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "MKL_DEBUG_CPU_TYPE", "M
 REPEATABLE_FLAGS = ("FLAGS_cudnn_deterministic", "FLAGS_embedding_deterministic")
 # Recorded for a reader; they do not decide the bits of a step.
 _INFORMATIVE = ("python", "os")
+# What `prepare_cpu` has set in this process, and its environment did not say.
+_prepared: set[str] = set()
 
 
 def require_paddle() -> None:
@@ -44,10 +46,15 @@ def prepare_cpu() -> None:
     """
     if "paddle" in sys.modules:
         return
-    os.environ.setdefault("OMP_NUM_THREADS", str(physical_cores()))
+    _prepare("OMP_NUM_THREADS", str(physical_cores()))
     if cpu_field("vendor_id") == "AuthenticAMD":
         # The MKL that Paddle bundles falls back to its slowest kernels on AMD; 5 selects the AVX2 ones.
-        os.environ.setdefault("MKL_DEBUG_CPU_TYPE", "5")
+        _prepare("MKL_DEBUG_CPU_TYPE", "5")
+
+
+def environment_as_given() -> dict[str, str]:
+    """The environment that this process was started with, for a child that is to make its own CPU set-up."""
+    return {name: value for name, value in os.environ.items() if name not in _prepared}
 
 
 def prefer_repeatable_kernels() -> None:
@@ -122,6 +129,12 @@ def describe_device() -> str:
     if place.startswith("gpu"):
         return f"gpu ({paddle.device.cuda.get_device_name()})"
     return place
+
+
+def _prepare(name: str, value: str) -> None:
+    if name not in os.environ:
+        os.environ[name] = value
+        _prepared.add(name)
 
 
 def physical_cores() -> int:

@@ -35,6 +35,7 @@ from paddle_resume.rate_steps import EPOCH, STEP, RateSteps
 from paddle_resume.rng import RandomStreams
 from paddle_resume.saving import Saver
 from paddle_resume.stateful import Owners
+from paddle_resume.supervision.heartbeat import Heartbeat
 from paddle_resume.update import Made, Passed, Update, mean_loss
 
 Optimizers = Union[paddle.optimizer.Optimizer, Mapping[str, paddle.optimizer.Optimizer]]
@@ -67,6 +68,7 @@ class Loop(ABC):
     _hooks: Hooks
     _saver: Saver
     _signals: SignalWatch
+    _heart: Heartbeat
     _rates: RateSteps
     _update: Update
     _log_every: int
@@ -187,6 +189,7 @@ class Loop(ABC):
         self._rates.after(STEP)
         if self._check_each_loss:
             self.divergence.check_losses(self.metrics)
+        self._heart.beat(self.progress.step, "train")
         self._call("on_step_end")
 
     def _update_with(self, batches: list[Batch]) -> Made:
@@ -246,6 +249,7 @@ class Loop(ABC):
         """Begin a save, if not told otherwise under the name that fits the position."""
         tag = tag or (f"epoch{self.epoch}" if self._epoch_is_due() else f"step{self.progress.step}")
         progress = self.progress
+        self._heart.beat(progress.step, "save")
         self.divergence.check_all(self.metrics, self.model, progress.step)
         scheduled = self._epoch_is_due() or self._saver.schedule.step_is_due(progress.step)
         if scheduled and tag != BEST:

@@ -35,6 +35,7 @@ from paddle_resume.rng import RandomStreams, preserved
 from paddle_resume.saving import Saver
 from paddle_resume.schedule import SaveSchedule
 from paddle_resume.stateful import Owners, Stateful
+from paddle_resume.supervision.heartbeat import Heartbeat
 from paddle_resume.update import Update, parameters_of
 
 
@@ -144,6 +145,7 @@ class Trainer(Loop):
         # Reading a loss waits for a GPU, but costs nothing on the CPU.
         self._check_each_loss = paddle.device.get_device() == "cpu"
         self._signals = SignalWatch()
+        self._heart = Heartbeat(None)
         self._owners = Owners(environment=self.environment, **paddle_owners(model, self._optimizers()))
         self._owners.add("metrics", self.metrics)
         self._owners.add("progress", self.progress)
@@ -199,6 +201,8 @@ class Trainer(Loop):
             return self._train(resume, allow_inexact, overwrite)
 
     def _train(self, resume: str, allow_inexact: bool, overwrite: bool) -> dict[str, float]:
+        self._heart = Heartbeat.from_environment(self.world.rank)
+        self._heart.beat(self.progress.step, "start")
         with self._signals:
             try:
                 self.resume(resume, allow_inexact=allow_inexact, overwrite=overwrite)
@@ -305,6 +309,7 @@ class Trainer(Loop):
                 else:
                     loss, output = self.evaluate_step(Batch.of(batch))
                     metrics.update(self.progress.step, loss, output, batch[-1], len(batch[0]))
+                self._heart.beat(self.progress.step, "evaluate")
                 self._signals.check(self.world, agreed.signum)
                 self._call("on_evaluate_step")
         metrics.gather()

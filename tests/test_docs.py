@@ -26,6 +26,19 @@ PAGES = (
     "docs/checkpoint-format.md",
     "docs/toolbox.md",
     "docs/model-parallel.md",
+    "docs/clusters.md",
+    "docs/scale.md",
+    "docs/from-pytorch.md",
+)
+# Pages that need no run to look at.
+ALONE = (
+    "docs/trainer.md",
+    "docs/data.md",
+    "docs/looking-inside.md",
+    "docs/clusters.md",
+    "docs/scale.md",
+    "docs/from-pytorch.md",
+    "docs/model-parallel.md",
 )
 # The folder in which a reader has just run the first command of the README, at a thousandth of the size.
 TRAINED = """
@@ -76,7 +89,7 @@ def _run(arguments: list[str], folder: Path) -> subprocess.CompletedProcess[str]
 
 def _prepare(page: str, folder: Path) -> Path:
     """Train for the page's examples and write the files it shows; returns the script of its other blocks."""
-    if page not in ("docs/trainer.md", "docs/data.md", "docs/looking-inside.md", "docs/model-parallel.md"):
+    if page not in ALONE:
         (folder / "trained.py").write_text(TRAINED, encoding="utf-8")
         _run(["trained.py"], folder)
     script = []

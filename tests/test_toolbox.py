@@ -322,13 +322,14 @@ def test_diff_sees_one_bit_of_a_generator_and_one_key_of_the_config(run):
     shutil.copytree("ck", "copy")
     owners = dict(peek(Path(NEWEST)).owners)
     config = {**owners["config"], "loss": {"name": "MSELoss"}}
-    python = [*owners["rng"]["python"][:-1], 0.5]
-    rewrite("copy/tiny_step6", owners={**owners, "config": config, "rng": {**owners["rng"], "python": python}})
+    (random,) = owners["rng"]["ranks"]
+    random = {**random, "python": [*random["python"][:-1], 0.5]}
+    rewrite("copy/tiny_step6", owners={**owners, "config": config, "rng": {"ranks": [random]}})
     result = run("diff", NEWEST, "copy/tiny_step6", "--json")
     assert result.code == 1 and not result.json["tensors"]
     assert result.json["state"] == {
         "config": ["config.loss.name: 'CrossEntropyLoss' -> 'MSELoss'"],
-        "random state": ["rng.python.2: None -> 0.5"],
+        "random state": ["rng.ranks.0.python.2: None -> 0.5"],
     }
 
 

@@ -17,8 +17,8 @@ from paddle_resume.environment import prefer_repeatable_kernels
 from paddle_resume.errors import ConfigError
 from paddle_resume.optimization import check_optimizer
 from paddle_resume.owners.model import load_weights
-from paddle_resume.rates import check_rate
 from paddle_resume.parallel.world import World
+from paddle_resume.rates import check_rate
 from paddle_resume.registry import build, check_arguments, resolve
 from paddle_resume.rng import seed_everything
 

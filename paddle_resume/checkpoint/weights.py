@@ -25,23 +25,36 @@ def read_weights(text: str) -> tuple[Path, Arrays]:
 
     Raises CheckpointError if it is missing, damaged, or holds something else than named arrays.
     """
+    return read_named(text)[:2]
+
+
+def read_named(text: str) -> tuple[Path, Arrays, dict[str, str]]:
+    """What `read_weights` gives, and the table structured name -> parameter name; empty if the file has none."""
     prefix = named_prefix(text)
     path = sibling(prefix, _PARAMETERS)
     if is_ours(sibling(prefix, SUFFIX)):
         try:
-            return path, load(prefix).tensors[_PARAMETERS]
+            loaded = load(prefix)
+            return path, loaded.tensors[_PARAMETERS], _texts(loaded.record.owners.get("names"))
         except Unreadable as error:
             raise CheckpointError(f"Checkpoint {prefix} is not whole: {error.reason}.") from error
     if not path.is_file():
         known = [str(found.prefix) for found in find_all(prefix.parent) if found.record]
         raise CheckpointError(f"There are no weights at {path}. {offer(known)}")
-    return path, named_arrays(path, read_foreign(path))
+    content = read_foreign(path)
+    table = content.get(NAME_TABLE) if isinstance(content, dict) else None
+    return path, named_arrays(path, content), _texts(table)
 
 
 def fingerprint(arrays: Arrays) -> str:
     """A digest over names, dtypes, shapes and values."""
     lines = [f"{n} {a.dtype.str} {a.shape} {digest(np.ascontiguousarray(a))}\n" for n, a in sorted(arrays.items())]
     return digest("".join(lines).encode("utf-8", "surrogatepass"))
+
+
+def _texts(table: object) -> dict[str, str]:
+    given = table.items() if isinstance(table, dict) else ()
+    return {name: value for name, value in given if isinstance(name, str) and isinstance(value, str)}
 
 
 def is_ours(record: Path) -> bool:

@@ -16,6 +16,15 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
         "paddle-resume predict -c configs/mnist.yaml --weights checkpoint/mnist_epoch2 images --json",
     ),
     "generate": ("paddle-resume generate -c configs/text.yaml --weights checkpoint/text_epoch0 --prompt 'The '",),
+    "run": (
+        "paddle-resume run -- paddle-resume train -c configs/mnist.yaml",
+        "paddle-resume run --max-restarts 5 --hang-timeout 600 -- python tools/train.py -c configs/mnist.yaml",
+    ),
+    "convert": (
+        "paddle-resume convert net.pth net.pdparams -c configs/mnist.yaml",
+        "paddle-resume convert checkpoint/mnist_epoch2 mnist.safetensors",
+    ),
+    "interval": ("paddle-resume interval --save-stall 250ms --mtbf 60d --step-time 400ms",),
     "prove": ("paddle-resume prove -c configs/mnist.yaml --kills 5 --steps 60",),
     "plot-lr": ("paddle-resume plot-lr -c configs/mnist.yaml -o lr.png",),
     "inspect": ("paddle-resume inspect -c configs/mnist.yaml --values --weights checkpoint/mnist_epoch2",),

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 _FIRST, _LAST = ("loss", "acc"), ("lr",)
 _NAMES = {"acc": "accuracy", "lr": "learning rate"}
 # Okabe and Ito's colors, which people who see few colors can tell apart.
-_COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")
+COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")
 # How the parts of the data are drawn: training as a line, the others by points on it.
 _LOOKS: dict[str, dict[str, Any]] = {
     TRAIN: {"linewidth": 1.3, "alpha": 0.75},
@@ -84,4 +84,4 @@ def _draw_legend(figure: Figure, grid: Any) -> None:
 
 
 def _cycle(count: int) -> list[str]:
-    return [_COLORS[i % len(_COLORS)] for i in range(count)]
+    return [COLORS[i % len(COLORS)] for i in range(count)]

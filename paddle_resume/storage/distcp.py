@@ -10,12 +10,13 @@ import math
 import pickle
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from itertools import product
 from typing import Any, ClassVar
 
 import numpy as np
 
 from paddle_resume.errors import CheckpointError
-from paddle_resume.storage.foreign import _Reader, _Refused
+from paddle_resume.storage.foreign import Refused, RestrictedReader
 
 METADATA = "0.metadata"
 
@@ -52,22 +53,20 @@ class _Plain:
         self.fields: dict[str, Any] = {}
 
 
-class MetadataReader(_Reader):
+class MetadataReader(RestrictedReader):
     """Reads a `.metadata` file; besides arrays and plain values it knows the dataclasses in it, by exact name."""
 
-    # Paddle 3.0 to 3.2 have them in the first module, 3.3 in the second.
+    # Where Paddle 2.6 has them, and where 3.3 does.
     _MODULES = ("paddle.distributed.checkpoint.metadata", "paddle.distributed.flex_checkpoint.dcp.metadata")
-    _CLASSES = ("Metadata", "LocalTensorMetadata", "LocalTensorIndex")
-
-    def find_class(self, module: str, name: str) -> Any:
-        if module in self._MODULES and name in self._CLASSES:
-            return _Plain
-        return super().find_class(module, name)
+    allowed: ClassVar[Mapping[tuple[str, str], Any]] = {
+        **RestrictedReader.allowed,
+        **dict.fromkeys(product(_MODULES, ("Metadata", "LocalTensorMetadata", "LocalTensorIndex")), _Plain),
+    }
 
     def load_newobj(self) -> None:
         args, cls = self.stack.pop(), self.stack.pop()
         if cls is not _Plain or args != ():
-            raise _Refused("an instance of a class")
+            raise Refused("an instance of a class")
         self.append(_Plain())
 
     def load_build(self) -> None:
@@ -76,7 +75,7 @@ class MetadataReader(_Reader):
             return
         state = self.stack.pop()
         if type(state) is not dict or not all(type(key) is str for key in state):
-            raise _Refused("metadata whose fields are something else")
+            raise Refused("metadata whose fields are something else")
         self._charge(state)
         self.stack[-1].fields = dict(state)
 
@@ -86,12 +85,12 @@ class MetadataReader(_Reader):
         if not keys or type(self.stack[-1]) is not dict or len(items) % 2:
             super()._set_items(items)
         elif len(keys) * 2 != len(items):
-            raise _Refused("keys of several kinds")
+            raise Refused("keys of several kinds")
         else:
             self.stack[-1].update(zip(items[::2], items[1::2]))
 
     dispatch: ClassVar[dict[int, Callable[..., None]]] = {
-        **_Reader.dispatch,
+        **RestrictedReader.dispatch,
         pickle.NEWOBJ[0]: load_newobj,
         pickle.BUILD[0]: load_build,
     }
@@ -148,7 +147,7 @@ def _stored(key: str, parts: Any, files: Mapping[tuple[int, ...], str]) -> Store
             raise ValueError(f"{key} has a piece that is nowhere")
         pieces.append(Piece(files[start], start, shape))
         whole = part.fields.get("global_shape") or whole
-    if whole is None:  # Paddle 3.0 does not tell it.
+    if whole is None:  # Paddle 2.6 does not tell it.
         whole = [max(p.start[d] + p.shape[d] for p in pieces) for d in range(len(pieces[0].shape))]
     total = _extents(whole)
     inside = all(s + n <= t for p in pieces for s, n, t in zip(p.start, p.shape, total))

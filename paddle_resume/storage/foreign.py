@@ -1,4 +1,4 @@
-"""The one door for pickle files that others wrote: arrays and plain values by exact name, all else refused.
+"""The one door for pickles that others wrote: arrays and plain values by exact name, all else refused.
 
 It is the standard library's unpickler in Python, not the faster one in C: only there can each opcode be left out or
 checked, and there a declared length or memo index reserves no memory.
@@ -6,26 +6,28 @@ checked, and there a declared length or memo index reserves no memory.
 
 from __future__ import annotations
 
+import contextlib
 import io
 import math
 import pickle
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, BinaryIO, ClassVar
 
 import numpy as np
 
 from paddle_resume.errors import CheckpointError
 
-_MAX_DIMENSIONS = 32
+MAX_DIMENSIONS = 32
 _SHOWN = 60  # Letters of a file's own text that an error repeats.
+_TRUST = "Only load it by other means if you trust where it came from."
 
 
-class _Refused(pickle.UnpicklingError):
-    """A name outside the allow-list."""
+class Refused(pickle.UnpicklingError):
+    """What a file of weights has no need of; the text names it."""
 
 
-class _Maker:
+class Maker:
     """Stand-in for a class or function that pickles of arrays call; unlike those, a pickle cannot alter it."""
 
     __slots__ = ("_make",)
@@ -37,7 +39,7 @@ class _Maker:
         return self._make(*args)
 
     def __setstate__(self, state: Any) -> None:
-        raise _Refused("a change to what it calls")
+        raise Refused("a change to what it calls")
 
 
 class _Array(np.ndarray):
@@ -45,7 +47,7 @@ class _Array(np.ndarray):
 
     def __setstate__(self, state: Any) -> None:
         if not isinstance(state, tuple) or len(state) != 5:
-            raise _Refused("an array whose state is something else")
+            raise Refused("an array whose state is something else")
         _, shape, dtype, fortran, raw = state
         raw = _as_bytes(raw)
         shape = _checked_shape(shape, dtype, raw)
@@ -58,18 +60,18 @@ class _Dtype:
     def __init__(self, kind: Any, *_: Any) -> None:
         if not isinstance(kind, str):
             # Not shown: the text of a nested value can be longer than any memory.
-            raise _Refused(f"a dtype made of {type(kind).__name__}")
+            raise Refused(f"a dtype made of {type(kind).__name__}")
         if len(kind) > _SHOWN:
-            raise _Refused(f"dtype {kind[:_SHOWN]!r}...")
+            raise Refused(f"dtype {kind[:_SHOWN]!r}...")
         self.exact = np.dtype(kind)
         if self.exact.kind not in "biufc":
-            raise _Refused(f"dtype {kind!r}")
+            raise Refused(f"dtype {kind!r}")
 
     def __setstate__(self, state: Any) -> None:
         if not isinstance(state, tuple) or len(state) < 5 or any(part is not None for part in state[2:5]):
-            raise _Refused("a dtype that is no plain number")
+            raise Refused("a dtype that is no plain number")
         if type(state[1]) is not str or state[1] not in ("<", ">", "|", "="):
-            raise _Refused("a dtype that is no plain number")
+            raise Refused("a dtype that is no plain number")
         order: Any = state[1]
         self.exact = self.exact.newbyteorder(order)
 
@@ -96,18 +98,18 @@ def _make_bytes(text: Any = "", encoding: Any = "latin1") -> bytes:
     """Stand-in for `_codecs.encode`, by which protocol 2 writes bytes, and for `bytes()`, its empty ones."""
     if not isinstance(text, str) or encoding != "latin1":
         how = repr(encoding[:_SHOWN]) if isinstance(encoding, str) else type(encoding).__name__
-        raise _Refused(f"bytes made of {type(text).__name__} with {how}")
+        raise Refused(f"bytes made of {type(text).__name__} with {how}")
     return text.encode("latin1")
 
 
 def _make_ndarray_type(*_: Any) -> Any:
-    raise _Refused("a call of numpy.ndarray")
+    raise Refused("a call of numpy.ndarray")
 
 
 def _make_tuple(items: Any = ()) -> tuple[Any, ...]:
     """Stand-in for `tuple`, as which Paddle writes a tensor outside a state dict: (name, array)."""
     if not isinstance(items, (tuple, list)):
-        raise _Refused(f"a tuple of {type(items).__name__}")
+        raise Refused(f"a tuple of {type(items).__name__}")
     return tuple(items)
 
 
@@ -117,10 +119,10 @@ def _make_dict(items: Any = ()) -> dict[Any, Any]:
     if isinstance(items, dict):
         items = list(items.items())
     if not isinstance(items, (list, tuple)):
-        raise _Refused(f"a dict of {type(items).__name__}")
+        raise Refused(f"a dict of {type(items).__name__}")
     for item in items:
         if not isinstance(item, (list, tuple)) or len(item) != 2:
-            raise _Refused("a dict of something else than pairs")
+            raise Refused("a dict of something else than pairs")
         made[_checked_key(item[0])] = item[1]
     return made
 
@@ -128,7 +130,7 @@ def _make_dict(items: Any = ()) -> dict[Any, Any]:
 def _checked_key(key: Any) -> Any:
     # The hash of a nested tuple may take years.
     if type(key) not in (str, int, float, bool, bytes, type(None)):
-        raise _Refused(f"a {type(key).__name__} as a key")
+        raise Refused(f"a {type(key).__name__} as a key")
     return key
 
 
@@ -136,60 +138,65 @@ def _as_bytes(raw: Any) -> bytes:
     if isinstance(raw, str):
         return raw.encode("latin1")  # Python 2 wrote bytes as text.
     if not isinstance(raw, (bytes, bytearray, memoryview, pickle.PickleBuffer)):
-        raise _Refused("an array whose dtype or bytes are something else")
+        raise Refused("an array whose dtype or bytes are something else")
     return bytes(raw)
 
 
 def _checked_shape(shape: Any, dtype: Any, raw: bytes) -> tuple[int, ...]:
-    if not isinstance(dtype, _Dtype) or not isinstance(shape, (tuple, list)) or len(shape) > _MAX_DIMENSIONS:
-        raise _Refused("an array whose dtype or bytes are something else")
+    if not isinstance(dtype, _Dtype) or not isinstance(shape, (tuple, list)) or len(shape) > MAX_DIMENSIONS:
+        raise Refused("an array whose dtype or bytes are something else")
     # Of bounded size before they are multiplied or shown.
     if not all(type(extent) is int and -(1 << 62) < extent < 1 << 62 for extent in shape):
-        raise _Refused("an array whose shape is something else")
+        raise Refused("an array whose shape is something else")
     shape = tuple(shape)
     if min(shape, default=0) < 0 or math.prod(shape) * dtype.exact.itemsize != len(raw):
-        raise _Refused(f"an array of shape {shape} with {len(raw)} bytes")
+        raise Refused(f"an array of shape {shape} with {len(raw)} bytes")
     return shape
 
 
 # Exact names only: prefix rules have been walked around again and again elsewhere.
 _ALLOWED = {
-    ("numpy.core.multiarray", "_reconstruct"): _Maker(_make_array),
-    ("numpy._core.multiarray", "_reconstruct"): _Maker(_make_array),
-    ("numpy.core.multiarray", "scalar"): _Maker(_make_scalar),
-    ("numpy._core.multiarray", "scalar"): _Maker(_make_scalar),
-    ("numpy.core.numeric", "_frombuffer"): _Maker(_from_buffer),
-    ("numpy._core.numeric", "_frombuffer"): _Maker(_from_buffer),
-    ("numpy", "ndarray"): _Maker(_make_ndarray_type),
-    ("numpy", "dtype"): _Maker(_Dtype),
-    ("collections", "OrderedDict"): _Maker(_make_dict),
-    ("_codecs", "encode"): _Maker(_make_bytes),
-    ("builtins", "bytes"): _Maker(_make_bytes),
-    ("__builtin__", "bytes"): _Maker(_make_bytes),
-    ("builtins", "tuple"): _Maker(_make_tuple),
-    ("__builtin__", "tuple"): _Maker(_make_tuple),
+    ("numpy.core.multiarray", "_reconstruct"): Maker(_make_array),
+    ("numpy._core.multiarray", "_reconstruct"): Maker(_make_array),
+    ("numpy.core.multiarray", "scalar"): Maker(_make_scalar),
+    ("numpy._core.multiarray", "scalar"): Maker(_make_scalar),
+    ("numpy.core.numeric", "_frombuffer"): Maker(_from_buffer),
+    ("numpy._core.numeric", "_frombuffer"): Maker(_from_buffer),
+    ("numpy", "ndarray"): Maker(_make_ndarray_type),
+    ("numpy", "dtype"): Maker(_Dtype),
+    ("collections", "OrderedDict"): Maker(_make_dict),
+    ("_codecs", "encode"): Maker(_make_bytes),
+    ("builtins", "bytes"): Maker(_make_bytes),
+    ("__builtin__", "bytes"): Maker(_make_bytes),
+    ("builtins", "tuple"): Maker(_make_tuple),
+    ("__builtin__", "tuple"): Maker(_make_tuple),
 }
 
 
 _Base: Any = pickle._Unpickler
-_COPIES = 4  # How often the bytes of a file may be copied while its values are made.
+COPIES = 4  # How often the bytes of a file may be copied while its values are made.
 
 
-class _Reader(_Base):
-    """Reads one pickle; its `dispatch` holds only opcodes that are harmless, or checked here."""
+class RestrictedReader(_Base):
+    """Reads one pickle of `size` bytes; its `dispatch` holds only opcodes that are harmless, or checked here.
 
-    def __init__(self, raw: bytes) -> None:
-        super().__init__(io.BytesIO(raw), encoding="latin1")
-        self._left = _COPIES * len(raw) + 4096
+    A subclass may know further names (`allowed`) and what a persistent id stands for.
+    """
+
+    allowed: ClassVar[Mapping[tuple[str, str], Any]] = _ALLOWED
+
+    def __init__(self, file: BinaryIO, size: int) -> None:
+        super().__init__(file, encoding="latin1")
+        self._left = COPIES * size + 4096
 
     def find_class(self, module: str, name: str) -> Any:
         try:
-            return _ALLOWED[module, name]
+            return self.allowed[module, name]
         except KeyError:
-            raise _Refused(f"{module}.{name}"[: 4 * _SHOWN]) from None
+            raise Refused(f"{module}.{name}"[: 4 * _SHOWN]) from None
 
     def persistent_load(self, pid: Any) -> Any:
-        raise _Refused("a persistent id")
+        raise Refused("a persistent id")
 
     def load_persid(self) -> None:
         if not self.readline().endswith(b"\n"):
@@ -198,15 +205,15 @@ class _Reader(_Base):
 
     def load_reduce(self) -> None:
         args, function = self.stack.pop(), self.stack[-1]
-        if not isinstance(function, _Maker) or not isinstance(args, tuple):
-            raise _Refused(f"a call of a {type(function).__name__}")
+        if not isinstance(function, Maker) or not isinstance(args, tuple):
+            raise Refused(f"a call of a {type(function).__name__}")
         self._charge(*args)
         self.stack[-1] = function(*args)
 
     def load_build(self) -> None:
         state, target = self.stack.pop(), self.stack[-1]
-        if not isinstance(target, (_Array, _Dtype, _Maker)):
-            raise _Refused(f"a change to a {type(target).__name__}")
+        if not isinstance(target, (_Array, _Dtype, Maker)):
+            raise Refused(f"a change to a {type(target).__name__}")
         if isinstance(state, tuple):
             self._charge(*state)
         target.__setstate__(state)
@@ -236,32 +243,32 @@ class _Reader(_Base):
         self.append(bytearray(data))
 
     def load_instance(self) -> None:
-        raise _Refused("an instance of a class")
+        raise Refused("an instance of a class")
 
     def load_inst(self) -> None:
         self.find_class(self.readline()[:-1].decode("ascii"), self.readline()[:-1].decode("ascii"))
         self.load_instance()
 
     def load_extension(self) -> None:
-        raise _Refused("an entry of the extension registry")
+        raise Refused("an entry of the extension registry")
 
     def load_outside_buffer(self) -> None:
-        raise _Refused("a buffer outside the file")
+        raise Refused("a buffer outside the file")
 
     def load_sets(self) -> None:
-        raise _Refused("a set")
+        raise Refused("a set")
 
     def _set_items(self, items: list[Any]) -> None:
         target = self.stack[-1]
         if type(target) is not dict or len(items) % 2:
-            raise _Refused(f"items put into a {type(target).__name__}")
+            raise Refused(f"items put into a {type(target).__name__}")
         for key, value in zip(items[::2], items[1::2]):
             target[_checked_key(key)] = value
 
     def _extend(self, values: list[Any]) -> None:
         target = self.stack[-1]
         if type(target) is not list:
-            raise _Refused(f"items put into a {type(target).__name__}")
+            raise Refused(f"items put into a {type(target).__name__}")
         target.extend(values)
 
     def _charge(self, *values: Any) -> None:
@@ -269,7 +276,7 @@ class _Reader(_Base):
         sized = (bytes, bytearray, str, list, tuple, dict)
         self._left -= sum(len(value) for value in values if isinstance(value, sized))
         if self._left < 0:
-            raise _Refused("more copies of its values than it has bytes")
+            raise Refused("more copies of its values than it has bytes")
 
     dispatch: ClassVar[dict[int, Callable[..., None]]] = {
         **_Base.dispatch,
@@ -302,26 +309,36 @@ def read_foreign(path: Path) -> Any:
     return parse_foreign(path, raw)
 
 
-def parse_foreign(path: Path, raw: bytes, reader: type[_Reader] = _Reader) -> Any:
+def parse_foreign(path: Path, raw: bytes, reader: type[RestrictedReader] = RestrictedReader) -> Any:
     """The content of the pickle `raw`, which was read from `path`, as `read_foreign` gives it; raises CheckpointError.
 
     `reader` may be one that also knows the few further names that this kind of file needs.
     """
     if not raw:
         raise CheckpointError(f"{path} is empty: its writer was probably cut short. Use another file.")
+    with explained(path, "no file of Paddle's", _TRUST):
+        return reader(io.BytesIO(raw), len(raw)).load()
+
+
+@contextlib.contextmanager
+def explained(path: Path, otherwise: str, advice: str) -> Iterator[None]:
+    """Raise as CheckpointError whatever reading the pickle in `path` ends with.
+
+    `otherwise` is what the file may be if it is not damaged, and `advice` what to do if something was refused.
+    """
     try:
-        return reader(raw).load()
-    except _Refused as error:
+        yield
+    except CheckpointError:
+        raise
+    except Refused as error:
         raise CheckpointError(
             f"{path} was not loaded: it asks for {error}, which no file of weights needs. Nothing of it was run. "
-            "Only load it by other means if you trust where it came from."
+            f"{advice}"
         ) from error
     except EOFError as error:
-        raise CheckpointError(
-            f"{path} is damaged: it was cut short, or is no file of Paddle's. Use another file."
-        ) from error
+        raise CheckpointError(f"{path} is damaged: it was cut short, or is {otherwise}. Use another file.") from error
     except RecursionError as error:
         raise CheckpointError(f"{path} was not loaded: it is nested too deeply to be a file of weights.") from error
     except Exception as error:
         what = f"{type(error).__name__}: {str(error)[: 4 * _SHOWN]}"
-        raise CheckpointError(f"{path} is damaged or is no file of Paddle's: {what}. Use another file.") from error
+        raise CheckpointError(f"{path} is damaged or is {otherwise}: {what}. Use another file.") from error
