@@ -29,10 +29,16 @@ class Ended:
         return "\n".join(f"rank {r}: {s}\n{o}" for r, (s, o) in enumerate(zip(self.statuses, self.outputs)))
 
 
-def start_ranks(folder: Path, ranks: int, *options: object, program: Path = PROGRAM) -> list[subprocess.Popen[str]]:
-    """The processes, with the environment that Paddle's launcher gives them; its own checks take seconds more."""
+def start_ranks(
+    folder: Path, ranks: int, *options: object, program: Path = PROGRAM, master: int = 0, absent: int = -1
+) -> list[subprocess.Popen[str]]:
+    """The processes, with the environment that Paddle's launcher gives them; its own checks take seconds more.
+
+    `master` is a port to use in place of a free one, `absent` a rank that is not started.
+    """
     folder.mkdir(exist_ok=True)
     ports = _free_ports(ranks + 1)
+    ports[0] = master or ports[0]
     endpoints = [f"127.0.0.1:{port}" for port in ports[1:]]
     return [
         subprocess.Popen(
@@ -53,6 +59,7 @@ def start_ranks(folder: Path, ranks: int, *options: object, program: Path = PROG
             },
         )
         for rank in range(ranks)
+        if rank != absent
     ]
 
 

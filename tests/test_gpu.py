@@ -13,6 +13,7 @@ import paddle
 from paddle_resume import Precision, Trainer, models
 from paddle_resume.environment import prefer_repeatable_kernels
 from paddle_resume.metrics import Accuracy
+from paddle_resume.owners.tensors import copied_together, view
 from paddle_resume.schedule import SaveSchedule
 
 pytestmark = pytest.mark.skipif(
@@ -77,3 +78,11 @@ def test_a_run_is_the_same_from_one_seed_and_across_resumes(level: str | None, d
     assert resumed.precision.state_dict() == straight.precision.state_dict()
     if dtype == "float16":
         assert straight.precision.skipped > 0  # The scale begins far too high, and has to come down.
+
+
+def test_tensors_copied_together_arrive_bit_for_bit() -> None:
+    tensors = [paddle.randn([1000, n]).astype(kind) for n in (1, 7) for kind in ("float32", "float16", "bfloat16")]
+    with copied_together():
+        arrays = [view(tensor) for tensor in tensors]
+    for tensor, array in zip(tensors, arrays):
+        assert array.tobytes() == tensor.numpy().tobytes()

@@ -6,6 +6,7 @@ import json
 import os
 import re
 import signal
+import socket
 import time
 from pathlib import Path
 from typing import Any
@@ -217,6 +218,27 @@ def test_a_full_disk_is_an_error_of_all(small_disk: Path, tmp_path: Path) -> Non
     ended = run_ranks(small_disk, 2, "--max-steps", 6)
     assert ended.statuses == [2, 2], ended.explain()
     assert all("error: Could not save checkpoint/digits_step6: No space left" in output for output in ended.outputs)
+
+
+def test_processes_that_do_not_come_together_say_why(tmp_path: Path) -> None:
+    program = Path(__file__).parent / "programs" / "join_ranks.py"
+    with socket.socket() as taken:
+        taken.bind(("", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        began = time.monotonic()
+        lonely = start_ranks(tmp_path, 3, program=program, absent=1)
+        no_port = start_ranks(tmp_path, 2, program=program, master=port)
+        first, third = (wait_for([process], began) for process in lonely)
+        assert "error: 3 processes are to train together" in first.outputs[0] and first.statuses == [2]
+        assert "rank 1 did not come within 2 s. Start all of them with" in first.outputs[0]
+        assert "error: rank 0 could not be reached" in third.outputs[0] and third.statuses == [2]
+        first, second = (wait_for([process], began) for process in no_port)
+        assert (
+            f"error: Port {port} of PADDLE_MASTER, on which the processes of this run meet, is taken"
+            in first.outputs[0]
+        )
+        assert first.statuses == second.statuses == [2]
 
 
 # ---------------------------------------------------------------- another number of processes

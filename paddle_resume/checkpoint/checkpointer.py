@@ -8,6 +8,7 @@ import re
 import socket
 import sys
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -324,6 +325,14 @@ class Checkpointer:
             raise CheckpointError(f"Checkpoint {prefix} is not whole: {error.reason}. {offer(good)}") from error
 
 
+def _copied_together() -> AbstractContextManager[None]:
+    if "paddle" not in sys.modules:  # The engine works without it.
+        return nullcontext()
+    from paddle_resume.owners.tensors import copied_together
+
+    return copied_together()
+
+
 def _owners(owners: Mapping[str, Any]) -> Owners:
     if isinstance(owners, Owners):
         return owners
@@ -347,7 +356,8 @@ def _capture(owners: Owners) -> tuple[str, Files]:
                     f"{name!r} asks for a file {suffix!r}, which is taken by another owner or no suffix of one or two "
                     "parts of letters, digits and '_', such as '.generator.pdopt'; give it another name."
                 )
-            files[suffix] = owner.state_dict()
+            with _copied_together():
+                files[suffix] = owner.state_dict()
         else:
             states[name] = encode_state(name, owner.state_dict())
     plain = ", ".join(f"{json.dumps(name)}: {states[name]}" for name in reversed(states))

@@ -3,10 +3,29 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import paddle
+
+_together = False
+
+
+@contextlib.contextmanager
+def copied_together() -> Iterator[None]:
+    """Inside, `view` of a tensor on a GPU only begins the copy to the host; at the end all of them have arrived.
+
+    One wait for all tensors instead of one for each, and copies at the speed of pinned memory.
+    """
+    global _together
+    _together = paddle.device.get_device().startswith("gpu")
+    try:
+        yield
+        if _together:
+            paddle.device.synchronize()
+    finally:
+        _together = False
 
 
 def view(tensor: paddle.Tensor) -> np.ndarray:
@@ -15,6 +34,9 @@ def view(tensor: paddle.Tensor) -> np.ndarray:
     bfloat16 comes as uint16.
     """
     tensor = tensor.detach()
+    if _together and tensor.place.is_gpu_place() and tensor.is_contiguous():
+        with contextlib.suppress(RuntimeError, BufferError):  # bfloat16: copied at once
+            return np.from_dlpack(_Exporter(tensor.pin_memory(False)))
     if not tensor.place.is_cpu_place() or not tensor.is_contiguous():
         return tensor.numpy()
     try:

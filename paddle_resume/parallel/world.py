@@ -9,21 +9,20 @@ import os
 import secrets
 import signal
 import socket
-import sys
-import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Optional
 
 from paddle_resume.errors import PaddleResumeError, ParallelError, RankError
 from paddle_resume.parallel.channel import Channel, Failure, Hub, Spoke
+from paddle_resume.parallel.meeting import meet
 
 if TYPE_CHECKING:
     import paddle
 
 TIMEOUT = 600.0
 """How many seconds the processes wait for each other before they say who is missing, and stop."""
-_START_SECONDS = 120.0
+_START_SECONDS = TIMEOUT
 _LAST_WORDS_SECONDS = 5.0
 
 
@@ -177,7 +176,8 @@ class World:
     def _start(cls, size: int) -> World:
         import paddle
 
-        with _patience(size):
+        meet(int(os.environ.get("PADDLE_TRAINER_ID") or 0), size, _START_SECONDS)
+        try:
             paddle.distributed.init_parallel_env()
             rank = paddle.distributed.get_rank()
             channel: Channel
@@ -190,6 +190,9 @@ class World:
             else:
                 address, key = _share(None)
                 channel = Spoke(address, rank, key, TIMEOUT)
+        except (RuntimeError, ValueError, OSError) as error:
+            reason = " ".join(str(error).split())[-300:]
+            raise ParallelError(f"The {size} processes of this run could not connect: {reason}.") from error
         return cls(rank, size, channel)
 
 
@@ -218,32 +221,3 @@ def _agreement(given: list[tuple[bool, Optional[int]]]) -> Agreement:
     signals = {signum for _, signum in given if signum is not None}
     stop = signal.SIGTERM if signal.SIGTERM in signals else next(iter(signals), None)
     return Agreement(given[0][0], stop)
-
-
-@contextmanager
-def _patience(size: int) -> Iterator[None]:
-    """End the process with a plain error if the others do not come; Paddle waits in C++, which nothing interrupts."""
-
-    def give_up() -> None:
-        print(
-            f"error: PADDLE_TRAINERS_NUM says that {size} processes train together, and they did not all come within "
-            f"{_START_SECONDS:g} s. Start them with `python -m paddle.distributed.launch --nproc_per_node N ...`, on "
-            "every node with the same --nnodes and --master; or, for a single process, unset PADDLE_TRAINERS_NUM.",
-            file=sys.stderr,
-            flush=True,
-        )
-        os._exit(ParallelError.exit_code)
-
-    timer = threading.Timer(_START_SECONDS, give_up)
-    timer.daemon = True
-    timer.start()
-    try:
-        yield
-    except (RuntimeError, ValueError, OSError) as error:
-        reason = " ".join(str(error).split())[-300:]
-        raise ParallelError(
-            f"The {size} processes of this run could not connect: {reason}. Look whether the address and port of "
-            "--master are free and can be reached from every node."
-        ) from error
-    finally:
-        timer.cancel()
