@@ -22,6 +22,7 @@ PAGES = (
     "docs/learning-rates.md",
     "docs/looking-inside.md",
     "docs/engine.md",
+    "docs/hapi.md",
     "docs/checkpoint-format.md",
 )
 # The folder in which a reader has just run the first command of the README, at a thousandth of the size.
@@ -73,7 +74,7 @@ def _run(arguments: list[str], folder: Path) -> subprocess.CompletedProcess[str]
 
 def _prepare(page: str, folder: Path) -> Path:
     """Train for the page's examples and write the files it shows; returns the script of its other blocks."""
-    if page not in ("docs/trainer.md", "docs/data.md", "docs/looking-inside.md"):
+    if page not in ("docs/trainer.md", "docs/data.md", "docs/looking-inside.md", "docs/hapi.md"):
         (folder / "trained.py").write_text(TRAINED, encoding="utf-8")
         _run(["trained.py"], folder)
     script = []
