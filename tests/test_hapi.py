@@ -16,6 +16,7 @@ import paddle
 from paddle_resume.errors import CheckpointError, DataError, InexactResumeError, StateError
 from paddle_resume.hapi import ExactResume
 from paddle_resume.loggers import read_scalars
+from paddle_resume.schedule import SaveSchedule
 
 
 def weights(model: paddle.Model) -> bytes:
@@ -80,6 +81,33 @@ def test_model_and_callbacks_are_as_they_were_however_a_fit_ends(tmp_path: Path)
     assert not hasattr(curves, "writer")
     assert (signal.getsignal(signal.SIGINT), paddle.Model._run_one_epoch) == before
     fit(tmp_path, {"callbacks": [curves], "epochs": 4})  # the run is not held by the fit that crashed
+
+
+@pytest.mark.parametrize(
+    ("event", "phase", "step"), [("on_eval_batch_end", "evaluate", 7), ("on_train_batch_end", "train", 2)]
+)
+def test_ctrl_c_ends_an_evaluation_or_a_step_and_the_run_goes_on_exactly(
+    event: str, phase: str, step: int, tmp_path: Path
+) -> None:
+    class PressesCtrlC(hapi.Callback):
+        def on_eval_batch_end(self, at: int, logs: Any = None) -> None:
+            self._press("on_eval_batch_end", at)
+
+        def on_train_batch_end(self, at: int, logs: Any = None) -> None:
+            self._press("on_train_batch_end", at)
+
+        def _press(self, name: str, at: int) -> None:
+            if name == event and at == 1 and presses:
+                presses.pop()
+                signal.raise_signal(signal.SIGINT)
+
+    presses: list[int] = []
+    straight = weights(fit(tmp_path / "straight", {"callbacks": [PressesCtrlC()]}))
+    presses.append(1)
+    with pytest.raises(KeyboardInterrupt):
+        fit(tmp_path / "stopped", {"callbacks": [PressesCtrlC()]}, schedule=SaveSchedule())
+    assert (record(tmp_path / "stopped").phase, record(tmp_path / "stopped").step) == (phase, step)
+    assert weights(fit(tmp_path / "stopped", {"callbacks": [PressesCtrlC()]})) == straight
 
 
 def test_the_progress_bar_goes_on_at_the_step_where_the_run_stands(
