@@ -23,6 +23,7 @@ PAGES = (
     "docs/learning-rates.md",
     "docs/looking-inside.md",
     "docs/engine.md",
+    "docs/hapi.md",
     "docs/checkpoint-format.md",
     "docs/toolbox.md",
     "docs/model-parallel.md",
@@ -39,6 +40,7 @@ ALONE = (
     "docs/scale.md",
     "docs/from-pytorch.md",
     "docs/model-parallel.md",
+    "docs/hapi.md",
 )
 # The folder in which a reader has just run the first command of the README, at a thousandth of the size.
 TRAINED = """

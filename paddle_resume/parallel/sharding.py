@@ -81,7 +81,7 @@ class DeviceMesh:
         if tensor.shape[0] % self.mesh.data:
             raise ConfigError(
                 f"parallel.mesh.data is {self.mesh.data} and does not divide a batch of {tensor.shape[0]} samples; "
-                "choose data.batch_size so that it does, and set data.drop_last: true if the last batch is shorter"
+                "choose data.global_batch_size so that it does, and data.drop_last: true if the last batch is shorter"
             )
         rows = [paddle.distributed.Shard(0), paddle.distributed.Replicate()]
         return paddle.distributed.shard_tensor(tensor, self._processes, rows)
