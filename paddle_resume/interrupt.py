@@ -44,11 +44,13 @@ class SignalWatch:
         self._before.clear()
         self.signum = None
 
-    def check(self, world: World, agreed: Optional[int] = None) -> None:
+    def check(self, world: Optional[World] = None, agreed: Optional[int] = None) -> None:
         """Raise Interruption if a signal has come; among several processes, if they agreed that one has."""
-        if not world.alone:
+        if world is not None and not world.alone:
             self.signum = agreed or self.signum
-        if agreed is not None or (world.alone and self.signum is not None):
+            if agreed is None:
+                return
+        if self.signum is not None:
             raise Interruption
 
     def leave(self) -> None:

@@ -38,16 +38,16 @@ def parameter_groups(
     names = parameter_names(model)
     lists = [(f"{where}groups.{i}.match", group["match"]) for i, group in enumerate(groups)]
     for place, patterns in [*lists, (f"{where}no_weight_decay", no_weight_decay)]:
-        _require_matches(place, patterns, names)
+        require_matches(place, patterns, names)
     buckets: dict[tuple[Any, ...], dict[str, Any]] = {}
     taken: set[int] = set()
     for index in range(len(groups) + 1):  # one after the other, so that the rest comes last
         rule: Mapping[str, Any] = groups[index] if index < len(groups) else {"match": ["*"]}
         for parameter in model.parameters():
-            if id(parameter) in taken or not _matches(names[parameter.name], rule["match"]):
+            if id(parameter) in taken or not matches(names[parameter.name], rule["match"]):
                 continue
             taken.add(id(parameter))
-            options = _options(rule, parameter, _matches(names[parameter.name], no_weight_decay), decay_argument)
+            options = _options(rule, parameter, matches(names[parameter.name], no_weight_decay), decay_argument)
             key = (index, *sorted((name, repr(value)) for name, value in options.items()))
             buckets.setdefault(key, {"params": [], **options})["params"].append(parameter)
         if index < len(groups) and not any(key[0] == index for key in buckets):
@@ -67,9 +67,9 @@ def regularize(model: paddle.nn.Layer, rules: Sequence[Mapping[str, Any]], *, wh
     """
     names = parameter_names(model)
     for i, rule in enumerate(rules):
-        _require_matches(f"{where}regularization.{i}.match", rule["match"], names)
+        require_matches(f"{where}regularization.{i}.match", rule["match"], names)
     for parameter in model.parameters():
-        found = next((rule for rule in rules if _matches(names[parameter.name], rule["match"])), None)
+        found = next((rule for rule in rules if matches(names[parameter.name], rule["match"])), None)
         if found is not None:
             parameter.regularizer = found["regularizer"]
 
@@ -124,14 +124,16 @@ def _options(rule: Mapping[str, Any], parameter: Any, undecayed: bool, decay_arg
     return options
 
 
-def _matches(names: Iterable[str], patterns: Iterable[str]) -> bool:
+def matches(names: Iterable[str], patterns: Iterable[str]) -> bool:
+    """Whether one of the structured names of a parameter fits one of the patterns."""
     return any(fnmatchcase(name, pattern) for pattern in patterns for name in names)
 
 
-def _require_matches(where: str, patterns: Sequence[str], names: Mapping[str, list[str]]) -> None:
+def require_matches(where: str, patterns: Sequence[str], names: Mapping[str, list[str]]) -> None:
+    """Raises ConfigError naming the place `where` if a pattern matches none of the `names` of all parameters."""
     known = [name for aliases in names.values() for name in aliases]
     for pattern in patterns:
-        if _matches(known, [pattern]):
+        if matches(known, [pattern]):
             continue
         near = difflib.get_close_matches(pattern.replace("*", ""), known, n=3, cutoff=0.4)
         some = ", ".join(known[:5]) + (", ..." if len(known) > 5 else "")

@@ -31,7 +31,7 @@ LENGTH_KEYS = (
     "trainer.epochs",
     "trainer.max_steps",
     "trainer.accumulate_steps",
-    "data.batch_size",
+    "data.global_batch_size",
     "data.drop_last",
     "data.valid",
     "data.name",

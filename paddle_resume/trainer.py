@@ -171,7 +171,7 @@ class Trainer(Loop):
         *,
         epochs: int = 1,
         max_steps: Optional[int] = None,
-        batch_size: int = 32,
+        global_batch_size: int = 32,
         shuffle: bool = True,
         drop_last: bool = False,
         num_workers: int = 0,
@@ -181,13 +181,14 @@ class Trainer(Loop):
     ) -> dict[str, float]:
         """Train until `epochs` or `max_steps` is reached, from wherever the run stands; returns the last metrics.
 
-        Data are datasets or `paddle.io.DataLoader`s. `resume` is `auto` (continue this run if it has a
-        checkpoint), a checkpoint's prefix, or `none`. The run evaluates on `valid_data` after each epoch and
-        on `test_data` at its end. Raises CheckpointError, InexactResumeError, NonFiniteLossError, and
-        SaveError if the last save failed; Ctrl-C and SIGTERM save, then end the process as usual.
+        Data are datasets or `paddle.io.DataLoader`s. A batch has `global_batch_size` samples over all processes
+        together (so has one of a DataLoader's), of which each process takes its share. `resume` is `auto` (continue
+        this run if it has a checkpoint), a checkpoint's prefix, or `none`. The run evaluates on `valid_data` after
+        each epoch and on `test_data` at its end. Raises CheckpointError, InexactResumeError, NonFiniteLossError,
+        ParallelError, and SaveError if the last save failed; Ctrl-C and SIGTERM save, then end the process as usual.
         """
         with self.world.together():
-            options = {"seed": self._seed, "batch_size": batch_size, "num_workers": num_workers, **self._place()}
+            options = {"seed": self._seed, "batch_size": global_batch_size, "num_workers": num_workers, **self._place()}
             self.feed = Feed.of(train_data, shuffle=shuffle, drop_last=drop_last, **options)
             given = {"valid": valid_data, "test": test_data}
             self._evaluation = {

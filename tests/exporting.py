@@ -15,7 +15,7 @@ from paddle_resume.cli import main
 CONFIG = """
 run: {{name: mnist, save_dir: ck, log_dir: log}}
 model: {{name: MNIST}}
-data: {{name: mnist, root: {root}, batch_size: 32}}
+data: {{name: mnist, root: {root}, global_batch_size: 32}}
 optimizer: {{name: Adam, lr: 0.003}}
 trainer: {{epochs: 1, max_steps: 25, log_every: 50}}
 """

@@ -28,7 +28,7 @@ GOOD = ("tiny_step4", "tiny_step2")
 CONFIG = """
 run: {{name: tiny, save_dir: ck, log_dir: log}}
 model: {{name: MLP, hidden: 8}}
-data: {{name: mnist, root: {root}, batch_size: 10}}
+data: {{name: mnist, root: {root}, global_batch_size: 10}}
 optimizer: {{name: Adam, lr: 0.01}}
 trainer: {{epochs: 4, max_steps: 4, log_every: 2}}
 checkpoint: {{every_steps: 2, every_epochs: null, keep: 4}}
@@ -157,7 +157,7 @@ OVERRIDES = {
     "trainer.epochs=0": ("trainer.epochs is 0; expected 1 or more",),
     "optimizer.lr=fast": ("optimizer.lr is fast; expected a number",),
     "optimizer.lr=.nan": ("optimizer.lr is .nan; expected a finite number",),
-    "data.batch_size=2.5": ("data.batch_size is 2.5; expected a whole number",),
+    "data.global_batch_size=2.5": ("data.global_batch_size is 2.5; expected a whole number",),
     "run.name=../x": ("run.name is ../x; expected a plain part of a file name",),
     "trainer.on_nan=cry": ("trainer.on_nan is cry; expected 'stop', 'skip', 'rollback' or 'ignore'",),
     "trainer": ("-o trainer: an override is written key=value",),
@@ -462,8 +462,8 @@ def test_a_part_of_the_data_that_does_not_exist_is_refused(command: Command) -> 
 def test_a_changed_config_is_refused_with_each_old_and_new_value_and_goes_on_when_allowed(
     here: Path, command: Command
 ) -> None:
-    changes = ("-o", "optimizer.lr=0.02", "-o", "data.batch_size=5", "-o", "run.seed=7")
-    lines = ("optimizer.lr: 0.01 -> 0.02", "data batch_size: 10 -> 5", "data seed: 1024 -> 7")
+    changes = ("-o", "optimizer.lr=0.02", "-o", "data.global_batch_size=5", "-o", "run.seed=7")
+    lines = ("optimizer.lr: 0.01 -> 0.02", "data global_batch_size: 10 -> 5", "data seed: 1024 -> 7")
     before = contents(here)
     refused(command("train", *MORE, *changes), "would not continue bit for bit", "--allow-inexact", *lines)
     assert contents(here) == before

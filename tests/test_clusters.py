@@ -21,7 +21,7 @@ from paddle_resume.config import load_config
 
 CLUSTERS = ROOT / "examples" / "clusters"
 # Fifty steps an epoch, so that a signal after the first checkpoint comes long before the end.
-OPTIONS = ["-o", "trainer.epochs=8", "-o", "data.batch_size=1", "-o", "optimizer.lr=0.01"]
+OPTIONS = ["-o", "trainer.epochs=8", "-o", "data.global_batch_size=1", "-o", "optimizer.lr=0.01"]
 # What Slurm does with these two: srun runs the command that follows its options, and passes signals on to it.
 SRUN = '#!/usr/bin/env bash\nwhile [[ "$1" == --* ]]; do shift; done\nexec "$@"\n'
 SCONTROL = '#!/usr/bin/env bash\necho "$@" >> "$SCONTROL_CALLS"\n'

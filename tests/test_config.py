@@ -39,7 +39,7 @@ def test_reading_a_config_does_not_import_paddle():
 
 def test_a_config_needs_only_a_run_name_and_a_model():
     config = load(SMALL)
-    assert config.data.batch_size == 32
+    assert config.data.global_batch_size == 32
     assert config.optimizer.lr == 0.001
     assert [metric.name for metric in config.metrics] == ["Accuracy"]
     assert config.run.model_path == "small.pdparams"
@@ -148,10 +148,10 @@ def test_a_seed_fits_into_32_bits():
     [
         ("trainer: {epoch: 3}", "a.yaml:3: trainer.epoch is not a known key; did you mean trainer.epochs?"),
         ("trainers: {epochs: 3}", "trainers is not a known key; did you mean trainer?"),
-        ("batch_size: 3", "batch_size is not a known key; did you mean data.batch_size?"),
+        ("global_batch_size: 3", "batch_size is not a known key; did you mean data.global_batch_size?"),
         (
             "data: {batchsize: 3}",
-            "a.yaml:3: data.batchsize is not a known key; did you mean data.batch_size?",
+            "a.yaml:3: data.batchsize is not a known key; did you mean data.global_batch_size?",
         ),
         ("zzz: 3", "zzz is not a known key; known here: run, model, data"),
     ],
@@ -168,11 +168,11 @@ def test_a_dataset_class_takes_arguments_of_its_own():
 def test_all_problems_are_told_at_once_each_with_its_place():
     lines = complaint(
         "run:\n  name: a b\nmodel: {name: MNIST}\ntrainer:\n  epoch: 3\n  epochs: x\n",
-        "data.batch_size=0",
+        "data.global_batch_size=0",
         "x",
     ).splitlines()
     assert sorted(line.split(": ")[0] for line in lines) == [
-        "-o data.batch_size=0",
+        "-o data.global_batch_size=0",
         "-o x",
         "a.yaml:2",
         "a.yaml:5",
@@ -291,7 +291,7 @@ def test_a_base_that_cannot_be_found_is_an_error(base, expected):
 BASE = """
 run: {name: base, seed: 7}
 model: {name: MLP, hidden: 9}
-data: {name: 'mine:Set', size: 7, batch_size: 5}
+data: {name: 'mine:Set', size: 7, global_batch_size: 5}
 optimizer: {name: AdamW, beta1: 0.8, lr: {name: StepDecay, learning_rate: 0.1, step_size: 2}}
 """
 
@@ -304,7 +304,7 @@ def test_a_component_with_another_name_starts_without_the_arguments_of_the_base(
     )
     assert (config.model.args, config.data.args, config.optimizer.args) == ({}, {}, {})
     assert config.optimizer.lr.args == {"d_model": 4}
-    assert (config.data.batch_size, config.run.seed) == (5, 7), "settings that are no arguments stay"
+    assert (config.data.global_batch_size, config.run.seed) == (5, 7), "settings that are no arguments stay"
 
 
 def test_a_component_with_the_same_name_keeps_the_arguments_of_the_base():
@@ -375,7 +375,7 @@ def differences(*overrides):
         ("optimizer.beta1=0.8", "optimizer.beta1: (absent) -> 0.8"),
         ("model.name=LeNet", "model.name: MNIST -> LeNet"),
         ("run.seed=1", "run.seed: 1024 -> 1"),
-        ("data.batch_size=64", "data.batch_size: 32 -> 64"),
+        ("data.global_batch_size=64", "data.global_batch_size: 32 -> 64"),
         ("data.valid=0.1", "data.valid: auto -> 0.1"),
         ("data.drop_last=true", "data.drop_last: false -> true"),
         ("data.shuffle=false", "data.shuffle: true -> false"),

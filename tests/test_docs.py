@@ -9,6 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import paddle
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -22,8 +23,10 @@ PAGES = (
     "docs/learning-rates.md",
     "docs/looking-inside.md",
     "docs/engine.md",
+    "docs/hapi.md",
     "docs/checkpoint-format.md",
     "docs/toolbox.md",
+    "docs/model-parallel.md",
     "docs/clusters.md",
     "docs/scale.md",
     "docs/from-pytorch.md",
@@ -36,6 +39,8 @@ ALONE = (
     "docs/clusters.md",
     "docs/scale.md",
     "docs/from-pytorch.md",
+    "docs/model-parallel.md",
+    "docs/hapi.md",
 )
 # The folder in which a reader has just run the first command of the README, at a thousandth of the size.
 TRAINED = """
@@ -104,6 +109,8 @@ def _prepare(page: str, folder: Path) -> Path:
 
 @pytest.mark.parametrize("page", PAGES)
 def test_every_example_of_a_page_runs(page: str, tmp_path: Path) -> None:
+    if page == "docs/model-parallel.md" and paddle.__version__.startswith("2."):
+        pytest.skip("a mesh needs Paddle 3")
     _run([str(_prepare(page, tmp_path))], tmp_path)
 
 

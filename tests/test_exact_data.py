@@ -23,7 +23,7 @@ optimizer: {name: AdamW, lr: {name: CosineAnnealingDecay, learning_rate: 0.01, T
 """
 TEXT = """
 model: {name: TransformerLM, vocab_size: auto, context: auto, width: 16, depth: 1, heads: 2, dropout: 0.2}
-data: {name: TextDataset, files: CORPUS, context: 16, batch_size: 8, valid: 12, test: 12}
+data: {name: TextDataset, files: CORPUS, context: 16, global_batch_size: 8, valid: 12, test: 12}
 metrics: [{name: Perplexity}, {name: Accuracy}]
 """
 IMAGES = """
@@ -38,7 +38,7 @@ data:
     - {name: RandomRotation, degrees: 10}
     - {name: ColorJitter, brightness: 0.2, contrast: 0.2, saturation: 0.2, hue: 0.1}
     - {name: RandomErasing}
-  batch_size: 8
+  global_batch_size: 8
   num_workers: 2
   valid: 12
   test: 12

@@ -123,15 +123,15 @@ def in_a_folder_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
 def test_accumulated_gradients_are_those_of_the_large_batch_also_of_a_short_last_group() -> None:
     large, small = trainer(name="large"), trainer(name="small", accumulate_steps=4)
     # 40 samples: steps of 16, 16 and 8; and of 4 batches of 4, 4 of 4, and 2 of 4.
-    large.train(Points(), epochs=2, batch_size=16)
-    small.train(Points(), epochs=2, batch_size=4)
+    large.train(Points(), epochs=2, global_batch_size=16)
+    small.train(Points(), epochs=2, global_batch_size=4)
     assert large.progress.step == small.progress.step == 6
     for name, array in weights(large).items():
         np.testing.assert_allclose(weights(small)[name], array, rtol=2e-5, atol=1e-6)
     uneven = trainer(name="uneven", accumulate_steps=3)
-    uneven.train(Points(), epochs=2, batch_size=7)  # 7 + 7 + 7, then 7 + 7 + 5
+    uneven.train(Points(), epochs=2, global_batch_size=7)  # 7 + 7 + 7, then 7 + 7 + 5
     even = trainer(name="even")
-    even.train(Points(), epochs=2, batch_size=21)
+    even.train(Points(), epochs=2, global_batch_size=21)
     for name, array in weights(even).items():
         np.testing.assert_allclose(weights(uneven)[name], array, rtol=2e-5, atol=1e-6)
 
@@ -142,11 +142,11 @@ def test_accumulation_warns_of_batch_norm_and_is_compared_on_a_resume() -> None:
     made = Trainer(model, optimizer, loss=paddle.nn.CrossEntropyLoss(), accumulate_steps=2)
     told: list[str] = []
     made.tell = told.append  # type: ignore[method-assign]
-    made.train(Points(), batch_size=8)
+    made.train(Points(), global_batch_size=8)
     assert any("batch norms) takes its statistics from each batch alone" in line for line in told)
-    trainer().train(Points(), batch_size=8, resume="none", overwrite=True)
+    trainer().train(Points(), global_batch_size=8, resume="none", overwrite=True)
     with pytest.raises(paddle_resume.errors.InexactResumeError, match="accumulate_steps: 1 -> 2"):
-        trainer(accumulate_steps=2).train(Points(), epochs=2, batch_size=8)
+        trainer(accumulate_steps=2).train(Points(), epochs=2, global_batch_size=8)
 
 
 def test_an_overridden_step_cannot_accumulate_or_skip() -> None:
@@ -171,7 +171,7 @@ def test_the_average_follows_its_formula_and_is_what_is_evaluated_and_written(tm
     average = WeightAverage(0.5)
     made = trainer(ema=average, callbacks=[Watch()], model_path=tmp_path / "m.pdparams")
     expected = weights(made)
-    results = made.train(Points(), Points(), epochs=1, batch_size=8)
+    results = made.train(Points(), Points(), epochs=1, global_batch_size=8)
     for t, now in enumerate(followed):
         decay = np.float32(1 - min(0.5, (1 + t) / (10 + t)))
         expected = {name: a + (now[name] - a) * decay for name, a in expected.items()}
@@ -194,7 +194,7 @@ def test_the_best_checkpoint_is_that_of_the_best_evaluation_and_outlives_retenti
     made = trainer(
         best=best, evaluate_every=2, keep=1, schedule=SaveSchedule(None, 1), model_path=tmp_path / "m.pdparams"
     )
-    made.train(Points(), Points(), epochs=4, batch_size=8)
+    made.train(Points(), Points(), epochs=4, global_batch_size=8)
     assert best.step == 2 and made.progress.step == 20
     kept = load(tmp_path / "checkpoint" / "model_best")
     assert kept.record.step == 2
@@ -205,7 +205,7 @@ def test_the_best_checkpoint_is_that_of_the_best_evaluation_and_outlives_retenti
     (tmp_path / "m.pdparams").unlink()
     again = trainer(best=best, evaluate_every=2, model_path=tmp_path / "m.pdparams")
     with pytest.raises(CheckpointError, match="The best checkpoint .* cannot be read"):
-        again.train(Points(), Points(), epochs=4, batch_size=8)
+        again.train(Points(), Points(), epochs=4, global_batch_size=8)
     assert trainer().checkpointer.start_over(overwrite=True) == 2
     assert not list((tmp_path / "checkpoint").glob("model_*"))
 
@@ -213,9 +213,9 @@ def test_the_best_checkpoint_is_that_of_the_best_evaluation_and_outlives_retenti
 def test_resuming_from_the_best_goes_on_from_its_evaluation(tmp_path: Path) -> None:
     options = {"best": Best("valid/loss", mode="max"), "evaluate_every": 2}
     straight = trainer(**options)
-    straight.train(Points(), Points(), epochs=2, batch_size=8)
+    straight.train(Points(), Points(), epochs=2, global_batch_size=8)
     again = trainer(best=Best("valid/loss", mode="max"), evaluate_every=2)
-    again.train(Points(), Points(), epochs=2, batch_size=8, resume="checkpoint/model_best")
+    again.train(Points(), Points(), epochs=2, global_batch_size=8, resume="checkpoint/model_best")
     assert again.restored is not None and again.restored.step == 2
     assert all(array.tobytes() == weights(again)[name].tobytes() for name, array in weights(straight).items())
 
@@ -223,7 +223,7 @@ def test_resuming_from_the_best_goes_on_from_its_evaluation(tmp_path: Path) -> N
 def test_training_stops_early_once_patience_has_run_out() -> None:
     best = Best("valid/loss", mode="max", patience=3)
     made = trainer(best=best, evaluate_every=2)
-    made.train(Points(), Points(), epochs=9, batch_size=8)
+    made.train(Points(), Points(), epochs=9, global_batch_size=8)
     assert (made.progress.step, made.progress.phase, best.waited) == (8, "done", 3)
     assert made.told[-1].startswith("Stopping early: valid/loss has not been better than 0.")  # type: ignore[attr-defined]
     with pytest.raises(
@@ -237,13 +237,13 @@ def test_training_stops_early_once_patience_has_run_out() -> None:
 
 def test_a_bad_batch_is_left_out_and_told_of_in_the_lineage(tmp_path: Path) -> None:
     made = trainer(on_nan="skip")
-    made.train(Points(bad=(5, 6)), epochs=1, batch_size=8, shuffle=False)
+    made.train(Points(bad=(5, 6)), epochs=1, global_batch_size=8, shuffle=False)
     assert (made.divergence.skipped, made.progress.step) == (1, 5)
     assert all(np.isfinite(array).all() for array in weights(made).values())
     record = json.loads((tmp_path / "checkpoint" / "model_epoch0.pdstates").read_text())
     assert [e["step"] for e in record["lineage"] if e["event"] == "skip"] == [0]
     with pytest.raises(NonFiniteLossError):
-        trainer(name="stop").train(Points(bad=(5, 6)), epochs=1, batch_size=8, shuffle=False)
+        trainer(name="stop").train(Points(bad=(5, 6)), epochs=1, global_batch_size=8, shuffle=False)
 
 
 def explosion() -> paddle.optimizer.lr.LRScheduler:
@@ -253,7 +253,7 @@ def explosion() -> paddle.optimizer.lr.LRScheduler:
 def test_a_run_that_diverges_goes_back_and_on_with_a_lower_rate(tmp_path: Path) -> None:
     guard = Divergence("rollback", lr_factor=1e-39, most=2)
     made = trainer(explosion(), on_nan=guard, schedule=SaveSchedule(every_steps=3))
-    made.train(Points(), epochs=2, batch_size=8)
+    made.train(Points(), epochs=2, global_batch_size=8)
     assert guard.rollbacks == 1 and made.progress.step == 10
     assert all(np.isfinite(array).all() for array in weights(made).values())
     record = json.loads((tmp_path / "checkpoint" / "model_epoch1.pdstates").read_text())
@@ -271,7 +271,7 @@ def test_a_checkpoint_that_was_refused_is_not_one_to_go_back_to() -> None:
     guard = Divergence("rollback", lr_factor=1e-42)
     # The update of step 7 ruins the weights, which the save right after it finds, before any loss tells.
     made = trainer(explosion(), on_nan=guard, schedule=SaveSchedule(every_steps=1), kind=Steep)
-    made.train(Points(), epochs=2, batch_size=8)
+    made.train(Points(), epochs=2, global_batch_size=8)
     assert "The weights 0.weight became NaN or infinite by step 7" in "".join(made.told)  # type: ignore[attr-defined]
     assert "Went back to checkpoint/model_step7" in "".join(made.told)  # type: ignore[attr-defined]
     assert (guard.rollbacks, made.progress.step) == (1, 10)
@@ -280,10 +280,10 @@ def test_a_checkpoint_that_was_refused_is_not_one_to_go_back_to() -> None:
 def test_rollbacks_end_after_the_last_that_is_allowed_and_need_a_checkpoint() -> None:
     made = trainer(explosion(), name="a", on_nan=Divergence("rollback", lr_factor=0.9, most=2))
     with pytest.raises(NonFiniteLossError, match="last good checkpoint is checkpoint/a_epoch0"):
-        made.train(Points(), epochs=2, batch_size=8)
+        made.train(Points(), epochs=2, global_batch_size=8)
     assert made.divergence.rollbacks == 2
     with pytest.raises(NonFiniteLossError, match="nothing was saved yet"):
-        trainer(name="b", on_nan="rollback").train(Points(bad=tuple(range(40))), epochs=1, batch_size=8)
+        trainer(name="b", on_nan="rollback").train(Points(bad=tuple(range(40))), epochs=1, global_batch_size=8)
 
 
 def test_an_interruption_does_not_decide_where_a_rollback_goes_back_to(tmp_path: Path) -> None:
@@ -297,11 +297,11 @@ def test_an_interruption_does_not_decide_where_a_rollback_goes_back_to(tmp_path:
         )
 
     straight = guarded("straight")
-    straight.train(Points(), epochs=2, batch_size=8)
+    straight.train(Points(), epochs=2, global_batch_size=8)
     for stop in (6, 7):  # Each stop saves a checkpoint of its own, and only one step checkpoint is kept.
-        guarded("stopped").train(Points(), epochs=2, max_steps=stop, batch_size=8)
+        guarded("stopped").train(Points(), epochs=2, max_steps=stop, global_batch_size=8)
     stopped = guarded("stopped")
-    stopped.train(Points(), epochs=2, batch_size=8)
+    stopped.train(Points(), epochs=2, global_batch_size=8)
     assert stopped.divergence.rollbacks == straight.divergence.rollbacks == 1
     assert all(array.tobytes() == weights(stopped)[name].tobytes() for name, array in weights(straight).items())
 
@@ -309,21 +309,21 @@ def test_an_interruption_does_not_decide_where_a_rollback_goes_back_to(tmp_path:
 def test_a_plateau_follows_its_metric_and_says_if_there_is_none() -> None:
     plateau = paddle.optimizer.lr.ReduceOnPlateau(0.1, factor=0.5, patience=0, threshold=10.0)
     made = trainer(plateau)
-    made.train(Points(), Points(), epochs=3, batch_size=8)
+    made.train(Points(), Points(), epochs=3, global_batch_size=8)
     assert plateau() == 0.025  # The first evaluation is the best; each of the two after it halves the rate.
     with pytest.raises(ConfigError, match=r"optimizer\.lr\.metric: valid/acc is none of .* gives: valid/loss"):
         trainer(
             paddle.optimizer.lr.ReduceOnPlateau(0.1), name="x", lr_metric="valid/acc"
-        ).train(Points(), Points(), batch_size=8)  # fmt: skip
+        ).train(Points(), Points(), global_batch_size=8)  # fmt: skip
 
 
 def test_when_a_schedule_steps_is_compared_on_a_resume() -> None:
     def scheduled(**options: object) -> Trainer:
         return trainer(paddle.optimizer.lr.ExponentialDecay(0.1, 0.9), **options)
 
-    scheduled().train(Points(), batch_size=8)
+    scheduled().train(Points(), global_batch_size=8)
     with pytest.raises(paddle_resume.errors.InexactResumeError, match="learning rate interval: step -> epoch"):
-        scheduled(lr_interval="epoch").train(Points(), epochs=2, batch_size=8)
+        scheduled(lr_interval="epoch").train(Points(), epochs=2, global_batch_size=8)
 
 
 @pytest.mark.parametrize(
@@ -337,9 +337,9 @@ def test_when_a_schedule_steps_is_compared_on_a_resume() -> None:
     ],
 )
 def test_what_alters_the_course_is_compared_on_a_resume(before: dict, after: dict, told: str) -> None:
-    trainer(**before).train(Points(), Points(), batch_size=8)
+    trainer(**before).train(Points(), Points(), global_batch_size=8)
     with pytest.raises(paddle_resume.errors.InexactResumeError, match=told):
-        trainer(**after).train(Points(), Points(), epochs=2, batch_size=8)
+        trainer(**after).train(Points(), Points(), epochs=2, global_batch_size=8)
 
 
 def test_an_evaluation_leaves_each_layer_in_the_mode_it_was_in() -> None:
@@ -352,8 +352,8 @@ def test_an_evaluation_leaves_each_layer_in_the_mode_it_was_in() -> None:
 
 def test_mixed_precision_says_that_a_cpu_has_none() -> None:
     made = trainer(precision=paddle_resume.Precision("O1"))
-    made.train(Points(), batch_size=8)
+    made.train(Points(), global_batch_size=8)
     plain = trainer(name="plain")
-    plain.train(Points(), batch_size=8)
+    plain.train(Points(), global_batch_size=8)
     assert "on a CPU Paddle computes everything in float32" in "".join(made.told)  # type: ignore[attr-defined]
     assert all(array.tobytes() == weights(plain)[name].tobytes() for name, array in weights(made).items())

@@ -92,7 +92,9 @@ def resume(
     trainer: Trainer, prefix: Path, *, allow: bool = True, epochs: int = 9, max_steps: int | None = 0
 ) -> Trainer:
     """Go on from `prefix` without making a step."""
-    trainer.train(Points(), epochs=epochs, max_steps=max_steps, batch_size=4, resume=str(prefix), allow_inexact=allow)
+    trainer.train(
+        Points(), epochs=epochs, max_steps=max_steps, global_batch_size=4, resume=str(prefix), allow_inexact=allow
+    )
     return trainer
 
 
@@ -169,7 +171,7 @@ def test_the_lineage_tells_that_and_why_it_is_inexact(tmp_path: Path) -> None:
     assert record.lineage[1]["from"] == "mnist_epoch0"
     assert record.lineage[1]["differences"] == differences(trainer)
     again = make_trainer(tmp_path)
-    again.train(Points(), epochs=2, batch_size=4)
+    again.train(Points(), epochs=2, global_batch_size=4)
     assert again.restored is not None and not again.restored.differences
 
 
@@ -423,7 +425,7 @@ def test_auto_says_which_checkpoints_another_program_saved(tmp_path: Path) -> No
     (tmp_path / "ours").mkdir()
     prefix = store(tmp_path / "ours" / "run_epoch1", *trained(), states={"epoch": 1})
     with pytest.raises(CheckpointError, match="run_epoch1: another program saved it; name it with --resume"):
-        make_trainer(tmp_path).train(Points(), batch_size=4)
+        make_trainer(tmp_path).train(Points(), global_batch_size=4)
     resume(make_trainer(tmp_path), prefix)
 
 
@@ -432,7 +434,7 @@ def test_auto_says_which_checkpoints_another_program_saved(tmp_path: Path) -> No
 
 def test_resuming_our_own_checkpoints_unpickles_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     rate = paddle.optimizer.lr.StepDecay(0.1, 2)
-    make_trainer(tmp_path, rate).train(Points(), epochs=1, batch_size=4)
+    make_trainer(tmp_path, rate).train(Points(), epochs=1, global_batch_size=4)
 
     def refuse(*_: Any, **__: Any) -> Any:
         raise AssertionError("something was unpickled")
@@ -446,7 +448,7 @@ def test_resuming_our_own_checkpoints_unpickles_nothing(tmp_path: Path, monkeypa
     monkeypatch.setattr(checkpointer, "translate", refuse)
     for how in ("auto", str(tmp_path / "ours" / "run_epoch0"), str(tmp_path / "ours")):
         trainer = make_trainer(tmp_path, paddle.optimizer.lr.StepDecay(0.1, 2))
-        trainer.train(Points(), epochs=2, batch_size=4, resume=how)
+        trainer.train(Points(), epochs=2, global_batch_size=4, resume=how)
         assert trainer.restored is not None and not trainer.restored.differences
     read_weights(str(tmp_path / "ours" / "run_epoch0"))
     with pytest.raises(CheckpointError, match="something was unpickled"):  # The negative control.
@@ -459,7 +461,7 @@ def test_resuming_our_own_checkpoints_unpickles_nothing(tmp_path: Path, monkeypa
 CONFIG = """
 run: {{name: tiny, save_dir: ck, log_dir: log}}
 model: {{name: MLP, hidden: 8}}
-data: {{name: mnist, root: {root}, batch_size: 10}}
+data: {{name: mnist, root: {root}, global_batch_size: 10}}
 trainer: {{epochs: 1, max_steps: 1}}
 checkpoint: {{every_epochs: null, background: false}}
 """

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from fitting import Crash, fit, record
 
 import paddle_resume  # isort: skip (its CPU set-up comes before Paddle)
 import paddle
@@ -15,6 +16,7 @@ from paddle_resume.environment import prefer_repeatable_kernels
 from paddle_resume.metrics import Accuracy
 from paddle_resume.owners.tensors import copied_together, view
 from paddle_resume.schedule import SaveSchedule
+from paddle_resume.testing import first_differences
 
 pytestmark = pytest.mark.skipif(
     not paddle.is_compiled_with_cuda() or paddle.device.cuda.device_count() == 0, reason="there is no GPU"
@@ -58,7 +60,7 @@ def trained(name: str, level: str | None, dtype: str, *stops: int) -> Trainer:
             precision=Precision(level, dtype, {"init_loss_scaling": 2.0**30, "incr_every_n_steps": 4}),
             schedule=SaveSchedule(every_steps=3),
         )
-        made.train(Digits(), epochs=4, max_steps=end, batch_size=32)
+        made.train(Digits(), epochs=4, max_steps=end, global_batch_size=32)
     return made
 
 
@@ -86,3 +88,17 @@ def test_tensors_copied_together_arrive_bit_for_bit() -> None:
         arrays = [view(tensor) for tensor in tensors]
     for tensor, array in zip(tensors, arrays):
         assert array.tobytes() == tensor.numpy().tobytes()
+
+
+def test_mixed_precision_in_a_fit_of_paddle_model_goes_on_with_its_loss_scale(tmp_path: Path) -> None:
+    def row() -> dict[str, object]:
+        scaling = {"init_loss_scaling": 2.0**30, "incr_every_n_steps": 4, "decr_every_n_nan_or_inf": 1}
+        return {"amp": {"level": "O1", **scaling}}
+
+    fit(tmp_path / "straight", row())
+    for batch in (3, 9):
+        with pytest.raises(Crash):
+            fit(tmp_path / "crashed", row(), ("on_train_batch_end", batch))
+    fit(tmp_path / "crashed", row())
+    assert first_differences(tmp_path / "straight", tmp_path / "crashed") == []
+    assert 0 < record(tmp_path / "crashed").owners["scaler"]["state"]["scale"][0] < 2.0**30

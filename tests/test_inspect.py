@@ -24,7 +24,7 @@ from paddle_resume.rng import RandomStreams
 from paddle_resume.testing.compare import value_differences
 
 ROOT = Path(__file__).parent.parent
-CONFIG = "run: {name: small}\nmodel: {name: LeNet}\ndata: {root: ROOT, batch_size: 5}\n"
+CONFIG = "run: {name: small}\nmodel: {name: LeNet}\ndata: {root: ROOT, global_batch_size: 5}\n"
 
 
 @pytest.fixture

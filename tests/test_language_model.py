@@ -88,7 +88,7 @@ def test_a_parameter_under_two_names_resumes_bit_for_bit_and_stays_tied(tmp_path
         model = Tied()
         optimizer = paddle.optimizer.AdamW(0.01, parameters=model.parameters())
         trainer = Trainer(model, optimizer, loss=paddle.nn.MSELoss(), save_dir=tmp_path / folder, seed=1)
-        trainer.train(data, batch_size=4, max_steps=steps)
+        trainer.train(data, global_batch_size=4, max_steps=steps)
         assert model.outward.weight is model.inward.weight
         state = {**ModelState(model).state_dict(), **optimizer.state_dict()}
         return [np.asarray(value).tobytes() for name, value in state.items() if name != "StructuredToParameterName@@"]
@@ -145,7 +145,7 @@ def test_accuracy_counts_tokens_as_it_counts_samples():
 CONFIG = """
 run: {name: tiny, device: cpu}
 model: {name: TransformerLM, vocab_size: auto, context: auto, width: 16, depth: 1, heads: 2, dropout: 0.0}
-data: {name: TextDataset, files: corpus.txt, context: 7, tokenizer: TOKENIZER, batch_size: 16}
+data: {name: TextDataset, files: corpus.txt, context: 7, tokenizer: TOKENIZER, global_batch_size: 16}
 metrics: [{name: Perplexity}, {name: Accuracy}]
 optimizer: {name: AdamW, lr: 0.02}
 trainer: {max_steps: 60, epochs: 20, log_every: 20}

@@ -48,7 +48,7 @@ def train(folder, *callbacks, model=None, optimizer=None, cls=Trainer, epochs=1,
         background=False,
         **options,
     )
-    trainer.train(images(), epochs=epochs, batch_size=8, shuffle=False)
+    trainer.train(images(), epochs=epochs, global_batch_size=8, shuffle=False)
     return trainer
 
 
@@ -296,7 +296,7 @@ class Watcher(Marker):
 CONFIG = """
 run: {name: small, seed: 1}
 model: {name: MLP, hidden: 4}
-data: {root: ROOT, batch_size: 25}
+data: {root: ROOT, global_batch_size: 25}
 trainer: {epochs: 1, log_every: 1}
 checkpoint: {every_steps: 1, background: false}
 """

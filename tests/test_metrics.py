@@ -565,7 +565,7 @@ def test_the_proof_sees_a_picture_that_differs(tmp_path):
 CONFIG = """
 run: {{name: tiny}}
 model: {{name: MLP, hidden: 8}}
-data: {{name: {data}, root: {root}, batch_size: 5, valid: 20}}
+data: {{name: {data}, root: {root}, global_batch_size: 5, valid: 20}}
 metrics:
   - name: Accuracy
   - {{name: TopK, k: 3}}
@@ -657,7 +657,7 @@ class Net(paddle.nn.Layer):
     def forward(self, x):
         return paddle.nn.functional.sigmoid(self.line(x)) if self.sigmoid else self.line(x)
 """
-LINE = "run: {name: line}\nmodel: {name: 'line_here:Net'}\ndata: {name: 'line_here:Line', batch_size: 6}\n"
+LINE = "run: {name: line}\nmodel: {name: 'line_here:Net'}\ndata: {name: 'line_here:Line', global_batch_size: 6}\n"
 
 
 @pytest.fixture

@@ -655,7 +655,7 @@ def test_lbfgs_names_every_tensor_that_does_not_fit() -> None:
 RICH = """
 run: {{name: rich, device: cpu}}
 model: {{name: MLP, hidden: 8, dropout: 0.2}}
-data: {{name: mnist, root: {root}, batch_size: 5}}
+data: {{name: mnist, root: {root}, global_batch_size: 5}}
 optimizer:
   name: AdamW
   lr: {{name: CosineAnnealingDecay, learning_rate: 0.01, T_max: auto}}

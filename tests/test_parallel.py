@@ -273,7 +273,7 @@ def test_another_number_of_processes_is_refused_or_goes_on_inexactly(before: int
 def test_the_launcher_trains_the_config_and_its_sigterm_stops_and_saves(tiny_mnist: Path, tmp_path: Path) -> None:
     root = Path(__file__).parent.parent
     command = [root / "tools" / "train.py", "-c", root / "configs" / "mnist.yaml", "-o", f"data.root={tiny_mnist}"]
-    command += ["-o", "data.valid=10", "-o", "data.batch_size=10", "-o", "trainer.log_every=5"]
+    command += ["-o", "data.valid=10", "-o", "data.global_batch_size=10", "-o", "trainer.log_every=5"]
     for folder, epochs, stop in (("straight", 12, False), ("stopped", 12, True), ("stopped", 12, False)):
         process = launch(tmp_path / folder, *command, "-o", f"trainer.epochs={epochs}")
         if stop:

@@ -123,7 +123,7 @@ def test_a_real_run_that_was_resumed_shows_where(tmp_path):
             logger=JsonlLogger(tmp_path / "log/real"),
             log_every=2,
             background=False,
-        ).train(data, epochs=2, max_steps=steps, batch_size=8)
+        ).train(data, epochs=2, max_steps=steps, global_batch_size=8)
     history = read_history(tmp_path / "log/real", tmp_path / "checkpoint")
     assert (history.resumes, history.steps_per_epoch) == ([3, 6], 4)
     panel, by_epoch = draw_curves([history]).axes[:2]
@@ -223,7 +223,7 @@ def shades(tmp_path, monkeypatch):
     (tmp_path / "shades_here.py").write_text(MINE)
     (tmp_path / "a.yaml").write_text(
         "run: {name: shades}\nmodel: {name: 'shades_here:Threshold'}\n"
-        "data: {name: 'shades_here:Shades', batch_size: 3}\n"
+        "data: {name: 'shades_here:Shades', global_batch_size: 3}\n"
     )
     paddle.save({"scale": paddle.to_tensor([4.0])}, "w.pdparams")
     yield lambda *overrides: load_config("a.yaml", overrides)

@@ -173,7 +173,7 @@ def test_a_warm_up_refuses_what_it_cannot_do(make: Callable[[], Any], text: str)
 CONFIG = """
 run: {{name: tiny, save_dir: ck, log_dir: log}}
 model: {{name: MLP, hidden: 8}}
-data: {{name: mnist, root: {root}, batch_size: 10}}
+data: {{name: mnist, root: {root}, global_batch_size: 10}}
 optimizer:
   name: Adam
   lr: {{name: CosineAnnealingDecay, learning_rate: 0.01, T_max: auto, warmup: {{steps: 3}}}}
@@ -515,8 +515,8 @@ DIFFERENCES = {
     "config": ["optimizer.lr.gamma: 0.1 -> 0.2", "optimizer.beta1: (absent) -> 0.5", "model.hidden: 8 -> 9"],
     "scheduler": ["learning rate StepDecay.gamma: 0.1 -> 0.2"],
     "settings": ["optimizer beta1: 0.9 -> 0.5"],
-    "data": ["data batch_size: 32 -> 64", "data digest: a -> b"],
-    "evaluation": ["valid data batch_size: 32 -> 64"],
+    "data": ["data global_batch_size: 32 -> 64", "data digest: a -> b"],
+    "evaluation": ["valid data global_batch_size: 32 -> 64"],
     "update": ["accumulate_steps: 1 -> 2"],
     "environment": ["environment paddle: 3.3.1 -> 2.6.2"],
     "owners": ["file .pdema: saved -> nobody here owns it"],
@@ -533,7 +533,7 @@ DIFFERENCES = {
         (["optimizer.beta1=0.5"], ["config 1", "settings 0"]),
         (["optimizer.name=SGD"], ["config 1", "settings 0"]),  # It drops the arguments, and keeps the schedule.
         (["optimizer.lr.learning_rate=1"], []),  # The rate differs by another key than the one that was given.
-        (["data.batch_size=64"], ["data 0", "evaluation 0"]),
+        (["data.global_batch_size=64"], ["data 0", "evaluation 0"]),
         (["data.name=other"], ["data 1"]),
         (["run.seed=7"], ["data 1"]),
         (["trainer.accumulate_steps=2"], ["update 0"]),

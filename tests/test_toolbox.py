@@ -37,7 +37,7 @@ ALL = ["ck/tiny_step2", "ck/tiny_step4", "ck/tiny_step6", "ck/tiny_best", "ck/ti
 CONFIG = """
 run: {{name: tiny, save_dir: ck, log_dir: log}}
 model: {{name: MLP, hidden: 8}}
-data: {{name: mnist, root: {root}, batch_size: 10}}
+data: {{name: mnist, root: {root}, global_batch_size: 10}}
 optimizer: {{name: Adam, lr: 0.01}}
 trainer: {{epochs: 4, max_steps: 6, log_every: 2, ema: {{decay: 0.9}}}}
 best: {{monitor: valid/acc}}

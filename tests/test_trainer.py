@@ -90,7 +90,7 @@ def weights(trainer):
 
 
 def run(trainer, data=None, **options):
-    trainer.train(Points() if data is None else data, **{"epochs": 3, "batch_size": 4, **options})
+    trainer.train(Points() if data is None else data, **{"epochs": 3, "global_batch_size": 4, **options})
     return weights(trainer)
 
 

@@ -42,7 +42,7 @@ def train(way: str, warmup: int, steps: int, folder: Path) -> float:
     count = BATCH_SIZE * (watch.total + 1)  # The epoch does not end within what is timed.
     images = random.integers(0, 256, (count, 28, 28), dtype=np.uint8)
     labels = random.integers(0, 10, count)
-    trainer.train(ImageArrays(images, labels, num_classes=10), max_steps=watch.total, batch_size=BATCH_SIZE)
+    trainer.train(ImageArrays(images, labels, num_classes=10), max_steps=watch.total, global_batch_size=BATCH_SIZE)
     assert watch.seconds is not None
     return watch.seconds
 

@@ -52,7 +52,7 @@ class State:
         self.optimizer = paddle.optimizer.Adam(parameters=self.model.parameters())
         names = ParameterNames(self.model)
         # Made by a step they would come with gradients, and the memory of those would hide some of a save's.
-        OptimizerState(self.optimizer, names)._create_accumulators({n for n, _ in self.model.named_parameters()})
+        OptimizerState(self.optimizer, names).create_accumulators({n for n, _ in self.model.named_parameters()})
         random = np.random.default_rng(0)
         for tensor in [*self.model.state_dict().values(), *self.optimizer.state_dict().values()]:
             # A disk may have a quick way to write zeros.

@@ -52,7 +52,7 @@ def train(stop: int, steps: int, folder: Path, workers: int, callbacks: list[Cal
         callbacks=callbacks,
     )
     data = Images(BATCH_SIZE * steps)
-    trainer.train(data, max_steps=stop, batch_size=BATCH_SIZE, num_workers=workers)
+    trainer.train(data, max_steps=stop, global_batch_size=BATCH_SIZE, num_workers=workers)
 
 
 class _FirstStep(Callback):

@@ -82,7 +82,7 @@ class Run:
                 self.data.test,
                 epochs=self.config.trainer.epochs,
                 max_steps=self.config.trainer.max_steps,
-                batch_size=data.batch_size,
+                global_batch_size=data.global_batch_size,
                 shuffle=data.shuffle,
                 drop_last=data.drop_last,
                 num_workers=data.num_workers,
@@ -165,7 +165,9 @@ def evaluate_weights(config: Config, weights: str, split: str = "test") -> dict[
     data = part_of(splits, split)
     metrics = build_metrics(config, splits.train)
     evaluator = Trainer(model, {}, loss=component("loss", config.loss), metrics=metrics, seed=config.run.seed)
-    return evaluator.evaluate(data, split, batch_size=config.data.batch_size, num_workers=config.data.num_workers)
+    return evaluator.evaluate(
+        data, split, batch_size=config.data.global_batch_size, num_workers=config.data.num_workers
+    )
 
 
 def count_steps(config: Config) -> tuple[int, Optional[int]]:
@@ -182,7 +184,7 @@ def count_steps(config: Config) -> tuple[int, Optional[int]]:
 def run_length(config: Config, data: DataSplits) -> RunLength:
     """How long the config's run on these data is."""
     fed = config.data
-    batches = Feed(data.train, batch_size=fed.batch_size, drop_last=fed.drop_last).steps_per_epoch
+    batches = Feed(data.train, batch_size=fed.global_batch_size, drop_last=fed.drop_last).steps_per_epoch
     per_epoch = -(-batches // config.trainer.accumulate_steps) if batches is not None else None
     limits = [config.trainer.max_steps, per_epoch * config.trainer.epochs if per_epoch else None]
     steps = min((limit for limit in limits if limit is not None), default=None)
@@ -268,7 +270,7 @@ def _facts(
         ("Environment", Environment().summary()),
         ("Data", f"{data.source}{'; ' + sizes if sizes else ''}"),
         *[("Note", note) for note in data.notes],
-        *_processes(World.current(), config.data.batch_size),
+        *_processes(World.current(), config.data.global_batch_size),
         ("Model", f"{config.model.name}, {parameters:,} parameters ({weight}){f'; {found}' if found else ''}"),
         (
             "Run",

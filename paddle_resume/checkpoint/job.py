@@ -13,6 +13,7 @@ from paddle_resume.checkpoint import writer
 from paddle_resume.checkpoint.catalog import Found, find_all, is_epoch
 from paddle_resume.checkpoint.record import FORMAT, FileEntry, Record
 from paddle_resume.checkpoint.sealed import SealedFile
+from paddle_resume.checkpoint.shard_folder import OWNER, sweep
 from paddle_resume.checkpoint.snapshot import FileImage
 from paddle_resume.errors import SaveError
 from paddle_resume.storage.files import DISK, FileSystem, explain
@@ -76,12 +77,24 @@ def execute(
     writer.commit(prefix, files, record_of, disk)
     durable(prefix)
     _prune(job, [one for one in found if one.prefix != prefix], is_epoch(prefix), disk)
+    _sweep_shards(job, disk)
     return prefix
 
 
 def now() -> str:
     """The time, as records tell it."""
     return datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")
+
+
+def _sweep_shards(job: SaveJob, disk: FileSystem) -> None:
+    """Remove the shards that no checkpoint of the run names any more, also those of saves that died."""
+    # Looked for in the text first: reading all of it takes a while, and most runs have no shards.
+    entry = json.loads(job.owners).get(OWNER) if f'"{OWNER}": ' in job.owners else None
+    if entry is not None:
+        try:
+            sweep(Path(job.folder), job.name, entry["folder"], disk)
+        except OSError as error:
+            raise SaveError(f"Could not remove old shards in {job.folder}: {error.strerror}.") from error
 
 
 # More saves than a run makes: room for the number of a record that cannot be read now, and perhaps can be later.

@@ -12,6 +12,7 @@ import numpy as np
 import xxhash
 
 from paddle_resume.checkpoint.record import SUFFIX, FileEntry, Record, Unreadable, read
+from paddle_resume.checkpoint.shard_folder import ShardFolder
 from paddle_resume.storage.files import temporary
 from paddle_resume.storage.framing import digest
 
@@ -64,6 +65,9 @@ def load(prefix: Path, read_one: Callable[[Path, FileEntry], Arrays] | None = No
                 path, tensors[suffix] = _read_either(sibling(prefix, suffix), entry, read_one or read_file)
                 if path != sibling(prefix, suffix):
                     unpublished.append(sibling(prefix, suffix))
+            shards = ShardFolder.of(record)
+            if shards is not None:
+                shards.verify(prefix.parent)
             if record_path != final:
                 unpublished.append(final)
             return Loaded(prefix, record, tensors, tuple(unpublished))

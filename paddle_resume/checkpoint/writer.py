@@ -11,6 +11,7 @@ from typing import Callable
 from paddle_resume.checkpoint.reader import load, read_file, sibling
 from paddle_resume.checkpoint.record import SUFFIX, FileEntry, Record, Unreadable, encode, read
 from paddle_resume.checkpoint.sealed import SealedFile
+from paddle_resume.checkpoint.shard_folder import remove_shards
 from paddle_resume.storage.files import DISK, FileSystem, explain, make_folder, temporary, write_durably
 
 
@@ -83,12 +84,11 @@ def remove(prefix: Path, disk: FileSystem = DISK) -> None:
     aside = _aside(prefix)
     with contextlib.suppress(FileNotFoundError):
         disk.rename(sibling(prefix, SUFFIX), aside)
-    try:
-        suffixes = list(read(aside).files)
-    except Unreadable:
-        suffixes = []
-    for suffix in suffixes:
-        disk.unlink(sibling(prefix, suffix))
+    with contextlib.suppress(Unreadable):
+        record = read(aside)
+        for suffix in record.files:
+            disk.unlink(sibling(prefix, suffix))
+        remove_shards(prefix.parent, record, disk)
     disk.unlink(aside)
     disk.fsync_folder(prefix.parent)
 

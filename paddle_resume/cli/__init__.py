@@ -1,6 +1,12 @@
 """The console program `paddle-resume`; each `tools/*.py` is a thin door to one of its commands."""
 
-from paddle_resume.cli import converting, looking, supervising, toolbox  # noqa: F401 (their commands join those of app)
+from paddle_resume.cli import (  # noqa: F401 (their commands join those of app)
+    converting,
+    looking,
+    merging,
+    supervising,
+    toolbox,
+)
 from paddle_resume.cli.app import app, main
 from paddle_resume.cli.examples import attach_examples
 

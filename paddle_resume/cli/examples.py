@@ -51,6 +51,10 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
         "paddle-resume recover checkpoint --yes",
         "paddle-resume recover checkpoint/mnist_epoch2 --output saved.pdparams",
     ),
+    "merge": (
+        "paddle-resume merge checkpoint/mnist_epoch2",
+        "paddle-resume merge checkpoint/mnist_epoch2 --output plain",
+    ),
     "doctor": ("paddle-resume doctor", "paddle-resume doctor /data/checkpoint --json"),
     "configs": ("paddle-resume configs", "paddle-resume configs mnist > mine.yaml"),
     "schema": ("paddle-resume schema > config.schema.json", "paddle-resume schema --reference > reference.yaml"),

@@ -20,7 +20,7 @@ _DECIDED_BY = {
 }
 # The data's owners name fields, which these keys decide; every other field is decided by the data themselves.
 _DATA = {
-    "batch_size": "data.batch_size",
+    "global_batch_size": "data.global_batch_size",
     "seed": "run.seed",
     "shuffle": "data.shuffle",
     "drop_last": "data.drop_last",

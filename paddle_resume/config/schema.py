@@ -67,7 +67,9 @@ class Data(Component):
         description="digits = use scikit-learn's handwritten digits when MNIST is not there; null = stop",
         json_schema_extra=ASIDE,
     )
-    batch_size: int = Field(default=32, ge=1, description="how many samples one step uses")
+    global_batch_size: int = Field(
+        default=32, ge=1, description="how many samples a batch has, over all processes together"
+    )
     num_workers: int = Field(
         default=0,
         ge=0,

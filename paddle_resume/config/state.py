@@ -9,7 +9,7 @@ from paddle_resume.config.trajectory import trajectory_differences
 from paddle_resume.config.wording import show
 
 # These the data feed compares itself, since it is also used without a config.
-_OF_THE_FEED = ("run.seed", "data.batch_size", "data.shuffle", "data.drop_last")
+_OF_THE_FEED = ("run.seed", "data.global_batch_size", "data.shuffle", "data.drop_last")
 
 
 class ConfigState:

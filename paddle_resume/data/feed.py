@@ -181,7 +181,7 @@ class Feed:
         """What, besides the position, decides which samples come: a change makes a resume inexact."""
         return {
             **self._dataset_identity,
-            "batch_size": self.batch_size,
+            "global_batch_size": self.batch_size,
             "seed": self._seed,
             "shuffle": self._shuffle,
             "drop_last": self._drop_last,

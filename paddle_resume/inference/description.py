@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Literal, Optional
 
-import xxhash
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from typing_extensions import Annotated
 
 from paddle_resume.errors import ExportError
+from paddle_resume.storage.files import size_and_digest
 
 # No dot before it: Paddle 3 takes every `<name>.<word>.json` for a program too, and fails to load it.
 SUFFIX = "_export.json"
@@ -17,7 +17,6 @@ SUFFIX = "_export.json"
 PROGRAMS = (".json", ".pdmodel")
 PARAMETERS = (".pdiparams", ".pdiparams.info")
 ONNX = ".onnx"
-_CHUNK = 1 << 20
 
 Format = Literal["paddle", "onnx"]
 Scores = Literal["logits", "log_probabilities", "probabilities", "scores"]
@@ -97,12 +96,8 @@ class FileEntry(_Strict):
     @classmethod
     def of(cls, path: Path) -> FileEntry:
         """Read the file at `path`; raises OSError."""
-        digest, size = xxhash.xxh3_128(), 0
-        with path.open("rb") as file:
-            while chunk := file.read(_CHUNK):
-                digest.update(chunk)
-                size += len(chunk)
-        return cls(size=size, digest=digest.hexdigest())
+        size, digest = size_and_digest(path)
+        return cls(size=size, digest=digest)
 
 
 class Description(_Strict):

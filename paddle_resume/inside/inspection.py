@@ -35,7 +35,7 @@ def inspect_config(
     if (weights or channel) and not values:
         raise ConfigError("--weights and --channel are about values; give --values too.")
     model = build_model_with(config, weights)
-    samples = config.data.batch_size if values else _FOR_SHAPES
+    samples = config.data.global_batch_size if values else _FOR_SHAPES
     inputs, source = _random_batch(config, shapes, samples) if shapes else _real_batch(config, samples)
     printer = SurveyPrinter()
     printer.say(f"{type(model).__name__}, weights from {weights or 'a fresh start'}, {source}")

@@ -35,7 +35,7 @@ class OptimizerState:
     def state_dict(self) -> dict[str, Any]:
         state: dict[str, Any] = {}
         master: dict[str, Any] = {}
-        for structured, slot, tensor in self._tensors():
+        for structured, slot, tensor in self.tensors():
             prefix = self._names.in_files(structured)
             if slot == _MASTER:
                 master[prefix] = view(tensor)
@@ -53,8 +53,8 @@ class OptimizerState:
         """Fill the optimizer from arrays; raises CheckpointError listing every entry that does not fit."""
         by_prefix = {self._names.in_files(structured): structured for structured in self._parameters}
         saved = {self._split(key, by_prefix): array for key, array in state.items()}
-        self._create_accumulators({structured for structured, _ in saved})
-        live = {(structured, slot): tensor for structured, slot, tensor in self._tensors()}
+        self.create_accumulators({structured for structured, _ in saved})
+        live = {(structured, slot): tensor for structured, slot, tensor in self.tensors()}
         problems = [f"{_show(key)} is missing in the file" for key in live if key not in saved]
         problems += [f"{_show(key)} is unknown to the optimizer" for key in saved if key not in live]
         problems += [
@@ -70,7 +70,7 @@ class OptimizerState:
         for key, tensor in live.items():
             fill(tensor, saved[key])
 
-    def _tensors(self) -> Iterator[tuple[str, str, paddle.Tensor]]:
+    def tensors(self) -> Iterator[tuple[str, str, paddle.Tensor]]:
         """Every tensor as (structured name, slot, tensor), in the order of the model's parameters."""
         for structured, parameter in self._parameters.items():
             master = self._optimizer._master_weights.get(parameter.name)
@@ -82,7 +82,7 @@ class OptimizerState:
             if master is not None:
                 yield structured, _MASTER, master
 
-    def _create_accumulators(self, structured: set[str]) -> None:
+    def create_accumulators(self, structured: set[str]) -> None:
         """Let the optimizer create the state of these parameters now, and not at their first gradient.
 
         Paddle creates it lazily, and until then would report, and save, an optimizer without state.

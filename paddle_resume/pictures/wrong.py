@@ -56,7 +56,7 @@ def find_mistakes(config: Config, weights: str, split: str = "test", count: int 
     model = build_model_with(config, weights)
     feed = Feed(
         build_split(config, split),
-        batch_size=config.data.batch_size,
+        batch_size=config.data.global_batch_size,
         shuffle=False,
         num_workers=config.data.num_workers,
         seed=config.run.seed,

@@ -8,6 +8,8 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
+import xxhash
+
 from paddle_resume.errors import SaveError
 
 # Linux's call to begin writing back without waiting; Python has no name for it, and other systems do without.
@@ -79,6 +81,7 @@ class FileSystem:
 DISK = FileSystem()
 # One write call never takes much more than this: larger ones are cut short by the kernel at 2 GiB anyway.
 _WRITE_LIMIT = 1 << 26
+_READ_PIECE = 1 << 20
 
 
 def temporary(path: Path) -> Path:
@@ -116,6 +119,16 @@ def write_durably(path: Path, chunks: Iterable[memoryview], size: int, disk: Fil
     except OSError:
         disk.unlink(target)
         raise
+
+
+def size_and_digest(path: Path) -> tuple[int, str]:
+    """How many bytes the file has, and their xxh3_128 in hex; raises OSError."""
+    hasher, size = xxhash.xxh3_128(), 0
+    with path.open("rb") as file:
+        while piece := file.read(_READ_PIECE):
+            hasher.update(piece)
+            size += len(piece)
+    return size, hasher.hexdigest()
 
 
 def replace_file(

@@ -306,10 +306,18 @@ def read_foreign(path: Path) -> Any:
         raw = path.read_bytes()
     except OSError as error:
         raise CheckpointError(f"Could not read {path}: {error.strerror}.") from error
+    return parse_foreign(path, raw)
+
+
+def parse_foreign(path: Path, raw: bytes, reader: type[RestrictedReader] = RestrictedReader) -> Any:
+    """The content of the pickle `raw`, which was read from `path`, as `read_foreign` gives it; raises CheckpointError.
+
+    `reader` may be one that also knows the few further names that this kind of file needs.
+    """
     if not raw:
         raise CheckpointError(f"{path} is empty: its writer was probably cut short. Use another file.")
     with explained(path, "no file of Paddle's", _TRUST):
-        return RestrictedReader(io.BytesIO(raw), len(raw)).load()
+        return reader(io.BytesIO(raw), len(raw)).load()
 
 
 @contextlib.contextmanager

@@ -34,9 +34,9 @@ class _Executioner:
         """Whether the run has come far enough for the kill."""
         return self._armed
 
-    def step(self, step: int) -> None:
+    def step(self, step: int, moment: str = "step") -> None:
         self._armed = self._armed or step >= self._kill.after
-        if self._kill.moment == "step" and step == self._kill.after:
+        if self._kill.moment == moment and step == self._kill.after:
             self._end()
 
     def pass_by(self, moment: str) -> None:
@@ -66,7 +66,9 @@ def _arm(executioner: _Executioner) -> None:
     from paddle_resume.checkpoint.checkpointer import Checkpointer
     from paddle_resume.data.feed import Feed
     from paddle_resume.metrics import RunningMetrics
+    from paddle_resume.rng import RandomStreams
 
+    _before(RandomStreams, "begin_step", lambda streams, step: executioner.step(step, "begin"))
     _before(RunningMetrics, "add_loss", lambda metrics, step, *_: executioner.step(step))
     _before(Feed, "finish_epoch", lambda *_: executioner.pass_by("epoch"))
     restore, turns = Checkpointer.restore, Feed.turns

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Optional
 
 MOMENTS = ("step", "start", "save", "orphan", "time", "epoch", "evaluate")
+"""Of the trainer; loops of other kinds have `begin` besides."""
 
 
 @dataclass(frozen=True)
@@ -17,6 +18,7 @@ class Kill:
     `moment` is one of:
 
     - `start`: after the restore, before a step;
+    - `begin`: as step `after` (the first is 0) begins; the moment in loops other than the trainer's;
     - `step`: in the middle of step `after` (the first is 0): the optimizer has updated, nothing is counted yet;
     - `save`: trainer and writer together, before the `count`-th system call of the first save after step `after`;
     - `orphan`: likewise, but only the trainer: the writer finishes what it has begun;
@@ -33,6 +35,7 @@ class Kill:
         return {
             "time": f"after {self.count / 10:g} % of the straight run's time",
             "start": "at start-up, after the restore",
+            "begin": f"at the beginning of step {self.after}",
             "step": f"in the middle of step {self.after}",
             "save": f"in the first save after step {self.after}, before system call {self.count}",
             "orphan": f"in the first save after step {self.after}, the writer living on from system call {self.count}",

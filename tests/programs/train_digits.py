@@ -213,7 +213,7 @@ def main(arguments=None):
         valid,
         epochs=2,
         max_steps=options.max_steps,
-        batch_size=32,
+        global_batch_size=32,
         shuffle=not options.no_shuffle,
         num_workers=options.workers,
         resume=options.resume,

@@ -85,7 +85,7 @@ def main(arguments=None):
         on_nan=Divergence(options.on_nan, lr_factor=1e-30),
         model_path="digits.pdparams",
     )
-    trainer.train(train, valid, valid, epochs=options.epochs, batch_size=16 if options.accumulate > 1 else 32)
+    trainer.train(train, valid, valid, epochs=options.epochs, global_batch_size=16 if options.accumulate > 1 else 32)
     return trainer
 
 

@@ -52,7 +52,7 @@ def main(kind, source, workers="0"):
         model_path=f"{kind}.pdparams",
         background="--inline" not in sys.argv,
     )
-    trainer.train(part("train"), part("valid"), part("test"), epochs=2, batch_size=8, num_workers=int(workers))
+    trainer.train(part("train"), part("valid"), part("test"), epochs=2, global_batch_size=8, num_workers=int(workers))
 
 
 if __name__ == "__main__":

@@ -105,7 +105,7 @@ def main(arguments=None):
         train,
         valid,
         valid,
-        batch_size=options.batch_size,
+        global_batch_size=options.batch_size,
         epochs=options.epochs,
         max_steps=options.max_steps,
         allow_inexact=options.allow_inexact,
