@@ -80,7 +80,7 @@ def runs(browser: Any, tmp_path_factory: pytest.TempPathFactory, tiny_mnist: Pat
     program = ["-m", "paddle_resume", "train", "-c", RUN]
     for override in (
         f"data.root={tiny_mnist}",
-        "data.batch_size=10",
+        "data.global_batch_size=10",
         "trainer.epochs=8",
         "trainer.log_every=1",
         "checkpoint.every_steps=4",

@@ -9,7 +9,7 @@ import typer
 from typing_extensions import Annotated
 
 from paddle_resume.cli.app import _ctrl_c, _import_paddle, app
-from paddle_resume.errors import CheckpointError
+from paddle_resume.errors import CheckpointError, ConfigError
 
 _CHECKPOINTS, _SET_UP = "Checkpoints", "Set-up"
 _CHECKPOINT = "A checkpoint's prefix or one of its files, or any .pdparams file."
@@ -231,13 +231,17 @@ def schema(
     reference: Annotated[
         bool, typer.Option("--reference", help="In its place a commented YAML with every key and its default.")
     ] = False,
+    page: Annotated[bool, typer.Option("--page", help="In its place a page of Markdown: docs/config.md.")] = False,
 ) -> None:
     """Print the JSON schema of a config, for editors."""
+    from paddle_resume.toolbox.config_page import config_page
     from paddle_resume.toolbox.printing import as_json
     from paddle_resume.toolbox.reference import reference_yaml
     from paddle_resume.toolbox.schema import json_schema
 
-    print(reference_yaml() if reference else as_json(json_schema()), end="" if reference else "\n")
+    if reference and page:
+        raise ConfigError("--reference and --page exclude each other; give one of them.")
+    print(reference_yaml() if reference else config_page() if page else as_json(json_schema()) + "\n", end="")
 
 
 @app.command(rich_help_panel=_SET_UP)

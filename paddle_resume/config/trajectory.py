@@ -30,7 +30,7 @@ def _differences(
     fields = model.model_fields if model else {}
     for key in dict.fromkeys([*fields, *old, *new]):
         field = fields.get(key)
-        if field is not None and not _alters_trajectory(field):
+        if field is not None and not alters_trajectory(field):
             continue
         absent = _default(field)
         before, after = old.get(key, absent), new.get(key, absent)
@@ -41,7 +41,8 @@ def _differences(
             yield f"{prefix}{key}: {_show(before, inner)} -> {_show(after, inner)}"
 
 
-def _alters_trajectory(field: FieldInfo) -> bool:
+def alters_trajectory(field: FieldInfo) -> bool:
+    """Whether another value of this key gives another sequence of parameter values."""
     marks = field.json_schema_extra
     return not (isinstance(marks, dict) and marks.get("trajectory") is False)
 

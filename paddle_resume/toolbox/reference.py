@@ -52,7 +52,7 @@ def _key(name: str, field: FieldInfo, above: str, depth: int, marks: int = 0) ->
         yield _line(f"{name}:", field, depth, marks)
         yield from _section(type(default), path, depth + 1, marks)
         return
-    yield _line(f"{name}: {show(_plain(default))}", field, depth, marks)
+    yield _line(f"{name}: {show(plain_default(default))}", field, depth, marks)
     if inner is not None:
         yield from _alternative(name, inner, path, depth, marks + 1, in_list=_holds_list(field.annotation))
 
@@ -86,10 +86,10 @@ def _default(path: str, field: FieldInfo) -> Any:
     return inner.model_construct()
 
 
-def _plain(value: Any) -> Any:
+def plain_default(value: Any) -> Any:
     """A default as a file would hold it: of a component only what is given."""
     if isinstance(value, list):
-        return [_plain(each) for each in value]
+        return [plain_default(each) for each in value]
     return value.model_dump(exclude_defaults=True) if isinstance(value, Section) else value
 
 
