@@ -15,6 +15,8 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = (
     "README.md",
+    "docs/quick-start.md",
+    "docs/recipes.md",
     "docs/trainer.md",
     "docs/features.md",
     "docs/data.md",
@@ -33,6 +35,7 @@ PAGES = (
 )
 # Pages that need no run to look at.
 ALONE = (
+    "docs/recipes.md",
     "docs/trainer.md",
     "docs/data.md",
     "docs/looking-inside.md",
@@ -42,6 +45,7 @@ ALONE = (
     "docs/model-parallel.md",
     "docs/hapi.md",
 )
+LANGUAGES = (("README.md", "README_cn.md"), ("docs/quick-start.md", "docs/zh/quick-start.md"))
 # The folder in which a reader has just run the first command of the README, at a thousandth of the size.
 TRAINED = """
 from paddle_resume import Trainer, seed_everything
@@ -121,16 +125,17 @@ def test_the_config_with_a_model_and_data_by_import_path_trains(tmp_path: Path) 
     assert "This run is complete" in _run(command, tmp_path).stdout
 
 
-def test_both_languages_of_the_readme_have_the_same_sections() -> None:
-    english, chinese = _headings(_text("README.md")), _headings(_text("README_cn.md"))
-    assert [h.split()[0] for h in english] == [h.split()[0] for h in chinese]
+@pytest.mark.parametrize(("english", "chinese"), LANGUAGES)
+def test_both_languages_have_the_same_sections(english: str, chinese: str) -> None:
+    assert [h.split()[0] for h in _headings(_text(english))] == [h.split()[0] for h in _headings(_text(chinese))]
 
 
-def test_both_languages_of_the_readme_show_the_same_code() -> None:
+@pytest.mark.parametrize(("english", "chinese"), LANGUAGES)
+def test_both_languages_show_the_same_code(english: str, chinese: str) -> None:
     def without_comments(page: str) -> list[tuple[str, str]]:
         return [(language, re.sub(r"[ ]*#.*", "", code)) for language, code in _blocks(_text(page))]
 
-    assert without_comments("README.md") == without_comments("README_cn.md")
+    assert without_comments(english) == without_comments(chinese)
 
 
 def test_both_languages_of_the_readme_link_to_the_same_pages() -> None:
@@ -159,6 +164,13 @@ def test_relative_links_lead_to_a_file_and_a_heading(page: str) -> None:
 
 def _anchor(heading: str) -> str:
     return re.sub(r"[^\w\- ]", "", heading.lstrip("# ").lower()).replace(" ", "-")
+
+
+def test_every_page_is_in_the_navigation_of_the_site() -> None:
+    navigation = (ROOT / "mkdocs.yml").read_text(encoding="utf-8").partition("\nnav:\n")[2]
+    named = re.findall(r"([\w/-]+\.md)$", navigation, re.MULTILINE)
+    pages = [page.relative_to(ROOT / "docs").as_posix() for page in _pages() if (ROOT / "docs") in page.parents]
+    assert sorted(named) == sorted({*pages, "index.md", "zh/index.md", "CHANGELOG.md", "CONTRIBUTING.md"})
 
 
 def test_every_dependency_is_explained() -> None:

@@ -25,7 +25,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-ConfigPath = Annotated[str, typer.Option("-c", "--config", help="The YAML file of the run.")]
+ConfigPath = Annotated[str, typer.Option("-c", "--config", help="The YAML file of the run, or a name of `configs`.")]
 Overrides = Annotated[
     Optional[List[str]],
     typer.Option("-o", "--override", help="Set one key: -o trainer.epochs=5. May be repeated."),
