@@ -58,7 +58,10 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "doctor": ("paddle-resume doctor", "paddle-resume doctor /data/checkpoint --json"),
     "schema": ("paddle-resume schema > config.schema.json", "paddle-resume schema --reference > reference.yaml"),
 }
-_EXIT_CODES = "Exit codes: 0 done; 1 the answer is no, or a part failed; 2 an error; 3 another process of the run failed; 130 and 143 interrupted."
+_EXIT_CODES = (
+    "Exit codes: 0 done; 1 the answer is no, or a part failed; 2 an error; 3 another process of the run failed; "
+    "130 and 143 interrupted."
+)
 
 
 def attach_examples(app: typer.Typer) -> None:
