@@ -70,8 +70,12 @@ class ParallelError(PaddleResumeError):
 
 
 class RankError(ParallelError):
-    """Another process of the run failed or is gone; `rank` says which."""
+    """Another process of the run failed or is gone; `rank` says which.
 
-    def __init__(self, text: str, rank: int = -1) -> None:
+    The exit code is that of the other's mistake, or 3: nobody made one, and the same command can go on.
+    """
+
+    def __init__(self, text: str, rank: int = -1, exit_code: int = 3) -> None:
         super().__init__(text)
         self.rank = rank
+        self.exit_code = exit_code

@@ -16,7 +16,7 @@ from paddle_resume.best import Best
 from paddle_resume.callbacks import Hooks
 from paddle_resume.checkpoint import Checkpointer
 from paddle_resume.checkpoint.catalog import BEST
-from paddle_resume.checkpoint.export import save_best_weights, save_weights
+from paddle_resume.checkpoint.export import save_best_weights, write_weights
 from paddle_resume.data.batch import Batch
 from paddle_resume.data.feed import EvaluationData, Feed
 from paddle_resume.divergence import SKIP, Divergence
@@ -28,6 +28,7 @@ from paddle_resume.loggers.logbook import Logbook
 from paddle_resume.metrics import RunningMetrics
 from paddle_resume.owners.lbfgs import is_lbfgs
 from paddle_resume.parallel.ranks import EachRank
+from paddle_resume.parallel.sharding import DeviceMesh
 from paddle_resume.parallel.world import World
 from paddle_resume.precision import Precision
 from paddle_resume.progress import DONE, EVALUATE, FINISH, TRAIN, Progress
@@ -48,6 +49,7 @@ class Loop(ABC):
     """
 
     world: World
+    mesh: Optional[DeviceMesh]
     model: paddle.nn.Layer
     optimizer: Optimizers
     precision: Precision
@@ -77,6 +79,8 @@ class Loop(ABC):
     _model_path: Optional[Path]
     _check_each_loss: bool
     _step_is_overridden: bool
+    _sharers: World
+    _whole_model: Optional[Any]
     _from_first: list[paddle.Tensor]
     _averaged_at: int = -1
 
@@ -197,14 +201,14 @@ class Loop(ABC):
             return self._update.make(batches)
         (batch,) = batches
         result = self.train_step(batch)
-        if not self.world.alone and self._averaged_at != self.progress.step:
+        if not self._sharers.alone and self._averaged_at != self.progress.step:
             raise StateError(
                 f"{type(self).__name__}.train_step makes its updates itself, and with {self.world.size} processes has "
                 "to call self.average_gradients(optimizer, batch) between backward() and each optimizer.step(); or "
                 "override compute_loss instead."
             )
         loss, output = result if isinstance(result, tuple) else (result, None)
-        whole = mean_loss([(loss, batch.samples)], batch.whole, self.world)
+        whole = mean_loss([(loss, batch.samples)], batch.whole, self._sharers)
         return Made([Passed(batch, loss, output)], whole, batch.whole)
 
     def _evaluation_is_due_now(self) -> bool:
@@ -266,7 +270,14 @@ class Loop(ABC):
 
     def _write_model(self) -> None:
         """The finished weights: the last or the best, and of those the average if that is what was evaluated."""
-        if self._model_path is None or not self.world.first:
+        if self._model_path is None:
+            return
+        if self._whole_model is not None:
+            weights = self._whole_model.state_dict()  # Every process takes part.
+            if self.world.first:
+                write_weights(weights, self._model_path)
+            return
+        if not self.world.first:
             return
         source: Any = self._owners["ema" if self.ema is not None and self._evaluate_ema else "model"]
         if self.best is not None and self.best.final == "best" and self.best.step is not None:
@@ -274,7 +285,7 @@ class Loop(ABC):
             folder, name = self.checkpointer.folder, self.checkpointer.name
             save_best_weights(folder / f"{name}_{BEST}", source.suffix, self._model_path)
         else:
-            save_weights(source, self._model_path)
+            write_weights(source.state_dict(), self._model_path)
 
     def _log_training(self) -> None:
         if not self.metrics.samples:

@@ -30,7 +30,7 @@ class Saver:
         *,
         landed: Callable[[Path], None],
         tell: Callable[[str], None],
-        world: World,
+        world: Optional[World] = None,
     ) -> None:
         self.schedule = schedule
         self.failed: Optional[SaveError] = None
@@ -39,7 +39,7 @@ class Saver:
         self._clock = SaveClock(schedule)
         self._landed = landed
         self._tell = tell
-        self._world = world
+        self._world = world or World()
         self._position: Optional[tuple[int, str]] = None
         self._is_ready = False
 

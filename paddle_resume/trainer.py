@@ -27,6 +27,7 @@ from paddle_resume.loop import Loop, Optimizers
 from paddle_resume.metrics import RunningMetrics
 from paddle_resume.owners import paddle_owners
 from paddle_resume.parallel.batch_norm import per_process_statistics
+from paddle_resume.parallel.sharding import DeviceMesh, WholeModel
 from paddle_resume.parallel.world import World, compare
 from paddle_resume.precision import Precision, readable_output
 from paddle_resume.progress import DONE, TRAIN, Progress
@@ -67,6 +68,8 @@ class Trainer(Loop):
             saved; `skip`, `rollback`, `ignore`: see `Divergence`, which can be given itself.
         model_path: where the finished weights go, in the format of `paddle.save`; None writes none.
         world: the processes that train together; None: those that `python -m paddle.distributed.launch` started.
+        mesh: on which `model` and `optimizer` are spread over the processes; None: each process has all of both, and
+            they share the batches.
         owners: further owners of state by name.
 
     Override `compute_loss` for another loss, and `train_step` for several networks; exact resume does not depend on
@@ -102,8 +105,13 @@ class Trainer(Loop):
         model_path: Union[str, Path, None] = None,
         owners: Optional[Mapping[str, Stateful]] = None,
         world: Optional[World] = None,
+        mesh: Optional[DeviceMesh] = None,
     ) -> None:
         self.world = world or World.current()
+        self.mesh = mesh
+        # On a mesh all processes work on whole batches, as a single one would.
+        self._sharers = World() if mesh else self.world
+        self._whole_model = WholeModel(mesh, model) if mesh else None
         self.model = model
         self.optimizer = optimizer
         self.loss = loss
@@ -116,8 +124,8 @@ class Trainer(Loop):
             save_dir, name, keep=keep, keep_epochs=keep_epochs, background=background, world=self.world
         )
         self.progress = Progress()
-        self.metrics = RunningMetrics(metrics, world=self.world)
-        self.random = RandomStreams(seed, rank=self.world.rank)
+        self.metrics = RunningMetrics(metrics, world=self._sharers)
+        self.random = RandomStreams(seed, rank=mesh.data_rank if mesh else self.world.rank)
         self.environment = Environment()
         self.feed: Optional[Feed] = None
         self.epochs = 0
@@ -135,7 +143,7 @@ class Trainer(Loop):
             tell=self.tell,
             world=self.world,
         )
-        self._from_first = [] if self.world.alone else per_process_statistics(model)
+        self._from_first = [] if self._sharers.alone else per_process_statistics(model)
         self._log_every = log_every
         self._evaluate_every = evaluate_every
         self._rates = RateSteps(self._optimizers(), lr_interval, lr_metric)
@@ -146,7 +154,7 @@ class Trainer(Loop):
         self._check_each_loss = paddle.device.get_device() == "cpu"
         self._signals = SignalWatch()
         self._heart = Heartbeat(None)
-        self._owners = Owners(environment=self.environment, **paddle_owners(model, self._optimizers()))
+        self._owners = Owners(environment=self.environment, **self._model_owners())
         self._owners.add("metrics", self.metrics)
         self._owners.add("progress", self.progress)
         self._owners.add("precision", self.precision)
@@ -233,19 +241,20 @@ class Trainer(Loop):
         return self.progress.results
 
     def _place(self) -> dict[str, int]:
-        return {"rank": self.world.rank, "size": self.world.size}
+        return {"rank": self._sharers.rank, "size": self._sharers.size}
 
     def _start_together(self, allow_inexact: bool) -> None:
         """Have all processes begin with the same weights, the same data and config, and randomness of their own."""
         assert self.feed is not None
-        self._update.most = -(-self.feed.batch_size // self.world.size)
+        self._update.most = -(-self.feed.batch_size // self._sharers.size)
         if self.world.alone:
             return
         if not allow_inexact:
             owners = self._all_owners()
             compared = {name: o for name, o in owners.items() if hasattr(o, "differences") and name != "rng"}
             compare(self.world, compared)
-        self.world.copy_from_first(list(self.model.state_dict().values()))
+        if self.mesh is None:
+            self.world.copy_from_first(list(self.model.state_dict().values()))
         self.random.start_rank()
 
     def resume(self, resume: str = "auto", *, allow_inexact: bool = False, overwrite: bool = False) -> None:
@@ -288,7 +297,7 @@ class Trainer(Loop):
         For an overridden `train_step`, between `backward()` and `optimizer.step()`. In a single process it does
         nothing.
         """
-        if self.world.alone:
+        if self._sharers.alone:
             return
         self.world.average_gradients(parameters_of(optimizer), batch.samples * self.world.size / batch.whole)
         self._averaged_at = self.progress.step
@@ -308,7 +317,7 @@ class Trainer(Loop):
                 if batch is None:
                     metrics.add_nothing()
                 else:
-                    loss, output = self.evaluate_step(Batch.of(batch))
+                    loss, output = map(self._whole, self.evaluate_step(self._everywhere(batch)))
                     metrics.update(self.progress.step, loss, output, batch[-1], len(batch[0]))
                 self._heart.beat(self.progress.step, "evaluate")
                 self._signals.check(self.world, agreed.signum)
@@ -344,13 +353,32 @@ class Trainer(Loop):
                 "cannot work with it; override compute_loss instead, or leave them out."
             )
         return Update(
-            self.compute_loss,
+            self._forward,
             self._optimizers(),
             self.precision,
             accumulate_steps=accumulate_steps,
             skip_non_finite=self.divergence.policy == SKIP,
-            world=self.world,
+            world=self._sharers,
+            whole=self._whole,
         )
+
+    def _model_owners(self) -> dict[str, Stateful]:
+        if self.mesh is None:
+            return paddle_owners(self.model, self._optimizers())
+        from paddle_resume.checkpoint.sharded import sharded_owners
+
+        return sharded_owners(self.model, self.optimizer, self.mesh, self.checkpointer, self.world)
+
+    def _forward(self, batch: Batch) -> tuple[paddle.Tensor, Any]:
+        if self.mesh is not None:
+            batch = Batch([self.mesh.spread(entry) for entry in batch], batch.samples, batch.whole)
+        return self.compute_loss(batch)
+
+    def _everywhere(self, batch: list) -> Batch:
+        return Batch.of(batch if self.mesh is None else [self.mesh.everywhere(entry) for entry in batch])
+
+    def _whole(self, result: Any) -> Any:
+        return result if self.mesh is None else self.mesh.whole(result)
 
     def _weights_to_evaluate(self) -> AbstractContextManager[None]:
         return self.ema.in_place() if self.ema is not None and self._evaluate_ema else nullcontext()

@@ -48,6 +48,7 @@ class Update:
         accumulate_steps: how many batches make up an update.
         skip_non_finite: leave an update out when a loss or a gradient is NaN or infinite.
         world: the processes that share each batch; their gradients are averaged once for each update.
+        whole: makes a loss or an output that is spread over processes what a single one would have.
     """
 
     def __init__(
@@ -59,6 +60,7 @@ class Update:
         accumulate_steps: int = 1,
         skip_non_finite: bool = False,
         world: Optional[World] = None,
+        whole: Callable[[Any], Any] = lambda result: result,
     ) -> None:
         self._forward = forward
         self._optimizers = optimizers
@@ -66,6 +68,7 @@ class Update:
         self.accumulate_steps = accumulate_steps
         self._skip_non_finite = skip_non_finite
         self._world = world or World()
+        self._whole = whole
         self.most: Optional[int] = None
         """The samples that a process takes through the model at once; None: its whole share of a batch.
 
@@ -127,7 +130,7 @@ class Update:
             # Averaging over the processes divides by their number.
             share = piece.samples * self._world.size / total
             self._precision.scaled(loss if share == 1 else loss * share).backward()
-            passed.append(Passed(piece, loss, output))
+            passed.append(Passed(piece, self._whole(loss), self._whole(output)))
         self._world.average_gradients(parameters_of(optimizer))
         return Made(passed, mean_loss([(one.loss, one.batch.samples) for one in passed], total, self._world), total)
 

@@ -28,6 +28,7 @@ PAGES = (
     "docs/hapi.md",
     "docs/checkpoint-format.md",
     "docs/toolbox.md",
+    "docs/parallel.md",
     "docs/model-parallel.md",
     "docs/clusters.md",
     "docs/scale.md",
@@ -42,6 +43,7 @@ ALONE = (
     "docs/clusters.md",
     "docs/scale.md",
     "docs/from-pytorch.md",
+    "docs/parallel.md",
     "docs/model-parallel.md",
     "docs/hapi.md",
 )

@@ -145,7 +145,7 @@ def test_a_killed_process_ends_the_others_and_the_run_goes_on_exactly(
 ) -> None:
     rank = DEATHS[which][0]
     ended = run_ranks(tmp_path / "killed", 2, "--doom", *DEATHS[which])
-    assert ended.statuses[rank] == -signal.SIGKILL and ended.statuses[1 - rank] == 2, ended.explain()
+    assert ended.statuses[rank] == -signal.SIGKILL and ended.statuses[1 - rank] == 3, ended.explain()
     assert f"error: rank {rank}: it is gone without a word" in ended.outputs[1 - rank]
     go_on(tmp_path / "killed", straight, ended)
 
@@ -191,7 +191,7 @@ def test_what_is_forgotten_of_other_ranks_shows(straight: Path, tmp_path: Path) 
 @pytest.mark.parametrize("rank", [0, 1])
 def test_an_error_of_one_process_is_told_with_its_rank_and_ends_all(rank: int, tmp_path: Path) -> None:
     ended = run_ranks(tmp_path, 2, "--doom", rank, 5, "fail", "step")
-    assert ended.statuses == ([1, 2] if rank == 0 else [2, 1]), ended.explain()
+    assert ended.statuses == ([1, 3] if rank == 0 else [3, 1]), ended.explain()
     assert f"error: rank {rank}: OSError: the disk of this node is gone" in ended.outputs[1 - rank]
     assert ended.seconds < SECONDS_TO_END + 10
 
@@ -202,7 +202,7 @@ def test_a_process_that_hangs_is_named_after_the_timeout(tmp_path: Path) -> None
     ended = wait_for(processes[:1], began)
     processes[1].kill()
     wait_for(processes[1:], began)
-    assert ended.statuses == [2], ended.explain()
+    assert ended.statuses == [3], ended.explain()
     assert "error: rank 0: rank 1 has not come to where the others wait for 3 s: it hangs" in ended.outputs[0]
 
 

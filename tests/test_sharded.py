@@ -416,3 +416,62 @@ def test_any_part_of_a_tensor_is_put_together_from_the_pieces_that_overlap_it() 
 def test_a_record_that_names_a_folder_elsewhere_is_not_believed(folder: str) -> None:
     with pytest.raises(Unreadable, match="inconsistent"):
         ShardFolder.of_state({"folder": folder, "files": {}})
+
+
+# ---------------------------------------------------------------- from a config
+
+
+CONFIG = Path(__file__).parent.parent / "configs" / "text_mesh.yaml"
+SMALL = ("model.width=32", "trainer.max_steps=24", "trainer.log_every=4", "checkpoint.every_steps=3", "data.valid=64")
+
+
+def train_config(folder: Path, *options: str, kill_after: str | None = None) -> Ended:
+    """Train CONFIG with two processes; kill rank 1 once the record `kill_after` is there."""
+    overrides = [
+        each for option in (*SMALL, "data.test=64", "optimizer.lr.T_max=24", *options) for each in ("-o", option)
+    ]
+    began = time.monotonic()
+    train = Path(__file__).parent.parent / "tools" / "train.py"
+    processes = start_ranks(folder, 2, "-c", CONFIG, *overrides, program=train)
+    if kill_after:
+        while not (folder / "checkpoint" / kill_after).exists() and processes[1].poll() is None:
+            time.sleep(0.005)
+        processes[1].kill()
+    return wait_for(processes, began)
+
+
+def what_it_left(folder: Path) -> list[bytes]:
+    merged = merge_shards(folder / "checkpoint" / "text_mesh_step24", folder / "merged")
+    lines = [json.loads(line) for line in (folder / "log" / "text_mesh" / "metrics.jsonl").read_text().splitlines()]
+    curves = [{tag: value for tag, value in line.items() if tag != "time"} for line in lines]
+    return [*(path.read_bytes() for path in (*merged, folder / "text_mesh.pdparams")), json.dumps(curves).encode()]
+
+
+@paddle_3
+def test_a_config_splits_the_model_and_a_killed_run_goes_on_bit_for_bit(tmp_path: Path) -> None:
+    straight = train_config(tmp_path / "straight")
+    assert straight.good, straight.explain()
+    assert "Processes:   2, as a mesh: data 1 x model 2" in straight.outputs[0]
+    killed = train_config(tmp_path / "killed", kill_after="text_mesh_step9.pdstates")
+    # Paddle's error within a step on a mesh may end a process by itself.
+    assert killed.statuses[0] and killed.statuses[1] == -9, killed.explain()
+    again = train_config(tmp_path / "killed")
+    assert again.good and "Resume:      checkpoint/text_mesh_step" in again.outputs[0], again.explain()
+    assert what_it_left(tmp_path / "killed") == what_it_left(tmp_path / "straight")
+
+
+@pytest.mark.parametrize(
+    ("option", "told"),
+    [
+        ("model.heads=3 model.width=33", "33"),
+        ("parallel.mesh.model=3", "parallel.mesh: data 1 x model 3 is 3 processes, and there are 2."),
+        ("trainer.amp=O1", "trainer.amp does not work with parallel.mesh yet"),
+        ("optimizer.name=Momentum", "with parallel.mesh expected one of AdamW, SGD"),
+    ],
+    ids=["indivisible", "mesh", "amp", "optimizer"],
+)
+@paddle_3
+@pytest.mark.full
+def test_a_plan_that_cannot_be_is_one_error_of_all(option: str, told: str, tmp_path: Path) -> None:
+    ended = train_config(tmp_path, *option.split())
+    assert ended.statuses == [2, 2] and told in ended.outputs[0], ended.explain()

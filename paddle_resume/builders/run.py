@@ -11,6 +11,7 @@ import paddle
 
 from paddle_resume.best import Best
 from paddle_resume.builders.data import DataSplits, build_data, describe, part_of
+from paddle_resume.builders.mesh import build_mesh
 from paddle_resume.builders.model import (
     build_metrics,
     build_model,
@@ -113,10 +114,16 @@ def _build_run(config: Config, world: World, verbosity: int) -> Run:
     rate = new_rate()
     resolved = rate.resolve(config)
     resolved["model"].update(model_arguments(config, described))
+    _try_one_batch(config, data.train, model, loss, metrics)
+    facts = _facts(config, data, model, described)
     if config.parallel.sync_batch_norm and not world.alone:
         model = synchronized(model)
+    mesh = build_mesh(config, world)
+    if mesh is not None:
+        mesh.shard_model(model, config.parallel.plan)
     optimizer = build_optimizer(config.optimizer, model, rate.value)
-    _try_one_batch(config, data.train, model, loss, metrics)
+    if mesh is not None:
+        optimizer = mesh.shard_optimizer(optimizer)
     trainer = Trainer(
         model,
         optimizer,
@@ -127,7 +134,7 @@ def _build_run(config: Config, world: World, verbosity: int) -> Run:
         logger=_build_loggers(config),
         callbacks=[
             Changes(new_rate, config.trainer.accumulate_steps),
-            *([ConsoleReport(_facts(config, data, model, described), verbosity)] if world.first else []),
+            *([ConsoleReport(facts, verbosity)] if world.first else []),
             *_build_callbacks(config),
         ],
         seed=config.run.seed,
@@ -147,6 +154,7 @@ def _build_run(config: Config, world: World, verbosity: int) -> Run:
         lr_metric=rate.metric or VALID_LOSS,
         **_build_options(config, metrics, data),
         model_path=config.run.model_path,
+        mesh=mesh,
         owners={"config": ConfigState(resolved, only_watches)},
     )
     # The record tells where the data came from, also that the small digits stood in for MNIST.
@@ -270,7 +278,7 @@ def _facts(
         ("Environment", Environment().summary()),
         ("Data", f"{data.source}{'; ' + sizes if sizes else ''}"),
         *[("Note", note) for note in data.notes],
-        *_processes(World.current(), config.data.global_batch_size),
+        *_processes(World.current(), config),
         ("Model", f"{config.model.name}, {parameters:,} parameters ({weight}){f'; {found}' if found else ''}"),
         (
             "Run",
@@ -279,9 +287,12 @@ def _facts(
     ]
 
 
-def _processes(world: World, batch_size: int) -> list[tuple[str, str]]:
+def _processes(world: World, config: Config) -> list[tuple[str, str]]:
+    if config.parallel.mesh is not None:
+        return [("Processes", f"{world.size}, as a mesh: {config.parallel.mesh}")]
     if world.alone:
         return []
-    each = -(-batch_size // world.size)
-    at_most = "" if batch_size % world.size == 0 else "at most "
-    return [("Processes", f"{world.size}, which share each batch of {batch_size}: {at_most}{each} samples each")]
+    size = config.data.global_batch_size
+    at_most = "" if size % world.size == 0 else "at most "
+    each = f"{at_most}{-(-size // world.size)} samples each"
+    return [("Processes", f"{world.size}, which share each batch of {size}: {each}")]

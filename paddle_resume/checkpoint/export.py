@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from paddle_resume.checkpoint.reader import load
 from paddle_resume.checkpoint.record import Unreadable
 from paddle_resume.errors import CheckpointError
-from paddle_resume.stateful import Stateful
 from paddle_resume.storage.files import replace_file
 from paddle_resume.storage.framing import FramedFile
 
 
-def save_weights(model: Stateful, path: Path) -> None:
-    """Write the model's parameters and buffers to `path`; raises SaveError, the old file then as it was."""
-    framed = FramedFile(model.state_dict())
+def write_weights(weights: Mapping[str, Any], path: Path) -> None:
+    """Write a model's parameters and buffers to `path`; raises SaveError, the old file then as it was."""
+    framed = FramedFile(weights)
     replace_file(path, framed.chunks(), framed.size)
 
 

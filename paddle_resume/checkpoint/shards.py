@@ -21,8 +21,8 @@ from paddle_resume.checkpoint.shard_folder import ShardFolder, next_folder
 from paddle_resume.errors import CheckpointError, SaveError
 from paddle_resume.owners.model import ParameterNames
 from paddle_resume.owners.optimizer import OptimizerState
-from paddle_resume.owners.tensors import fill, view
-from paddle_resume.parallel.sharding import local_part, region
+from paddle_resume.owners.tensors import fill, local_part, view
+from paddle_resume.parallel.sharding import region
 from paddle_resume.parallel.world import World
 from paddle_resume.storage.distcp import METADATA, Target, fill_targets
 from paddle_resume.storage.files import DISK, FileSystem, explain, make_folder, size_and_digest
@@ -113,7 +113,7 @@ class ShardedState:
         """Size and digest of the file that this process has made durable, or why it could not."""
         path = folder / f"{self._world.rank}_0.distcp"
         tensors = self.tensors()
-        size = sum(view(local_part(tensor)).nbytes for tensor in tensors.values())
+        size = sum(view(tensor).nbytes for tensor in tensors.values())
         try:
             paddle.distributed.save_state_dict(tensors, str(folder))
             self._disk.fsync_file(path)
@@ -156,7 +156,7 @@ class ShardedState:
 
 def _target(tensor: paddle.Tensor) -> Target:
     start, shape = region(tensor)
-    return Target(np.empty(shape, view(local_part(tensor)).dtype), start)
+    return Target(np.empty(shape, view(tensor).dtype), start)
 
 
 def _entry(path: Path) -> dict[str, Any]:

@@ -262,7 +262,10 @@ def plot_lr(
 
 
 def main(arguments: Optional[Sequence[str]] = None) -> None:
-    """Run one command and end the process: 0 done, 1 a check or a part failed, 2 an error, 130 and 143 interrupted."""
+    """Run one command and end the process.
+
+    0 done, 1 a check or a part failed, 2 an error, 3 another process of the run failed, 130 and 143 interrupted.
+    """
     try:
         app(args=list(arguments) if arguments is not None else None)
     except PaddleResumeError as error:

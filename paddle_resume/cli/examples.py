@@ -59,7 +59,10 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "configs": ("paddle-resume configs", "paddle-resume configs mnist > mine.yaml"),
     "schema": ("paddle-resume schema > config.schema.json", "paddle-resume schema --reference > reference.yaml"),
 }
-_EXIT_CODES = "Exit codes: 0 done; 1 the answer is no, or a part failed; 2 an error; 130 and 143 interrupted."
+_EXIT_CODES = (
+    "Exit codes: 0 done; 1 the answer is no, or a part failed; 2 an error; 3 another process of the run failed; "
+    "130 and 143 interrupted."
+)
 
 
 def attach_examples(app: typer.Typer) -> None:

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from paddle_resume.config.sections import ASIDE, Section
+from paddle_resume.config.sections import ASIDE
+from paddle_resume.config.sharding import ModelParallel
 
 
-class Parallel(Section):
-    """How the processes that `python -m paddle.distributed.launch` starts train together; one alone ignores it."""
+class Parallel(ModelParallel):
+    """How the processes that `python -m paddle.distributed.launch` starts train together.
+
+    Without a mesh each has the whole model, and they share the batches.
+    """
 
     timeout: float = Field(
         default=600.0,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Optional
+
 from pydantic import Field
 
 from paddle_resume.config.sections import NotEmpty, Section
@@ -33,5 +35,7 @@ class Split(Section):
 class ModelParallel(Section):
     """How one model is spread over the processes; parameters that no entry of the plan matches are on all of them."""
 
-    mesh: Mesh = Field(default=Mesh(), description="how many processes share the data, and how many the model")
+    mesh: Optional[Mesh] = Field(
+        default=None, description="how many processes share the data, and how many the model; null = no mesh"
+    )
     plan: list[Split] = Field(default=[], description="which parameters are split; the first entry that matches counts")

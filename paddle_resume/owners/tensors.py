@@ -31,9 +31,9 @@ def copied_together() -> Iterator[None]:
 def view(tensor: paddle.Tensor) -> np.ndarray:
     """The tensor's values as an array: on CPU its own memory, to read; else a copy on the host.
 
-    bfloat16 comes as uint16.
+    bfloat16 comes as uint16. Of a tensor on a mesh of processes it is the part that this one holds.
     """
-    tensor = tensor.detach()
+    tensor = local_part(tensor.detach())
     if _together and tensor.place.is_gpu_place() and tensor.is_contiguous():
         with contextlib.suppress(RuntimeError, BufferError):  # bfloat16: copied at once
             return np.from_dlpack(_Exporter(tensor.pin_memory(False)))
@@ -45,6 +45,11 @@ def view(tensor: paddle.Tensor) -> np.ndarray:
         return tensor.numpy()
     # Paddle 2.6 exports a bool tensor as uint8.
     return array.view(np.bool_) if array.dtype == np.uint8 and tensor.dtype == paddle.bool else array
+
+
+def local_part(tensor: paddle.Tensor) -> paddle.Tensor:
+    """What this process holds of a tensor, sharing its memory; all of one that is on no mesh."""
+    return tensor._local_value() if tensor.is_dist() else tensor
 
 
 def fill(tensor: paddle.Tensor, array: np.ndarray) -> None:

@@ -26,9 +26,10 @@ class Failure:
 
     rank: int
     text: str
+    exit_code: int = 3
 
     def error(self) -> RankError:
-        return RankError(f"rank {self.rank}: {self.text}", rank=self.rank)
+        return RankError(f"rank {self.rank}: {self.text}", self.rank, self.exit_code)
 
 
 class Channel(ABC):

@@ -19,6 +19,7 @@ import paddle
 
 from paddle_resume.config.sharding import Mesh, Split
 from paddle_resume.errors import ConfigError
+from paddle_resume.owners.tensors import view
 from paddle_resume.parallel.plan import check_mesh, resolve_plan
 from paddle_resume.parallel.world import World
 
@@ -86,6 +87,10 @@ class DeviceMesh:
         rows = [paddle.distributed.Shard(0), paddle.distributed.Replicate()]
         return paddle.distributed.shard_tensor(tensor, self._processes, rows)
 
+    def everywhere(self, tensor: paddle.Tensor) -> paddle.Tensor:
+        """A whole batch in every process: for an evaluation, whose last batch may have any number of samples."""
+        return paddle.distributed.shard_tensor(tensor, self._processes, self._placements(None))
+
     def whole(self, tensor: paddle.Tensor) -> paddle.Tensor:
         """A result as one process would have it: the whole of it in every process, a dense tensor."""
         if not tensor.is_dist():
@@ -96,6 +101,22 @@ class DeviceMesh:
     def _placements(self, dimension: int | None) -> list[Any]:
         everywhere = paddle.distributed.Replicate()
         return [everywhere, everywhere if dimension is None else paddle.distributed.Shard(dimension)]
+
+
+class WholeModel:
+    """A sharded model's parameters and buffers as one file would hold them; every process has to ask for them."""
+
+    suffix = ".pdparams"
+
+    def __init__(self, mesh: DeviceMesh, model: paddle.nn.Layer) -> None:
+        self._mesh = mesh
+        self._model = model
+
+    def state_dict(self) -> dict[str, Any]:
+        return {name: view(self._mesh.whole(tensor)) for name, tensor in self._model.state_dict().items()}
+
+    def set_state_dict(self, state: dict[str, Any]) -> None:
+        raise NotImplementedError("The shards are what is restored.")
 
 
 class ShardingState:
@@ -124,11 +145,6 @@ class ShardingState:
             for name in sorted({*state["parts"], *now["parts"]})
             if state["parts"].get(name) != now["parts"].get(name)
         ]
-
-
-def local_part(tensor: paddle.Tensor) -> paddle.Tensor:
-    """What this process holds of a tensor, sharing its memory; all of one that is on no mesh."""
-    return tensor._local_value() if tensor.is_dist() else tensor
 
 
 def region(tensor: paddle.Tensor) -> Region:

@@ -152,8 +152,11 @@ class World:
         """Tell the other processes that this one ends with `error`."""
         if self._channel is not None and not self._ended:
             self._ended = True
-            named = "" if isinstance(error, PaddleResumeError) else f"{type(error).__name__}: "
-            self._channel.send_failure(Failure(self.rank, f"{named}{error}"))
+            if isinstance(error, PaddleResumeError):
+                failure = Failure(self.rank, str(error), error.exit_code)
+            else:
+                failure = Failure(self.rank, f"{type(error).__name__}: {error}")
+            self._channel.send_failure(failure)
 
     @contextmanager
     def _collective(self) -> Iterator[None]:

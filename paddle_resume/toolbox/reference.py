@@ -27,6 +27,8 @@ _SAMPLES = {
     "optimizer.groups.weight_decay.name": "L2Decay",
     "optimizer.regularization.name": "L1Decay",
     "optimizer.regularization.match": ["*.weight"],
+    "parallel.plan.name": "*.linear1.weight",
+    "parallel.plan.split": 1,
     "callbacks.name": "LookInside",
 }
 _HEAD = """\

@@ -28,8 +28,9 @@ from paddle_resume.environment import Environment
 from paddle_resume.errors import PaddleResumeError
 from paddle_resume.models import MLP, TransformerLM
 from paddle_resume.owners import SchedulerState
+from paddle_resume.owners.tensors import local_part
 from paddle_resume.parallel.ranks import EachRank
-from paddle_resume.parallel.sharding import DeviceMesh, ShardingState, local_part
+from paddle_resume.parallel.sharding import DeviceMesh, ShardingState
 from paddle_resume.parallel.world import World
 from paddle_resume.stateful import Owners
 from paddle_resume.storage.files import FileSystem
