@@ -21,7 +21,8 @@ _PAGES = {
 # What pages link to and a reader looks into.
 _FILES = ("LICENSE", "setup.cfg", "configs/*.yaml", "examples/*.py", "examples/clusters/*")
 _FENCED = re.compile(r"^```.*?^```$", re.MULTILINE | re.DOTALL)
-_LINK = re.compile(r"(!?\[[^\]]*\])\(([^)\s#:]+)(#[^)\s]*)?\)")
+# The text may have code in it, and that brackets.
+_LINK = re.compile(r"(!?\[(?:`[^`]*`|[^\]`])*\])\(([^)\s#:]+)(#[^)\s]*)?\)")
 
 
 def on_files(files: Files, config: Any) -> Files:
