@@ -179,6 +179,7 @@ class Loop(ABC):
         self._call("on_step_begin")
         self.progress.learning_rate = self.learning_rate
         made = self._update_with(batches)
+        self.world.copy_from_first(self._from_first)
         if made.made:
             self.metrics.add_loss(self.progress.step, made.loss, made.samples)
             for one in made.passed:
@@ -188,7 +189,6 @@ class Loop(ABC):
         elif self.divergence.policy == SKIP:
             self.divergence.skipped += 1
             self._note_skipped(made)
-        self.world.copy_from_first(self._from_first)
         self.progress.step += 1
         self._rates.after(STEP)
         if self._check_each_loss:

@@ -78,17 +78,32 @@ def wait_for(processes: list[subprocess.Popen[str]], began: float, timeout: floa
     return Ended([process.wait() for process in processes], outputs, time.monotonic() - began)
 
 
-def launch(folder: Path, *command: object, launcher: tuple[str, ...] = ("--nproc_per_node", "2")) -> subprocess.Popen:
-    """The command line under Paddle's launcher, in a process group of its own."""
+def launch(
+    folder: Path,
+    *command: object,
+    launcher: tuple[str, ...] = ("--nproc_per_node", "2"),
+    within: tuple[str, ...] = (),
+    **variables: str,
+) -> subprocess.Popen:
+    """The command line under Paddle's launcher, in a process group of its own; `within` is a command around it."""
     folder.mkdir(exist_ok=True)
     return subprocess.Popen(
-        [sys.executable, "-m", "paddle.distributed.launch", "--log_dir", "worker_log", *launcher, *map(str, command)],
+        [
+            *within,
+            sys.executable,
+            "-m",
+            "paddle.distributed.launch",
+            "--log_dir",
+            "worker_log",
+            *launcher,
+            *map(str, command),
+        ],
         cwd=folder,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
         start_new_session=True,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        env={**os.environ, "OMP_NUM_THREADS": "1", **variables},
     )
 
 

@@ -5,9 +5,12 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import signal
 import socket
+import subprocess
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -293,6 +296,53 @@ def test_the_launcher_trains_the_config_and_its_sigterm_stops_and_saves(tiny_mni
     # But for the checkpoint of the interruption itself.
     differences = first_differences(tmp_path / "straight", tmp_path / "stopped")
     assert [line for line in differences if "only in the killed run" not in line] == []
+
+
+@pytest.fixture
+def two_hosts() -> Iterator[tuple[str, str]]:
+    """Two network namespaces with an address each, joined by a wire."""
+    names = ("paddle_resume_a", "paddle_resume_b")
+    if os.geteuid() != 0 or not shutil.which("ip"):
+        pytest.skip("network namespaces need root and iproute2")
+    commands = [["netns", "add", name] for name in names]
+    commands.append(
+        ["link", "add", "wire0", "netns", names[0], "type", "veth", "peer", "name", "wire1", "netns", names[1]]
+    )
+    for number, name in enumerate(names):
+        commands.append(["-n", name, "addr", "add", f"10.77.0.{number + 1}/24", "dev", f"wire{number}"])
+        commands += [["-n", name, "link", "set", device, "up"] for device in ("lo", f"wire{number}")]
+    try:
+        for command in commands:
+            done = subprocess.run(["ip", *command], capture_output=True, text=True)
+            if done.returncode:
+                pytest.skip(f"no network namespaces here: {done.stderr.strip()}")
+        yield names
+    finally:
+        for name in names:
+            subprocess.run(["ip", "netns", "del", name], capture_output=True)
+
+
+@pytest.mark.full
+def test_two_hosts_with_addresses_of_their_own_go_on_exactly(
+    two_hosts: tuple[str, str], straight: Path, tmp_path: Path
+) -> None:
+    def node(number: int, *options: object) -> Any:
+        launcher = ("--nnodes", "2", "--nproc_per_node", "1", "--rank", str(number), "--master", "10.77.0.1:37777")
+        return launch(
+            tmp_path / "run",
+            PROGRAM,
+            *options,
+            launcher=(*launcher, "--host", f"10.77.0.{number + 1}", "--log_dir", f"node{number}"),
+            within=("ip", "netns", "exec", two_hosts[number]),
+            GLOO_SOCKET_IFNAME=f"wire{number}",
+        )
+
+    killed = [node(number, "--doom", 1, 7, "kill", "step") for number in (0, 1)]
+    assert all(each.communicate(timeout=120)[0] is not None and each.returncode for each in killed)
+    assert "rank 1: it is gone without a word" in next((tmp_path / "run" / "node0").glob("*workerlog.0")).read_text()
+    again = [node(number) for number in (0, 1)]
+    assert [each.communicate(timeout=120)[0] and each.returncode for each in again] == [0, 0]
+    assert first_differences(straight, tmp_path / "run") == []
 
 
 @pytest.mark.full

@@ -70,13 +70,15 @@ class LookInside(Callback):
 
     def on_train_begin(self, trainer: Trainer) -> None:
         self._log = next((log for log in trainer.loggers if isinstance(log, VisualDLLogger)), None)
-        if self._log is None:
+        if self._log is None and trainer.world.first:
             raise ConfigError(
                 "LookInside logs to VisualDL, and this run has no VisualDLLogger; give the trainer one, as in "
                 "Trainer(logger=VisualDLLogger('log/model', 'model')), or leave LookInside out."
             )
         # A fresh run may have another model than the one whose graph lies there.
-        self._graph_is_due = self._graph and (trainer.restored is None or not self._log.graph_path.exists())
+        self._graph_is_due = (
+            self._graph and self._log is not None and (trainer.restored is None or not self._log.graph_path.exists())
+        )
 
     def on_step_begin(self, trainer: Trainer) -> None:
         self._stop_watching()
@@ -105,7 +107,7 @@ class LookInside(Callback):
         self._stop_watching()
 
     def _is_due(self, step: int) -> bool:
-        return step % self._every == 0
+        return self._log is not None and step % self._every == 0  # In processes that do not log, never.
 
     def _stop_watching(self) -> None:
         for watch in self._watches:
