@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
+import time
 from dataclasses import replace
 from io import StringIO
 from pathlib import Path
@@ -22,6 +25,7 @@ from paddle_resume.benchmark.report import (
     throughput_table,
     write_section,
 )
+from paddle_resume.benchmark.stopwatch import OtherWork
 from paddle_resume.benchmark.throughput import CONTESTANTS, PEERS, TRAINER, Throughput, measure
 from paddle_resume.errors import DataError, PaddleResumeError
 
@@ -257,11 +261,26 @@ def test_scaling_is_the_ratio_within_a_round_and_an_exchange_is_held_against_a_s
     assert [one.ratios for one in exchange[1:] if one.peer in peers] == [[1.0, 1.0]] * 3
 
 
+def test_work_of_others_is_told_from_the_work_of_children():
+    burn = "import time; end = time.time() + 1\nwhile time.time() < end: pass"
+    quiet = OtherWork()
+    subprocess.run([sys.executable, "-c", burn], check=True)
+    mine = quiet.share
+    other = subprocess.Popen([sys.executable, "-c", burn.replace("+ 1", "+ 2")])  # Counts as mine when it has ended.
+    disturbed = OtherWork()
+    time.sleep(1)
+    while_it_runs = disturbed.share
+    other.wait()
+    assert 0.2 / (os.cpu_count() or 1) < while_it_runs <= 1
+    assert 0 <= mine < 1 and disturbed.share < while_it_runs
+
+
 def test_the_section_on_several_processes_names_what_was_measured():
     saved = {(name, size): [0.01 * size] for name in ("stall", "persist", "restore") for size in (1, 2)}
-    found = parallel.Parallel(5, 60, parallel.compare_saving(saved), {**MACHINE, "MKL_DEBUG_CPU_TYPE": None})
+    found = parallel.Parallel(5, 60, parallel.compare_saving(saved), {**MACHINE, "other_work": 0.254})
     text = parallel_section(found)
     assert "benchmark.py parallel --rounds 5 --steps 60" in text and "the median of 3 saves in each round" in text
+    assert "Other programs took 25% of the processors" in text
     console = Console(file=StringIO(), width=140)
     for table in comparison_tables(found.comparisons, found.rounds):
         console.print(table)

@@ -97,7 +97,7 @@ def saving(
 @app.command()
 def parallel(
     rounds: Annotated[int, typer.Option(min=1, help="How often each contestant runs.")] = 5,
-    steps: Annotated[int, typer.Option(min=1, max=900, help="Steps that count, of one epoch.")] = 50,
+    steps: Annotated[int, typer.Option(min=1, max=900, help="Steps that count, of one epoch.")] = 40,
     json_file: JsonFile = None,
     write: Page = None,
 ) -> None:

@@ -14,6 +14,7 @@ import psutil
 
 from paddle_resume.benchmark.children import results_of_ranks
 from paddle_resume.benchmark.saving import MIB, Comparison
+from paddle_resume.benchmark.stopwatch import OtherWork
 from paddle_resume.benchmark.throughput import mnist_folder
 
 BATCH_SIZE = 64
@@ -68,6 +69,7 @@ def measure(rounds: int, steps: int, tell: Callable[[str], None] = lambda text: 
     exchange: dict[str, list[float]] = {}
     saving: dict[tuple[str, int], list[float]] = {}
     machine: dict[str, Any] = {}
+    others = OtherWork()
     for number in range(rounds):
         round_ = f"round {number + 1} of {rounds}"
         first = number % len(CONTESTANTS)
@@ -83,6 +85,7 @@ def measure(rounds: int, steps: int, tell: Callable[[str], None] = lambda text: 
             for name, seconds in _saving(size).items():
                 saving.setdefault((name, size), []).append(seconds)
             tell(f"{round_}: saving {STATE_MIB} MiB, {_processes(size)}, stall {saving[STALL, size][-1] * 1e3:.1f} ms")
+    machine["other_work"] = others.share
     machine["cores"] = psutil.cpu_count(logical=False) or os.cpu_count()
     comparisons = [*compare_speed(speeds), *compare_exchange(exchange, speeds), *compare_saving(saving)]
     return Parallel(rounds, steps, comparisons, machine)
@@ -103,11 +106,8 @@ def compare_speed(speeds: Speeds) -> list[Comparison]:
     for peer, at_least in ((PLAIN, 1.0), (IN_MEMORY, 0.95)):
         for size in (PROCESSES, 1):
             mine, theirs = list(speeds[TRAINER, size]), list(speeds[peer, size])
-            found.append(
-                Comparison(
-                    "speed", _processes(size), TRAINER, peer, "samples/s", mine, theirs, at_least=at_least
-                )
-            )  # fmt: skip
+            case = _processes(size)
+            found.append(Comparison("speed", case, TRAINER, peer, "samples/s", mine, theirs, at_least=at_least))
     for peer, bound in ((PLAIN, None), (IN_MEMORY, 0.95)):
         case = f"{PROCESSES} processes over 1"
         found.append(Comparison("scaling", case, TRAINER, peer, "times", gain(TRAINER), gain(peer), at_least=bound))
@@ -134,14 +134,12 @@ def compare_exchange(seconds: Mapping[str, list[float]], speeds: Speeds) -> list
 
 def compare_saving(seconds: Mapping[tuple[str, int], list[float]]) -> list[Comparison]:
     """Saving and restoring by two processes beside one."""
-    two, one = _processes(PROCESSES), _processes(1)
+    case, two, one = f"{STATE_MIB} MiB", _processes(PROCESSES), _processes(1)
     milli = {key: [value * 1e3 for value in values] for key, values in seconds.items()}
     return [
-        Comparison(
-            "saving", f"{STATE_MIB} MiB", f"{name}, {two}", one, "ms", milli[name, PROCESSES], milli[name, 1], at_most=1.3
-        )
+        Comparison("saving", case, f"{name}, {two}", one, "ms", milli[name, PROCESSES], milli[name, 1], at_most=1.3)
         for name in (STALL, PERSIST, RESTORE)
-    ]  # fmt: skip
+    ]
 
 
 def _train(way: str, size: int, steps: int, data: Path) -> dict[str, Any]:

@@ -26,6 +26,7 @@ _SECTION = """## Training with several processes
 {processes} have twice the cores of the one; else every contestant has the trainer's CPU set-up. Each round runs every
 contestant once, in an order that rotates, in fresh processes. Shown are the median of the rounds (here {rounds}) and,
 in brackets, the lowest and the highest. A ratio is that of the contestant to the peer beside it, within the same round.
+Other programs took {other_work:.0%} of the processors meanwhile; what they take slows two processes more than one.
 
 {parts}
 """
@@ -72,5 +73,6 @@ def parallel_section(found: Parallel) -> str:
         rounds=found.rounds,
         steps=found.steps,
         processes=PROCESSES,
+        other_work=found.machine["other_work"],
         parts="\n\n".join(parts),
     )
