@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
-import socket
 import subprocess
 import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
+
+from paddle_resume.testing.ranks import launcher_environments
 
 PROGRAM = Path(__file__).parent / "programs" / "train_ranks.py"
 
@@ -37,9 +38,6 @@ def start_ranks(
     `master` is a port to use in place of a free one, `absent` a rank that is not started.
     """
     folder.mkdir(exist_ok=True)
-    ports = _free_ports(ranks + 1)
-    ports[0] = master or ports[0]
-    endpoints = [f"127.0.0.1:{port}" for port in ports[1:]]
     return [
         subprocess.Popen(
             [sys.executable, str(program), *map(str, options)],
@@ -47,18 +45,9 @@ def start_ranks(
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
-            env={
-                **os.environ,
-                "PADDLE_MASTER": f"127.0.0.1:{ports[0]}",
-                "PADDLE_TRAINER_ID": str(rank),
-                "PADDLE_TRAINERS_NUM": str(ranks),
-                "PADDLE_CURRENT_ENDPOINT": endpoints[rank],
-                "PADDLE_TRAINER_ENDPOINTS": ",".join(endpoints),
-                "PADDLE_DISTRI_BACKEND": "gloo",
-                "OMP_NUM_THREADS": "1",
-            },
+            env={**os.environ, **environment, "OMP_NUM_THREADS": "1"},
         )
-        for rank in range(ranks)
+        for rank, environment in enumerate(launcher_environments(ranks, master))
         if rank != absent
     ]
 
@@ -105,13 +94,3 @@ def launch(
         start_new_session=True,
         env={**os.environ, "OMP_NUM_THREADS": "1", **variables},
     )
-
-
-def _free_ports(count: int) -> list[int]:
-    sockets = [socket.socket() for _ in range(count)]
-    for each in sockets:
-        each.bind(("127.0.0.1", 0))
-    ports = [each.getsockname()[1] for each in sockets]
-    for each in sockets:
-        each.close()
-    return ports

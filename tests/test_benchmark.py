@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
+import time
 from dataclasses import replace
 from io import StringIO
 from pathlib import Path
@@ -10,14 +13,19 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from paddle_resume.benchmark import saving, throughput
+from paddle_resume.benchmark import parallel, parallel_training, saving, throughput
+from paddle_resume.benchmark.parallel import IN_MEMORY, PLAIN
+from paddle_resume.benchmark.parallel import TRAINER as PARALLEL_TRAINER
+from paddle_resume.benchmark.parallel_report import parallel_section
 from paddle_resume.benchmark.report import (
+    comparison_tables,
     saving_section,
     saving_tables,
     throughput_section,
     throughput_table,
     write_section,
 )
+from paddle_resume.benchmark.stopwatch import OtherWork
 from paddle_resume.benchmark.throughput import CONTESTANTS, PEERS, TRAINER, Throughput, measure
 from paddle_resume.errors import DataError, PaddleResumeError
 
@@ -197,3 +205,86 @@ def test_a_size_without_room_is_left_out_with_the_reason(tmp_path, monkeypatch):
     assert len(found.comparisons) == 1 and "paddle" in found.machine
     assert "MiB of memory, and" in found.skipped[0] and "left out" in lines[0]
     assert list(tmp_path.iterdir()) == []
+
+
+@needs_real_data
+@pytest.mark.full
+def test_every_part_of_training_with_two_processes_is_measured(monkeypatch):
+    monkeypatch.setattr(parallel, "WARMUP", 1)
+    lines: list[str] = []
+    found = parallel.measure(1, 2, tell=lines.append)
+    assert len(lines) == parallel.units(1)
+    assert {one.part for one in found.comparisons} == {"speed", "scaling", "exchange", "saving"}
+    assert all(value > 0 for one in found.comparisons for value in (*one.values, *one.peer_values))
+    assert found.machine["OMP_NUM_THREADS"] == "1"
+
+
+@needs_real_data
+def test_two_processes_train_exchange_and_save(monkeypatch, tmp_path):
+    monkeypatch.setattr(parallel, "WARMUP", 1)
+    monkeypatch.setattr(parallel, "STATE_MIB", 1)
+    monkeypatch.setenv("OMP_NUM_THREADS", "7")  # must reach nobody
+    data = throughput.mnist_folder()
+    ours = parallel._train(PARALLEL_TRAINER, 2, 2, data)
+    assert ours["environment"]["world_size"] == 2 and ours["environment"]["OMP_NUM_THREADS"] == "1"
+    assert min(ours["seconds"], parallel._train(IN_MEMORY, 2, 2, data)["seconds"]) > 0
+    exchange = parallel._exchange()
+    assert len(exchange) == 6 and min(exchange.values()) > 0
+    saving_seconds = parallel._saving(2)
+    assert set(saving_seconds) == {"stall", "persist", "restore"} and min(saving_seconds.values()) > 0
+
+
+@needs_real_data
+def test_the_plain_loop_takes_the_same_kind_of_batches_from_files_and_from_memory():
+    data = throughput.mnist_folder()
+    shapes = []
+    for batches in (parallel_training.batches_of_files, parallel_training.batches_in_memory):
+        images, labels = next(iter(batches(data, 32)))
+        shapes.append((images.shape, images.dtype, labels.shape, labels.dtype))
+        assert 0 <= float(images.min()) < float(images.max()) <= 1
+    assert shapes[0] == shapes[1] and shapes[0][0] == [32, 1, 28, 28]
+    assert parallel_training.time_plain_loop(True, 1, 1, data)["seconds"] > 0
+
+
+def test_scaling_is_the_ratio_within_a_round_and_an_exchange_is_held_against_a_step_of_that_round():
+    speeds = {(way, size): [100.0, 400.0] for way in (PARALLEL_TRAINER, PLAIN, IN_MEMORY) for size in (1, 2)}
+    speeds[PARALLEL_TRAINER, 2] = [150.0, 800.0]
+    speed = {(one.part, one.case, one.peer): one for one in parallel.compare_speed(speeds)}
+    assert speed["speed", "2 processes", PLAIN].ratios == [1.5, 2.0]
+    assert speed["scaling", "2 processes over 1", PLAIN].values == [1.5, 2.0]
+    assert speed["scaling", "2 processes over 1", IN_MEMORY].peer_values == [1.0, 1.0]
+    names = (parallel.AGREE, parallel.AVERAGE, parallel.GATHER)
+    peers = (parallel.ONE_NUMBER, parallel.ONE_TENSOR, parallel.GATHER_OBJECT)
+    exchange = parallel.compare_exchange({name: [0.002, 0.0001] for name in (*names, *peers)}, speeds)
+    # 64 samples take 427 ms in the first round and 80 ms in the second.
+    assert exchange[0].ratios == pytest.approx([0.0046875, 0.00125]) and exchange[0].is_met
+    assert [one.ratios for one in exchange[1:] if one.peer in peers] == [[1.0, 1.0]] * 3
+
+
+def test_work_of_others_is_told_from_the_work_of_children():
+    burn = "import time; end = time.time() + 1\nwhile time.time() < end: pass"
+    quiet = OtherWork()
+    subprocess.run([sys.executable, "-c", burn], check=True)
+    mine = quiet.share
+    other = subprocess.Popen([sys.executable, "-c", burn.replace("+ 1", "+ 2")])  # Counts as mine when it has ended.
+    disturbed = OtherWork()
+    time.sleep(1)
+    while_it_runs = disturbed.share
+    other.wait()
+    assert 0.2 / (os.cpu_count() or 1) < while_it_runs <= 1
+    assert 0 <= mine < 1 and disturbed.share < while_it_runs
+
+
+def test_the_section_on_several_processes_names_what_was_measured():
+    saved = {(name, size): [0.01 * size] for name in ("stall", "persist", "restore") for size in (1, 2)}
+    found = parallel.Parallel(5, 60, parallel.compare_saving(saved), {**MACHINE, "other_work": 0.254})
+    text = parallel_section(found)
+    assert "benchmark.py parallel --rounds 5 --steps 60" in text and "the median of 3 saves in each round" in text
+    assert "Other programs took 25% of the processors" in text
+    console = Console(file=StringIO(), width=140)
+    for table in comparison_tables(found.comparisons, found.rounds):
+        console.print(table)
+    for printed in (console.file.getvalue(), text):  # type: ignore[attr-defined]
+        assert cells(printed, "64 MiB: stall") == [
+            "64 MiB: stall, 2 processes", "20 ms", "1 process", "10 ms", "2", "<= 1.3", "no",
+        ]  # fmt: skip

@@ -11,9 +11,12 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from typing_extensions import Annotated
 
+from paddle_resume.benchmark import parallel as parallel_benchmark
 from paddle_resume.benchmark import saving as saving_benchmark
 from paddle_resume.benchmark import throughput as throughput_benchmark
+from paddle_resume.benchmark.parallel_report import parallel_section
 from paddle_resume.benchmark.report import (
+    comparison_tables,
     describe_machine,
     saving_section,
     saving_tables,
@@ -89,6 +92,24 @@ def saving(
     for line in found.skipped:
         console.print(f"left out: {line}")
     _keep(found, json_file, write, "saving", saving_section)
+
+
+@app.command()
+def parallel(
+    rounds: Annotated[int, typer.Option(min=1, help="How often each contestant runs.")] = 5,
+    steps: Annotated[int, typer.Option(min=1, max=900, help="Steps that count, of one epoch.")] = 40,
+    json_file: JsonFile = None,
+    write: Page = None,
+) -> None:
+    """Training with two processes: beside one, beside paddle.DataParallel, and what they exchange, save and restore."""
+    console = _console()
+    found = _with_progress(
+        lambda tell: parallel_benchmark.measure(rounds, steps, tell), parallel_benchmark.units(rounds), console
+    )
+    console.print(f"{describe_machine(found.machine)}\n")
+    for table in comparison_tables(found.comparisons, found.rounds):
+        console.print(table)
+    _keep(found, json_file, write, "parallel", parallel_section)
 
 
 def main() -> None:

@@ -9,12 +9,13 @@ import sys
 import tempfile
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Optional
 
 from paddle_resume.environment import MATH_VARIABLES
 from paddle_resume.errors import PaddleResumeError
+from paddle_resume.testing.ranks import launcher_environments
 
 # No line of Paddle's or a user's begins so.
 _MARK = "\x1e"
@@ -52,8 +53,14 @@ class Child:
 
 
 @contextmanager
-def child(name: str, module: str, spec: dict[str, Any], timeout: float = 3600) -> Iterator[Child]:
-    """Run `python -m module SPEC` in the default environment; its output goes nowhere unless it fails.
+def child(
+    name: str,
+    module: str,
+    spec: dict[str, Any],
+    timeout: float = 3600,
+    variables: Optional[dict[str, str]] = None,
+) -> Iterator[Child]:
+    """Run `python -m module SPEC` in the default environment and `variables`; its output is shown only if it fails.
 
     Raises PaddleResumeError if it ends with an error, or not within `timeout` seconds.
     """
@@ -61,7 +68,7 @@ def child(name: str, module: str, spec: dict[str, Any], timeout: float = 3600) -
         process = subprocess.Popen(
             [sys.executable, "-m", module, json.dumps(spec)],
             cwd=folder,
-            env=bare_environment(),
+            env={**bare_environment(), **(variables or {})},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=errors,
@@ -91,9 +98,22 @@ def result_of(name: str, module: str, spec: dict[str, Any]) -> dict[str, Any]:
     """The last thing that such a child reports; raises PaddleResumeError if it reports nothing."""
     with child(name, module, spec) as running:
         messages = list(running)
-    if not messages:
-        raise PaddleResumeError(f"{name} ended without a result.")
-    return messages[-1]
+    return _last(name, messages)
+
+
+def results_of_ranks(
+    name: str, module: str, spec: dict[str, Any], ranks: int, timeout: float = 300
+) -> list[dict[str, Any]]:
+    """The same of `ranks` children that train together, with one thread each, by rank."""
+    environments = launcher_environments(ranks) if ranks > 1 else [{}]
+    names = [f"{name}, rank {rank} of {ranks}" for rank in range(ranks)]
+    with ExitStack() as stack:
+        children = [
+            stack.enter_context(child(each, module, spec, timeout, {**environment, "OMP_NUM_THREADS": "1"}))
+            for each, environment in zip(names, environments)
+        ]
+        messages = [list(running) for running in children]
+    return [_last(each, reported) for each, reported in zip(names, messages)]
 
 
 def bare_environment() -> dict[str, str]:
@@ -101,3 +121,9 @@ def bare_environment() -> dict[str, str]:
     environment = {name: value for name, value in os.environ.items() if name not in MATH_VARIABLES}
     paths = [str(_PACKAGE_ROOT), environment.get("PYTHONPATH", "")]
     return {**environment, "PYTHONPATH": os.pathsep.join(filter(None, paths))}
+
+
+def _last(name: str, messages: list[dict[str, Any]]) -> dict[str, Any]:
+    if not messages:
+        raise PaddleResumeError(f"{name} ended without a result.")
+    return messages[-1]

@@ -12,7 +12,7 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Optional
 
 import numpy as np
 import paddle
@@ -24,6 +24,8 @@ from paddle_resume.checkpoint.record import SUFFIX
 from paddle_resume.environment import Environment
 from paddle_resume.owners import OptimizerState, ParameterNames, paddle_owners
 from paddle_resume.owners.tensors import fill
+from paddle_resume.parallel.ranks import EachRank
+from paddle_resume.parallel.world import World
 from paddle_resume.rng import RandomStreams
 from paddle_resume.stateful import Owners
 
@@ -47,7 +49,7 @@ class Weights(paddle.nn.Layer):
 class State:
     """A model with Adam whose weights and two moments together take `size` bytes, and the owners of all that."""
 
-    def __init__(self, size: int) -> None:
+    def __init__(self, size: int, world: Optional[World] = None) -> None:
         self.model = Weights(size // 3 // 4)
         self.optimizer = paddle.optimizer.Adam(parameters=self.model.parameters())
         names = ParameterNames(self.model)
@@ -63,7 +65,7 @@ class State:
         self.owners = Owners(
             environment=Environment(),
             **paddle_owners(self.model, {"": self.optimizer}),
-            rng=random_streams,
+            rng=EachRank(random_streams, world or World()),
         )
 
     def parts(self) -> Iterator[tuple[str, Any]]:
@@ -137,9 +139,7 @@ class Contest:
         self._checkpointer.wait()
         self.seconds[stall].append(submitted - begun)
         self.seconds[persist].append(time.perf_counter() - submitted)
-        # The checkpoint before is still being removed: not at the cost of the next contestant.
-        while len(list(self._folder.glob(f"*{SUFFIX}"))) + len(list(self._folder.glob(".*.removed"))) > 1:
-            time.sleep(0.01)
+        await_one_checkpoint(self._folder)
 
     def _copy(self) -> None:
         start = 0
@@ -176,6 +176,12 @@ class Contest:
                 while window:
                     window = window[file.readinto(window) :]
             xxhash.xxh3_128_hexdigest(content.data)
+
+
+def await_one_checkpoint(folder: Path) -> None:
+    """The checkpoint before is still being removed when one is durable: not at the cost of what is timed next."""
+    while len(list(folder.glob(f"*{SUFFIX}"))) + len(list(folder.glob(".*.removed"))) > 1:
+        time.sleep(0.01)
 
 
 def time_all(size: int, rounds: int, folder: Path) -> None:

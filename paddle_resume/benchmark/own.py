@@ -27,14 +27,14 @@ from paddle_resume.models import MNIST
 from paddle_resume.trainer import Trainer
 
 
-def time_training(warmup: int, steps: int, data: Path, folder: Path) -> dict[str, Any]:
+def time_training(warmup: int, steps: int, data: Path, folder: Path, batch_size: int = 32) -> dict[str, Any]:
     """Train with the trainer's defaults, and the two logs of configs/mnist.yaml, in `folder`.
 
     Returns the seconds of `steps` steps, and the environment that they were made in.
     """
     watch = Stopwatch(warmup, steps)
     trainer = _trainer(Trainer, watch.total, folder, [_EachStep(watch)])
-    trainer.train(_training_data(data), max_steps=watch.total)
+    trainer.train(_training_data(data), max_steps=watch.total, batch_size=batch_size)
     return {"seconds": watch.seconds, "environment": trainer.environment.state_dict()}
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import sys
 import zlib  # noqa: F401 - loaded after it, Python's zlib is bound to Paddle 2.6.2's own, and reading .gz crashes
+from collections.abc import Iterable
 from pathlib import Path
 
 import paddle
@@ -32,14 +33,19 @@ def training_files(folder: Path) -> MnistFiles:
     )
 
 
-def plain_loop(dataset: MnistFiles, watch: Stopwatch) -> None:
+def plain(dataset: MnistFiles, watch: Stopwatch) -> None:
+    """The loop of Paddle's tutorials over its own loader."""
+    plain_loop(MNIST(), paddle.io.DataLoader(dataset, batch_size=BATCH_SIZE, shuffle=True), watch)
+
+
+def plain_loop(
+    model: paddle.nn.Layer, batches: Iterable[tuple[paddle.Tensor, paddle.Tensor]], watch: Stopwatch
+) -> None:
     """The loop of Paddle's tutorials."""
-    model = MNIST()
     model.train()
     scheduler = paddle.optimizer.lr.PolynomialDecay(0.01, decay_steps=watch.total, end_lr=0.001)
     optimizer = paddle.optimizer.Adam(learning_rate=scheduler, parameters=model.parameters())
-    loader = paddle.io.DataLoader(dataset, batch_size=BATCH_SIZE, shuffle=True)
-    for batch_id, (images, labels) in enumerate(loader):
+    for batch_id, (images, labels) in enumerate(batches):
         predicts = model(images)
         loss = paddle.nn.functional.cross_entropy(predicts, labels)
         acc = paddle.metric.accuracy(predicts, labels)
@@ -73,7 +79,7 @@ class _EachBatch(paddle.callbacks.Callback):
 
 
 if __name__ == "__main__":
-    loop = {"plain": plain_loop, "fit": model_fit}[sys.argv[1]]
+    loop = {"plain": plain, "fit": model_fit}[sys.argv[1]]
     stopwatch = Stopwatch(int(sys.argv[2]), int(sys.argv[3]))
     paddle.set_device("cpu")
     loop(training_files(Path(sys.argv[4])), stopwatch)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import re
 import statistics
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -107,9 +108,9 @@ def throughput_section(found: Throughput) -> str:
         steps=found.steps,
         warmup=found.warmup,
         batch_size=BATCH_SIZE,
-        table=_markdown(_HEADINGS, _rows(found)),
+        table=markdown_table(_HEADINGS, _rows(found)),
         setup=", ".join(variables) or "nothing set",
-        share=_markdown(_SHARE_HEADINGS, _share_rows(found)),
+        share=markdown_table(_SHARE_HEADINGS, _share_rows(found)),
         share_target=SHARE_TARGET,
         share_steps=found.share["steps"],
     )
@@ -117,11 +118,16 @@ def throughput_section(found: Throughput) -> str:
 
 def saving_tables(found: Saving) -> list[Table]:
     """A table for each part, with the target of each ratio and whether it is met."""
+    return comparison_tables(found.comparisons, found.rounds)
+
+
+def comparison_tables(comparisons: Sequence[Comparison], rounds: int) -> list[Table]:
+    """A table for each part of `comparisons`."""
     tables = []
-    for part, rows in _saving_rows(found).items():
-        table = Table(title=f"{part} (rounds: {found.rounds})")
-        for heading in _SAVING_HEADINGS:
-            table.add_column(heading, justify="left" if heading == _SAVING_HEADINGS[0] else "right")
+    for part, rows in comparison_rows(comparisons).items():
+        table = Table(title=f"{part} (rounds: {rounds})")
+        for heading in COMPARISON_HEADINGS:
+            table.add_column(heading, justify="left" if heading == COMPARISON_HEADINGS[0] else "right")
         for row in rows:
             table.add_row(*row)
         tables.append(table)
@@ -137,8 +143,8 @@ def saving_section(found: Saving) -> str:
         "steps": found.steps,
     }
     parts = [
-        f"{_PARTS[part].format(**numbers)}\n\n{_markdown(_SAVING_HEADINGS, rows)}"
-        for part, rows in _saving_rows(found).items()
+        f"{_PARTS[part].format(**numbers)}\n\n{markdown_table(COMPARISON_HEADINGS, rows)}"
+        for part, rows in comparison_rows(found.comparisons).items()
     ]
     return _SAVING.format(
         machine=describe_machine(found.machine),
@@ -173,7 +179,7 @@ def write_section(page: Path, name: str, text: str) -> None:
 
 
 _HEADINGS = ("contestant", "samples/s", "(lowest-highest)", "trainer's ratio", "(lowest-highest)", "target", "met")
-_SAVING_HEADINGS = ("contestant", "median (lowest-highest)", "peer", "its own", "ratio", "target", "met")
+COMPARISON_HEADINGS = ("contestant", "median (lowest-highest)", "peer", "its own", "ratio", "target", "met")
 _SHARE_HEADINGS = ("share of a step", "median", "mean", "target", "met")
 
 
@@ -206,14 +212,15 @@ def _share_rows(found: Throughput) -> list[list[str]]:
     return rows
 
 
-def _saving_rows(found: Saving) -> dict[str, list[list[str]]]:
+def comparison_rows(comparisons: Sequence[Comparison]) -> dict[str, list[list[str]]]:
+    """The lines of the tables by part."""
     rows: dict[str, list[list[str]]] = {}
-    for comparison in found.comparisons:
-        rows.setdefault(comparison.part, []).append(_saving_row(comparison))
+    for comparison in comparisons:
+        rows.setdefault(comparison.part, []).append(_comparison_row(comparison))
     return rows
 
 
-def _saving_row(one: Comparison) -> list[str]:
+def _comparison_row(one: Comparison) -> list[str]:
     met = {None: "", True: "yes", False: "no"}[one.is_met]
     bounds = [f">= {_short(one.at_least)}"] if one.at_least is not None else []
     bounds += [f"<= {_short(one.at_most)}"] if one.at_most is not None else []
@@ -243,6 +250,7 @@ def _spread(values: list[float], style: str) -> tuple[str, str]:
     return f"{median:{style}}", f"({lowest:{style}}-{highest:{style}})"
 
 
-def _markdown(headings: tuple[str, ...], rows: list[list[str]]) -> str:
+def markdown_table(headings: tuple[str, ...], rows: list[list[str]]) -> str:
+    """A Markdown table whose first column is aligned to the left."""
     alignment = ["---", *["---:"] * (len(headings) - 1)]
     return "\n".join(f"| {' | '.join(cells)} |" for cells in (headings, alignment, *rows))

@@ -7,6 +7,8 @@ Paddle's collectives compute. They end a run whose processes come half a minute 
 from __future__ import annotations
 
 import contextlib
+import os
+import socket
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable
@@ -66,7 +68,7 @@ class Hub(Channel):
     def accept(self) -> None:
         """Take in a connection from each of the others."""
         while len(self._lines) < self._size - 1:
-            line = self._listener.accept()
+            line = _without_delay(self._listener.accept())
             self._lines[line] = line.recv()
         self._listener.close()
 
@@ -115,7 +117,7 @@ class Spoke(Channel):
 
     def __init__(self, address: Any, rank: int, key: bytes, timeout: float) -> None:
         self.timeout = timeout
-        self._line = Client(address, authkey=key)
+        self._line = _without_delay(Client(address, authkey=key))
         self._line.send(rank)
 
     def round(self, value: Any, combine: Combine) -> Any:
@@ -136,6 +138,13 @@ class Spoke(Channel):
 
     def close(self) -> None:
         self._line.close()
+
+
+def _without_delay(line: Connection) -> Connection:
+    """`line`, a long message of which is sent in two parts: else the second waits 40 ms for the other end's word."""
+    with socket.socket(fileno=os.dup(line.fileno())) as same:
+        same.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return line
 
 
 def _send(line: Connection, value: Any) -> None:

@@ -15,6 +15,7 @@ import time
 from paddle_resume.errors import ParallelError
 
 _PAUSE = 0.05
+_MASTER_SECONDS = 5.0
 _HELLO = b"paddle_resume rank "
 
 
@@ -59,7 +60,7 @@ def _go_to(host: str, port: int, rank: int, until: float, seconds: float) -> Non
             with socket.create_connection((host, port), timeout=max(_PAUSE, left)) as line:
                 line.sendall(_HELLO + b"%d\n" % rank)
                 if line.makefile("rb").readline(64):
-                    return
+                    break
                 reason = "it ended"
         except OSError as error:
             reason = str(error)
@@ -69,6 +70,21 @@ def _go_to(host: str, port: int, rank: int, until: float, seconds: float) -> Non
                 "and whether every node was started with the same --nnodes and --master and can reach that address."
             )
         time.sleep(_PAUSE)
+    _await_master(time.monotonic() + _MASTER_SECONDS)
+
+
+def _await_master(until: float) -> None:
+    """Let rank 0 be first at Paddle's own meeting, or let Paddle tell why it is not.
+
+    Paddle 3 sleeps for 3 seconds when it comes a moment too early.
+    """
+    host, _, port = (os.environ.get("PADDLE_MASTER") or "").rpartition(":")
+    while port and time.monotonic() < until:
+        try:
+            socket.create_connection((host, int(port)), timeout=_MASTER_SECONDS).close()
+            return
+        except OSError:
+            time.sleep(_PAUSE / 5)
 
 
 def _require_free_master() -> None:
