@@ -78,6 +78,7 @@ def test_the_shell_script_can_be_run() -> None:
     assert (CLUSTERS / "train.sh").stat().st_mode & stat.S_IXUSR
 
 
+@pytest.mark.full
 def test_before_its_time_is_up_the_slurm_job_saves_and_asks_to_be_queued_again(
     tmp_path: Path, environment: dict[str, str], tiny_mnist: Path
 ) -> None:
@@ -105,6 +106,7 @@ def test_before_its_time_is_up_the_slurm_job_saves_and_asks_to_be_queued_again(
     assert (slurm / "model.pdparams").read_bytes() == (shell / "model.pdparams").read_bytes()
 
 
+@pytest.mark.full
 def test_a_slurm_job_that_meets_a_users_mistake_is_not_queued_again(
     tmp_path: Path, environment: dict[str, str]
 ) -> None:

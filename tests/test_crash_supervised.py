@@ -43,7 +43,7 @@ def test_ranks_of_paddles_launcher_are_watched_and_restarted(tmp_path: Path) -> 
     assert all_are_gone(tmp_path)
 
 
-@pytest.mark.parametrize("times", [2, pytest.param(6, marks=pytest.mark.full)])
+@pytest.mark.parametrize("times", [pytest.param(2, marks=pytest.mark.full), pytest.param(6, marks=pytest.mark.full)])
 def test_a_training_killed_and_stopped_at_random_under_supervision_ends_with_the_bits_of_an_untouched_one(
     times: int, tmp_path: Path
 ) -> None:

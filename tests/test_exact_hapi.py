@@ -64,6 +64,7 @@ def test_the_tutorial_as_it_stands_ends_otherwise_after_one_kill(tmp_path: Path)
     assert not same("mnist.pdparams")
 
 
+@pytest.mark.full
 def test_the_example_runs(tmp_path: Path) -> None:
     command = [sys.executable, str(PROGRAMS / "small_mnist.py"), str(EXAMPLES / "hapi_lenet.py")]
     ran = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300)

@@ -48,6 +48,7 @@ def test_the_example_of_a_hand_written_loop_survives_kills_bit_for_bit(tmp_path)
     assert len(EXAMPLE.read_text(encoding="utf-8").splitlines()) <= 40
 
 
+@pytest.mark.full
 def test_the_example_ends_otherwise_if_the_sampler_is_forgotten(tmp_path):
     proof = run_and_compare(example(tmp_path), tmp_path, [Kill("begin", 12)], forget=["sampler"])
     assert any("lenet.pdparams" in line for line in proof.differences)

@@ -99,7 +99,7 @@ def test_an_evaluation_by_several_processes_gives_the_very_numbers_of_one(straig
 
 
 def test_an_epoch_has_the_same_order_and_no_sample_twice_whatever_the_number_of_processes() -> None:
-    data = ImageArrays(np.arange(23, dtype=np.uint8).reshape(-1, 1, 1), np.arange(23, dtype=np.int64))
+    data = ImageArrays(np.arange(23, dtype=np.uint8).reshape(-1, 1, 1), np.arange(23, dtype=np.int64), num_classes=23)
     one = [batch[-1].numpy().ravel().tolist() for batch in Feed(data, batch_size=5, seed=3).remaining()]
     for size in (2, 3, 4, 7):
         shares = [list(Feed(data, batch_size=5, seed=3, rank=r, size=size).remaining()) for r in range(size)]
@@ -179,6 +179,7 @@ def test_a_signal_to_one_process_stops_all_at_one_step_which_is_saved(straight: 
         assert weights(tmp_path / "killed")[name].tobytes() == value.tobytes()
 
 
+@pytest.mark.full
 def test_what_is_forgotten_of_other_ranks_shows(straight: Path, tmp_path: Path) -> None:
     """The negative control: without its own randomness rank 1 drops out other units than it would have."""
     assert not run_ranks(tmp_path / "killed", 2, "--doom", 1, 7, "kill", "step").good
@@ -277,7 +278,7 @@ def test_the_launcher_trains_the_config_and_its_sigterm_stops_and_saves(tiny_mni
     root = Path(__file__).parent.parent
     command = [root / "tools" / "train.py", "-c", root / "configs" / "mnist.yaml", "-o", f"data.root={tiny_mnist}"]
     command += ["-o", "data.valid=10", "-o", "data.global_batch_size=10", "-o", "trainer.log_every=5"]
-    for folder, epochs, stop in (("straight", 12, False), ("stopped", 12, True), ("stopped", 12, False)):
+    for folder, epochs, stop in (("straight", 6, False), ("stopped", 6, True), ("stopped", 6, False)):
         process = launch(tmp_path / folder, *command, "-o", f"trainer.epochs={epochs}")
         if stop:
             assert process.stdout is not None
