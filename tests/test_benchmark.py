@@ -137,6 +137,7 @@ def comparison(values, peer_values, **bounds):
     return saving.Comparison("stall", "1 MiB", "save", "copyto", "ms", values, peer_values, **bounds)
 
 
+@pytest.mark.full
 def test_every_part_of_saving_is_measured(monkeypatch):
     monkeypatch.setattr(saving, "WARMUP", 1)
     monkeypatch.setattr(saving, "_EPOCH_STEPS", 100)

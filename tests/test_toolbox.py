@@ -245,14 +245,15 @@ def rewrite(prefix, **changes):
 def test_verify_finds_files_that_do_not_belong_together(run):
     owners = dict(peek(Path(NEWEST)).owners)
     names = dict(owners["names"])
-    rewrite(NEWEST, owners={**owners, "names": {**names, "hidden.weight": "linear_77.w_0"}})
+    rewrite(NEWEST, owners={**owners, "names": {**names, "hidden.weight": "linear_x.w_0"}})
     result = run("verify", NEWEST)
-    assert result.code == 1 and "linear_0.w_0_moment1_0 of tiny_step6.pdopt finds no parameter" in result.out
-    rewrite(
-        NEWEST, owners={**owners, "names": {**names, "hidden.weight": "linear_0.b_0", "hidden.bias": "linear_0.w_0"}}
+    assert (
+        result.code == 1 and f"{names['hidden.weight']}_moment1_0 of tiny_step6.pdopt finds no parameter" in result.out
     )
+    exchanged = {"hidden.weight": names["hidden.bias"], "hidden.bias": names["hidden.weight"]}
+    rewrite(NEWEST, owners={**owners, "names": {**names, **exchanged}})
     assert "its parameter hidden.bias [8]" in run("verify", NEWEST).out
-    rewrite(NEWEST, owners={**owners, "names": {**names, "more.weight": "linear_9.w_0"}})
+    rewrite(NEWEST, owners={**owners, "names": {**names, "more.weight": "linear_y.w_0"}})
     assert "more.weight is in the record's table of names, and not in tiny_step6.pdparams" in run("verify", NEWEST).out
     rewrite(NEWEST, owners=owners, step=7)
     assert "says step 7, and its name 6" in run("verify", NEWEST).out
