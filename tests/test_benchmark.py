@@ -62,6 +62,7 @@ def cells(text: str, start: str) -> list[str]:
 
 
 @needs_real_data
+@pytest.mark.full
 def test_every_contestant_trains_and_the_share_is_a_share(monkeypatch):
     monkeypatch.setenv("OMP_NUM_THREADS", "7")  # must reach nobody
     given: dict[str, dict[str, str]] = {}

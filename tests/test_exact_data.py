@@ -75,6 +75,7 @@ def from_yaml(tmp_path, section, **values):
     return ["-m", "paddle_resume", "train", "-q", "-c", str(tmp_path / "c.yaml")]
 
 
+@pytest.mark.full
 def test_a_language_model_from_yaml_survives_kills_in_a_step_in_a_save_and_between_epochs(corpus, tmp_path):
     kills = [Kill("step", 4), Kill("save", 4, 5), Kill("epoch")]
     assert_exact_resume(from_yaml(tmp_path, TEXT, CORPUS=corpus), tmp_path, kills)

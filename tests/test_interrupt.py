@@ -41,7 +41,7 @@ def _same_results(one, other):
 @pytest.mark.parametrize(
     ("signals", "code", "after"),
     [
-        ([signal.SIGINT], -signal.SIGINT, "digits_step3"),
+        pytest.param([signal.SIGINT], -signal.SIGINT, "digits_step3", marks=pytest.mark.full),
         ([signal.SIGTERM] * 3, 128 + signal.SIGTERM, "digits_step3"),
         ([signal.SIGTERM], 128 + signal.SIGTERM, "digits_epoch0"),  # during the evaluation that follows
     ],
