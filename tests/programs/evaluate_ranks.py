@@ -2,6 +2,8 @@
 
 import sys
 
+import paddle_resume  # noqa: F401  # isort: skip (its CPU set-up comes before Paddle)
+
 import paddle
 from train_digits import digits
 from train_ranks import net
