@@ -80,7 +80,6 @@ class Loop(ABC):
     _check_each_loss: bool
     _step_is_overridden: bool
     _sharers: World
-    _whole_model: Optional[Any]
     _from_first: list[paddle.Tensor]
     _averaged_at: int = -1
 
@@ -272,8 +271,8 @@ class Loop(ABC):
         """The finished weights: the last or the best, and of those the average if that is what was evaluated."""
         if self._model_path is None:
             return
-        if self._whole_model is not None:
-            weights = self._whole_model.state_dict()  # Every process takes part.
+        if self.mesh is not None:
+            weights = self.mesh.whole_weights(self.model)  # Every process takes part.
             if self.world.first:
                 write_weights(weights, self._model_path)
             return

@@ -27,7 +27,7 @@ from paddle_resume.loop import Loop, Optimizers
 from paddle_resume.metrics import RunningMetrics
 from paddle_resume.owners import paddle_owners
 from paddle_resume.parallel.batch_norm import per_process_statistics
-from paddle_resume.parallel.sharding import DeviceMesh, WholeModel
+from paddle_resume.parallel.sharding import DeviceMesh
 from paddle_resume.parallel.world import World, compare
 from paddle_resume.precision import Precision, readable_output
 from paddle_resume.progress import DONE, TRAIN, Progress
@@ -111,7 +111,6 @@ class Trainer(Loop):
         self.mesh = mesh
         # On a mesh all processes work on whole batches, as a single one would.
         self._sharers = World() if mesh else self.world
-        self._whole_model = WholeModel(mesh, model) if mesh else None
         self.model = model
         self.optimizer = optimizer
         self.loss = loss
@@ -286,10 +285,12 @@ class Trainer(Loop):
         """One optimizer update on a batch `[*inputs, label]`; returns the loss, or (loss, output) for metrics.
 
         Override it for several networks. The scheduler's step and the metrics are left to the trainer. With several
-        processes call `average_gradients(optimizer)` between `backward()` and each `optimizer.step()`.
+        processes call `average_gradients(optimizer, batch)` between `backward()` and each `optimizer.step()`.
         """
-        passed = self._update.make([Batch.of(batch)]).passed[0]
-        return passed.loss, passed.output
+        made = self._update.make([Batch.of(batch)])
+        self._averaged_at = self.progress.step
+        outputs = [one.output for one in made.passed]
+        return made.loss, outputs[0] if len(outputs) == 1 else paddle.concat(outputs)
 
     def average_gradients(self, optimizer: paddle.optimizer.Optimizer, batch: Batch) -> None:
         """Give the optimizer's parameters the gradients of the whole `batch`, of all processes' shares of it.
@@ -351,6 +352,11 @@ class Trainer(Loop):
             raise StateError(
                 f"{type(self).__name__}.train_step makes its updates itself, so accumulate_steps and on_nan='skip' "
                 "cannot work with it; override compute_loss instead, or leave them out."
+            )
+        if self._step_is_overridden and self.mesh is not None:
+            raise StateError(
+                f"{type(self).__name__}.train_step would have to spread its batches over the mesh itself; override "
+                "compute_loss instead."
             )
         return Update(
             self._forward,

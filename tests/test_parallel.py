@@ -117,6 +117,22 @@ def test_a_batch_is_cut_into_as_few_even_pieces_as_fit() -> None:
     assert [share(5, rank, 3) for rank in range(3)] == [slice(0, 1), slice(1, 3), slice(3, 5)]
 
 
+@pytest.mark.parametrize("how", [pytest.param("super", marks=pytest.mark.full), "right"])
+def test_an_own_step_that_averages_the_gradients_learns_the_same(how: str, tmp_path: Path) -> None:
+    options = ("--net", "plain", "--batch-size", 13, "--max-steps", 20, "--every-steps", 100)
+    for folder, more in (("own", ("--own-step", how)), ("usual", ())):
+        ended = run_ranks(tmp_path / folder, 2, *options, *more)
+        assert ended.good, ended.explain()
+    for name, value in weights(tmp_path / "usual").items():
+        np.testing.assert_allclose(weights(tmp_path / "own")[name], value, rtol=0, atol=2e-5, err_msg=name)
+
+
+def test_an_own_step_that_does_not_average_the_gradients_is_told(tmp_path: Path) -> None:
+    ended = run_ranks(tmp_path, 2, "--own-step", "wrong")
+    assert ended.statuses == [2, 2], ended.explain()
+    assert "with 2 processes has to call self.average_gradients(optimizer, batch)" in ended.outputs[0]
+
+
 @pytest.mark.full
 def test_running_statistics_are_those_of_rank_0(tmp_path: Path) -> None:
     ended = run_ranks(tmp_path / "straight", 2, "--net", "batch-norm")

@@ -98,25 +98,13 @@ class DeviceMesh:
         # Paddle gives the mean over the processes of a single number as an array of one.
         return paddle.distributed.unshard_dtensor(tensor).reshape(tensor.shape)
 
+    def whole_weights(self, model: paddle.nn.Layer) -> dict[str, np.ndarray]:
+        """The parameters and buffers of a sharded model, as one file would hold them; every process has to ask."""
+        return {name: view(self.whole(tensor)) for name, tensor in model.state_dict().items()}
+
     def _placements(self, dimension: int | None) -> list[Any]:
         everywhere = paddle.distributed.Replicate()
         return [everywhere, everywhere if dimension is None else paddle.distributed.Shard(dimension)]
-
-
-class WholeModel:
-    """A sharded model's parameters and buffers as one file would hold them; every process has to ask for them."""
-
-    suffix = ".pdparams"
-
-    def __init__(self, mesh: DeviceMesh, model: paddle.nn.Layer) -> None:
-        self._mesh = mesh
-        self._model = model
-
-    def state_dict(self) -> dict[str, Any]:
-        return {name: view(self._mesh.whole(tensor)) for name, tensor in self._model.state_dict().items()}
-
-    def set_state_dict(self, state: dict[str, Any]) -> None:
-        raise NotImplementedError("The shards are what is restored.")
 
 
 class ShardingState:

@@ -49,6 +49,24 @@ class Doom(Callback):
             os.kill(os.getpid(), {"kill": signal.SIGKILL, "stop": signal.SIGSTOP, "term": signal.SIGTERM}[self._how])
 
 
+class Own(Trainer):
+    """Makes its updates itself: `right`, by the trainer's own step, or without averaging the gradients."""
+
+    how = ""
+
+    def train_step(self, batch):
+        if self.how == "super":
+            return super().train_step(batch)
+        output = self.model(batch[0])
+        loss = self.loss(output, batch[1])
+        loss.backward()
+        if self.how == "right":
+            self.average_gradients(self.optimizer, batch)
+        self.optimizer.step()
+        self.optimizer.clear_grad()
+        return loss, output
+
+
 def net(kind):
     layers = [paddle.nn.Flatten(), paddle.nn.Linear(784, 32), paddle.nn.ReLU(), paddle.nn.Linear(32, 10)]
     if kind == "dropout":
@@ -63,6 +81,7 @@ def main(arguments=None):
     parser.add_argument("--net", default="dropout")
     parser.add_argument("--doom", nargs=4, metavar=("RANK", "STEP", "HOW", "WHERE"))
     parser.add_argument("--differ", type=int, help="this rank has another seed")
+    parser.add_argument("--own-step", choices=["right", "super", "wrong"])
     parser.add_argument("--accumulate", type=int, default=1)
     parser.add_argument("--batch-size", type=int, default=16)
     parser.add_argument("--epochs", type=int, default=2)
@@ -84,7 +103,8 @@ def main(arguments=None):
     model = net(options.net)
     loggers = [VisualDLLogger("log", "digits"), JsonlLogger("log")]
     rank, step, how, where = options.doom or (-1, 0, "", "")
-    trainer = Trainer(
+    Own.how = options.own_step
+    trainer = (Own if options.own_step else Trainer)(
         model,
         paddle.optimizer.Adam(paddle.optimizer.lr.PolynomialDecay(0.01, 40), parameters=model.parameters()),
         loss=paddle.nn.CrossEntropyLoss(),
