@@ -15,7 +15,7 @@ import paddle
 from paddle_resume.checkpoint.catalog import find_all
 from paddle_resume.checkpoint.reader import load
 from paddle_resume.hapi import ExactResume
-from paddle_resume.schedule import SaveSchedule
+from paddle_resume.training.save_schedule import SaveSchedule
 
 
 class Crash(Exception):

@@ -9,7 +9,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from paddle_resume.testing.ranks import launcher_environments
+from paddle_resume.testing.rank_environment import launcher_environments
 
 PROGRAM = Path(__file__).parent / "programs" / "train_ranks.py"
 

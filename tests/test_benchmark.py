@@ -13,11 +13,11 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from paddle_resume.benchmark import parallel, parallel_training, saving, throughput
-from paddle_resume.benchmark.parallel import IN_MEMORY, PLAIN
-from paddle_resume.benchmark.parallel import TRAINER as PARALLEL_TRAINER
-from paddle_resume.benchmark.parallel_report import parallel_section
-from paddle_resume.benchmark.report import (
+from benchmarks import parallel, parallel_training, saving, throughput
+from benchmarks.parallel import IN_MEMORY, PLAIN
+from benchmarks.parallel import TRAINER as PARALLEL_TRAINER
+from benchmarks.parallel_report import parallel_section
+from benchmarks.report import (
     comparison_tables,
     saving_section,
     saving_tables,
@@ -25,8 +25,8 @@ from paddle_resume.benchmark.report import (
     throughput_table,
     write_section,
 )
-from paddle_resume.benchmark.stopwatch import OtherWork
-from paddle_resume.benchmark.throughput import CONTESTANTS, PEERS, TRAINER, Throughput, measure
+from benchmarks.stopwatch import OtherWork
+from benchmarks.throughput import CONTESTANTS, PEERS, TRAINER, Throughput, measure
 from paddle_resume.errors import DataError, PaddleResumeError
 
 DATA = os.environ.get("PADDLE_RESUME_DATA")

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from paddle_resume.checkpoint import Checkpointer
+from paddle_resume.checkpoint.checkpointer import Checkpointer
 from paddle_resume.checkpoint.reader import load
 from paddle_resume.checkpoint.record import Unreadable
 from paddle_resume.errors import CheckpointError

@@ -16,16 +16,16 @@ from typing import Any
 import numpy as np
 import pytest
 
-from paddle_resume import checkpoint
-from paddle_resume.checkpoint import Restored, background, checkpointer, record, writer
-from paddle_resume.checkpoint.job import execute
+from paddle_resume.checkpoint import checkpointer, commit, record, writer_process
+from paddle_resume.checkpoint.checkpointer import Restored
 from paddle_resume.checkpoint.reader import load
+from paddle_resume.checkpoint.save_job import execute
 from paddle_resume.checkpoint.weights import read_weights
 from paddle_resume.errors import CheckpointError, InexactResumeError, SaveError, StateError
-from paddle_resume.storage.files import FileSystem
+from paddle_resume.storage.durable_files import FileSystem
 
 # In this process, so that a disk which fails or dies can be put in the real one's place.
-Checkpointer = functools.partial(checkpoint.Checkpointer, background=False)
+Checkpointer = functools.partial(checkpointer.Checkpointer, background=False)
 
 
 class Tensors:
@@ -477,10 +477,10 @@ class DyingDisk(FileSystem):
 
 @contextlib.contextmanager
 def on_disk(disk: FileSystem) -> Iterator[None]:
-    functions = {name: functools.partial(vars(writer)[name], disk=disk) for name in ("remove", "recover")}
+    functions = {name: functools.partial(vars(commit)[name], disk=disk) for name in ("remove", "recover")}
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(checkpointer, "writer", SimpleNamespace(**functions))
-        patch.setattr(background, "execute", functools.partial(execute, disk=disk))
+        patch.setattr(checkpointer, "commit", SimpleNamespace(**functions))
+        patch.setattr(writer_process, "execute", functools.partial(execute, disk=disk))
         yield
 
 
@@ -605,7 +605,7 @@ def test_a_removal_that_was_cut_short_is_completed(tmp_path: Path) -> None:
     save(tmp_path, 2)
     (tmp_path / "run_step1.other").write_bytes(b"somebody else's")
     with pytest.raises(Killed):
-        writer.remove(tmp_path / "run_step1", DyingDisk(1, Killed))
+        commit.remove(tmp_path / "run_step1", DyingDisk(1, Killed))
     assert ".run_step1.pdstates.removed" in listing(tmp_path)
     assert "run_step1.pdparams" in listing(tmp_path)
     assert restored_value(tmp_path) == 2
@@ -615,7 +615,7 @@ def test_a_removal_that_was_cut_short_is_completed(tmp_path: Path) -> None:
 def test_a_removal_of_another_run_is_left_to_that_run(tmp_path: Path) -> None:
     save(tmp_path, 1, name="other")
     with pytest.raises(Killed):
-        writer.remove(tmp_path / "other_step1", DyingDisk(1, Killed))
+        commit.remove(tmp_path / "other_step1", DyingDisk(1, Killed))
     save(tmp_path, 1)
     assert ".other_step1.pdstates.removed" in listing(tmp_path)
     assert restore(tmp_path, name="other") is None

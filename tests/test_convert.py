@@ -32,7 +32,7 @@ from paddle_resume.cli import main
 from paddle_resume.convert import load_converted, read_source
 from paddle_resume.convert.conversion import convert_weights
 from paddle_resume.convert.names import Named, NameMap, read_name_map
-from paddle_resume.convert.sources import Source
+from paddle_resume.convert.weight_sources import Source
 from paddle_resume.errors import CheckpointError, ConfigError
 from paddle_resume.models import MLP, LeNet
 from paddle_resume.owners.model import match_weights

@@ -13,7 +13,7 @@ import pytest
 from crash.content import leftovers, loadable, owners
 from crash.sweep import SCENES, Lives, Scene, copy, memory, require_strace, saving  # noqa: F401
 
-from paddle_resume.checkpoint import Checkpointer
+from paddle_resume.checkpoint.checkpointer import Checkpointer
 from paddle_resume.errors import SaveError
 
 ERRORS = ("ENOSPC", "EIO", "EDQUOT", "EMFILE", "EROFS")

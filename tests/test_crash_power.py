@@ -21,11 +21,12 @@ from crash.content import NAME, leftovers, owners, require_state_of
 from crash.model import Cut, InPlace, Journal, NoFileSync, NoFolderSync, Recorder, crash_states
 from crash.sweep import SCENES, Lives, Scene, environment, memory, require_strace  # noqa: F401
 
-from paddle_resume.checkpoint import Checkpointer, background, checkpointer, writer
-from paddle_resume.checkpoint.job import execute
+from paddle_resume.checkpoint import checkpointer, commit, writer_process
+from paddle_resume.checkpoint.checkpointer import Checkpointer
+from paddle_resume.checkpoint.save_job import execute
 from paddle_resume.errors import CheckpointError
 from paddle_resume.storage import lock
-from paddle_resume.storage.files import make_folder
+from paddle_resume.storage.durable_files import make_folder
 
 
 def save(folder: Path, step: int, tag: str | None = None, keep: int = 2) -> None:
@@ -52,11 +53,11 @@ def restored(folder: Path) -> int | None:
 
 @contextlib.contextmanager
 def on_disk(disk: Recorder) -> Iterator[None]:
-    functions = {name: functools.partial(vars(writer)[name], disk=disk) for name in ("remove", "recover")}
+    functions = {name: functools.partial(vars(commit)[name], disk=disk) for name in ("remove", "recover")}
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(checkpointer, "writer", SimpleNamespace(**functions))
+        patch.setattr(checkpointer, "commit", SimpleNamespace(**functions))
         patch.setattr(lock, "make_folder", functools.partial(make_folder, disk=disk))
-        patch.setattr(background, "execute", functools.partial(execute, disk=disk))
+        patch.setattr(writer_process, "execute", functools.partial(execute, disk=disk))
         yield
 
 

@@ -7,7 +7,7 @@ import paddle
 import pytest
 from paddle.vision.transforms import Compose, Normalize, ToTensor
 
-from paddle_resume.data.arrays import ImageArrays
+from paddle_resume.data.image_arrays import ImageArrays
 from paddle_resume.errors import DataError
 
 

@@ -53,7 +53,7 @@ TRAINED = """
 from paddle_resume import Trainer, seed_everything
 import numpy as np
 import paddle
-from paddle_resume.data.arrays import ImageArrays
+from paddle_resume.data.image_arrays import ImageArrays
 from paddle_resume.models import MNIST
 
 seed_everything(0)

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from paddle_resume.testing import Kill, assert_exact_resume, first_differences
-from paddle_resume.testing.plan import Plan
+from paddle_resume.testing.kill_plan import Plan
 from paddle_resume.testing.proof import _live
 
 PROGRAM = str(Path(__file__).parent / "programs" / "train_own_data.py")

@@ -9,9 +9,9 @@ import psutil
 import pytest
 
 from paddle_resume.errors import CheckpointError
-from paddle_resume.owners import ParameterNames
+from paddle_resume.owners.model import ParameterNames
 from paddle_resume.testing import Kill, assert_exact_resume, first_differences
-from paddle_resume.testing.plan import Plan
+from paddle_resume.testing.kill_plan import Plan
 from paddle_resume.testing.proof import _live
 
 PROGRAM = str(Path(__file__).parent / "programs" / "train_digits.py")

@@ -18,16 +18,17 @@ import pytest
 from exporting import WEIGHTS, command
 from PIL import Image
 
-from paddle_resume.builders import build_data, model_with_weights
+from paddle_resume.builders.data import build_data
+from paddle_resume.builders.model import model_with_weights
 from paddle_resume.config import load_config
 from paddle_resume.data.idx import read_idx
 from paddle_resume.errors import ExportError, ExportMismatchError
-from paddle_resume.inference import export as exporting
+from paddle_resume.inference import export_model as exporting
 from paddle_resume.inference.checking import TOLERANCE, check_export
 from paddle_resume.inference.description import PROGRAMS, description_path, find_export
 from paddle_resume.inference.interface import live_outputs, real_inputs
 from paddle_resume.inference.publishing import make_staging, publish
-from paddle_resume.storage.files import FileSystem
+from paddle_resume.storage.durable_files import FileSystem
 
 ROOT = Path(__file__).parents[1]
 # Two inputs of which one is not float, and a tuple of outputs.

@@ -15,10 +15,10 @@ import paddle
 from paddle_resume import Best, Divergence, Trainer, WeightAverage
 from paddle_resume.checkpoint.reader import load
 from paddle_resume.errors import CheckpointError, ConfigError, NonFiniteLossError, StateError
-from paddle_resume.schedule import SaveSchedule
 from paddle_resume.testing import Kill, assert_exact_resume, first_differences
-from paddle_resume.testing.plan import Plan
+from paddle_resume.testing.kill_plan import Plan
 from paddle_resume.testing.proof import _live
+from paddle_resume.training.save_schedule import SaveSchedule
 
 PROGRAM = str(Path(__file__).parent / "programs" / "train_features.py")
 

@@ -16,13 +16,13 @@ import paddle_resume  # isort: skip (its CPU set-up comes before Paddle)
 import paddle
 
 from paddle_resume import Trainer
-from paddle_resume.checkpoint import checkpointer, foreign
+from paddle_resume.checkpoint import checkpointer, foreign_checkpoint
 from paddle_resume.checkpoint.reader import load
 from paddle_resume.checkpoint.weights import read_weights
 from paddle_resume.cli import main
 from paddle_resume.errors import CheckpointError, InexactResumeError
-from paddle_resume.owners.tensors import view
-from paddle_resume.schedule import SaveSchedule
+from paddle_resume.owners.tensor_views import view
+from paddle_resume.training.save_schedule import SaveSchedule
 
 STEPS = 3  # Batches an epoch of `Points`.
 
@@ -410,7 +410,7 @@ def test_where_it_stood_is_told_by_states_schedule_or_name(
 ) -> None:
     if states is not None:
         (tmp_path / f"{name}.pdstates").write_bytes(pickle.dumps(states))
-    found = foreign._position(tmp_path / name, {"last_epoch": ticks, "last_lr": 0.1}, STEPS)
+    found = foreign_checkpoint._position(tmp_path / name, {"last_epoch": ticks, "last_lr": 0.1}, STEPS)
     assert (found.epochs, found.steps) == (epochs, steps)
     assert found.notes
 
@@ -561,7 +561,7 @@ def test_a_checkpoint_of_the_run_wins_over_weights_and_that_is_said(command: Any
 
 
 def test_a_long_table_ends_with_a_count(capsys: Any) -> None:
-    from paddle_resume.pretrained import _show_weights
+    from paddle_resume.builders.initial_weights import _show_weights
 
     names = [f"layer[{i}].weight" for i in range(50)]
     _show_weights(Path("x"), {name: np.zeros(2) for name in names}, dict.fromkeys(names, ""))

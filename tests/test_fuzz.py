@@ -14,12 +14,13 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from paddle_resume.checkpoint import Checkpointer, record
-from paddle_resume.checkpoint.foreign import _from_name, _scheduler_state
+from paddle_resume.checkpoint import record
+from paddle_resume.checkpoint.checkpointer import Checkpointer
+from paddle_resume.checkpoint.foreign_checkpoint import _from_name, _scheduler_state
 from paddle_resume.checkpoint.weights import as_array, named_arrays
 from paddle_resume.errors import CheckpointError
-from paddle_resume.storage.foreign import read_foreign
 from paddle_resume.storage.framing import FramedFile
+from paddle_resume.storage.restricted_pickle import read_foreign
 
 _SUPPRESSED = [HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.function_scoped_fixture]
 SHORT = settings(max_examples=400, deadline=2000, database=None, suppress_health_check=_SUPPRESSED)

@@ -14,9 +14,9 @@ import paddle
 from paddle_resume import Precision, Trainer, models
 from paddle_resume.environment import prefer_repeatable_kernels
 from paddle_resume.metrics import Accuracy
-from paddle_resume.owners.tensors import copied_together, view
-from paddle_resume.schedule import SaveSchedule
+from paddle_resume.owners.tensor_views import copied_together, view
 from paddle_resume.testing import first_differences
+from paddle_resume.training.save_schedule import SaveSchedule
 
 pytestmark = pytest.mark.skipif(
     not paddle.is_compiled_with_cuda() or paddle.device.cuda.device_count() == 0, reason="there is no GPU"

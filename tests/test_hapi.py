@@ -16,7 +16,7 @@ import paddle
 from paddle_resume.errors import CheckpointError, DataError, InexactResumeError, StateError
 from paddle_resume.hapi import ExactResume
 from paddle_resume.loggers import read_scalars
-from paddle_resume.schedule import SaveSchedule
+from paddle_resume.training.save_schedule import SaveSchedule
 
 
 def weights(model: paddle.Model) -> bytes:

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from paddle_resume.errors import CheckpointError
-from paddle_resume.storage.foreign import read_foreign
+from paddle_resume.storage.restricted_pickle import read_foreign
 
 ROOT = Path(__file__).parents[1]
 SECONDS = 2.0
@@ -285,7 +285,7 @@ def test_an_extension_that_another_pickle_has_used_is_refused_too(tmp_path: Path
 _READ_ALL = """
 import resource, sys, time
 from pathlib import Path
-from paddle_resume.storage.foreign import read_foreign
+from paddle_resume.storage.restricted_pickle import read_foreign
 from paddle_resume.errors import CheckpointError
 have = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
 resource.setrlimit(resource.RLIMIT_AS, (have + (512 << 20), have + (512 << 20)))

@@ -15,10 +15,10 @@ from rich.console import Console
 
 from paddle_resume.config import load_config
 from paddle_resume.errors import ConfigError
-from paddle_resume.inside.inspection import inspect_config
-from paddle_resume.inside.statistics import Statistics
-from paddle_resume.inside.survey import survey
-from paddle_resume.inside.tables import SurveyPrinter
+from paddle_resume.inspection.layer_survey import survey
+from paddle_resume.inspection.model_inspection import inspect_config
+from paddle_resume.inspection.survey_tables import SurveyPrinter
+from paddle_resume.inspection.tensor_statistics import Statistics
 from paddle_resume.models import MLP, MNIST, LeNet
 from paddle_resume.rng import RandomStreams
 from paddle_resume.testing.compare import value_differences

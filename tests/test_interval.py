@@ -15,7 +15,7 @@ import pytest
 
 from paddle_resume.errors import ConfigError
 from paddle_resume.interval.costs import Costs
-from paddle_resume.interval.report import compare_intervals, read_seconds, show_seconds
+from paddle_resume.interval.interval_report import compare_intervals, read_seconds, show_seconds
 
 ROOT = Path(__file__).resolve().parent.parent
 COMMAND = [sys.executable, str(ROOT / "tools" / "interval.py")]

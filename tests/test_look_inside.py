@@ -16,9 +16,9 @@ from visualdl.component.graph import Model
 from visualdl.proto.record_pb2 import Record
 
 from paddle_resume import Callback, LookInside, Trainer, seed_everything
-from paddle_resume.builders import build_run
+from paddle_resume.builders.run import build_run
 from paddle_resume.config import load_config
-from paddle_resume.data.arrays import ImageArrays
+from paddle_resume.data.image_arrays import ImageArrays
 from paddle_resume.errors import ConfigError, InexactResumeError
 from paddle_resume.loggers import VisualDLLogger, read_records, read_scalars, read_values
 from paddle_resume.loggers.visualdl import _payloads
@@ -343,7 +343,7 @@ def test_another_callback_is_a_change_that_stops_a_resume(start):
         ("[{name: LookInsde}]", r"callbacks.0.name: LookInsde is not known; .* did you mean LookInside\?"),
         ("[{name: LookInside, ever: 3}]", "callbacks.0: LookInside cannot take these arguments"),
         ("[{name: LookInside}, {name: LookInside, every: 0}]", "LookInside: every is 0"),
-        ("[{name: 'paddle.nn:ReLU'}]", "expected a subclass of paddle_resume.callbacks.Callback"),
+        ("[{name: 'paddle.nn:ReLU'}]", "expected a subclass of paddle_resume.training.callbacks.Callback"),
         ("LookInside", "expected a list"),
     ],
 )

@@ -9,8 +9,8 @@ import time
 
 import pytest
 
-from paddle_resume.parallel.meeting import meet
-from paddle_resume.testing.ranks import launcher_environments
+from paddle_resume.parallel.rendezvous import meet
+from paddle_resume.testing.rank_environment import launcher_environments
 
 
 def test_the_others_go_on_once_rank_0_listens_where_paddle_connects_them(monkeypatch: pytest.MonkeyPatch) -> None:

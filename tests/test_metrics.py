@@ -13,10 +13,9 @@ import sklearn.metrics as reference
 import xxhash
 from PIL import Image
 
-from paddle_resume.checkpoint import Checkpointer
+from paddle_resume.checkpoint.checkpointer import Checkpointer
 from paddle_resume.checkpoint.record import decode_state, encode_state
 from paddle_resume.cli import main
-from paddle_resume.console import _figures
 from paddle_resume.errors import ConfigError, DataError
 from paddle_resume.loggers import JsonlLogger, VisualDLLogger, read_images
 from paddle_resume.metrics import (
@@ -30,9 +29,10 @@ from paddle_resume.metrics import (
     TopK,
     evaluation_tags,
 )
+from paddle_resume.metrics.confusion_picture import draw_confusion_matrix
 from paddle_resume.metrics.counts import ConfusionCounts
-from paddle_resume.metrics.picture import draw_confusion_matrix
 from paddle_resume.testing import Kill, assert_exact_resume, first_differences
+from paddle_resume.ui.run_console import _figures
 
 LOSS = paddle.to_tensor(0.5)
 DRAW = np.random.RandomState(7)

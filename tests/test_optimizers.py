@@ -12,20 +12,16 @@ import paddle
 import pytest
 from paddle.regularizer import L1Decay, L2Decay
 
-from paddle_resume.checkpoint import Checkpointer
+from paddle_resume.builders.optimizer import build_optimizer, check_optimizer
+from paddle_resume.builders.parameter_groups import ClipAcrossGroups, parameter_groups, regularize
+from paddle_resume.checkpoint.checkpointer import Checkpointer
 from paddle_resume.config.optimizer import Optimizer as Section
 from paddle_resume.errors import CheckpointError, ConfigError, InexactResumeError
-from paddle_resume.optimization import build_optimizer, check_optimizer
-from paddle_resume.owners import (
-    LBFGSHistory,
-    LBFGSNumbers,
-    ModelState,
-    OptimizerSettings,
-    OptimizerState,
-    ParameterNames,
-    paddle_owners,
-)
-from paddle_resume.parameter_groups import ClipAcrossGroups, parameter_groups, regularize
+from paddle_resume.owners.lbfgs import LBFGSHistory, LBFGSNumbers
+from paddle_resume.owners.model import ModelState, ParameterNames
+from paddle_resume.owners.optimizer import OptimizerState
+from paddle_resume.owners.optimizer_settings import OptimizerSettings
+from paddle_resume.owners.paddle_owners import paddle_owners
 from paddle_resume.stateful import Owners
 from paddle_resume.testing import Kill, assert_exact_resume
 

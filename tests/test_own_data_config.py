@@ -9,7 +9,8 @@ import paddle
 import pytest
 from PIL import Image
 
-from paddle_resume.builders import build_data, build_run, evaluate_weights
+from paddle_resume.builders.data import build_data
+from paddle_resume.builders.run import build_run, evaluate_weights
 from paddle_resume.config import load_config
 from paddle_resume.data.augment import RandomCrop, RandomHorizontalFlip
 from paddle_resume.errors import CheckpointError, ConfigError, InexactResumeError

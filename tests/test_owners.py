@@ -11,13 +11,14 @@ import paddle
 import pytest
 from paddle.optimizer import lr
 
-from paddle_resume.checkpoint import Checkpointer
+from paddle_resume.checkpoint.checkpointer import Checkpointer
 from paddle_resume.checkpoint.reader import load
 from paddle_resume.checkpoint.record import decode_state, encode_state
 from paddle_resume.errors import CheckpointError, InexactResumeError, StateError
-from paddle_resume.owners import ModelState, OptimizerState, ParameterNames, SchedulerState
-from paddle_resume.owners.model import load_weights
-from paddle_resume.owners.tensors import fill, view
+from paddle_resume.owners.model import ModelState, ParameterNames, load_weights
+from paddle_resume.owners.optimizer import OptimizerState
+from paddle_resume.owners.scheduler import SchedulerState
+from paddle_resume.owners.tensor_views import fill, view
 from paddle_resume.stateful import Owners
 
 OPTIMIZERS = {

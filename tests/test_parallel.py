@@ -21,9 +21,9 @@ import pytest
 from ranks import PROGRAM, Ended, launch, run_ranks, start_ranks, wait_for
 
 from paddle_resume.checkpoint.reader import load
-from paddle_resume.data.arrays import ImageArrays
 from paddle_resume.data.batch import Batch, share
 from paddle_resume.data.feed import Feed
+from paddle_resume.data.image_arrays import ImageArrays
 from paddle_resume.testing import first_differences
 
 SECONDS_TO_END = 15

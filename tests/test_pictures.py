@@ -13,7 +13,7 @@ from PIL import Image
 
 from paddle_resume import Trainer
 from paddle_resume.config import load_config
-from paddle_resume.data.arrays import ImageArrays
+from paddle_resume.data.image_arrays import ImageArrays
 from paddle_resume.errors import ConfigError, DataError, PaddleResumeError
 from paddle_resume.loggers import JsonlLogger
 from paddle_resume.metrics import Accuracy

@@ -18,7 +18,9 @@ from exporting import WEIGHTS, Result, command
 from PIL import Image
 
 from paddle_resume import Trainer
-from paddle_resume.builders import build_data, evaluate_weights, model_with_weights
+from paddle_resume.builders.data import build_data
+from paddle_resume.builders.model import model_with_weights
+from paddle_resume.builders.run import evaluate_weights
 from paddle_resume.config import load_config
 from paddle_resume.data.idx import read_idx
 from paddle_resume.errors import DataError, ExportError

@@ -14,7 +14,7 @@ from paddle_resume.checkpoint.catalog import find_all
 from paddle_resume.checkpoint.reader import load
 from paddle_resume.checkpoint.record import Unreadable
 from paddle_resume.testing import Kill, first_differences
-from paddle_resume.testing.plan import Plan
+from paddle_resume.testing.kill_plan import Plan
 from paddle_resume.testing.proof import _live
 
 PROGRAM = str(Path(__file__).parent / "programs" / "train_digits.py")

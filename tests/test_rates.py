@@ -16,22 +16,23 @@ import paddle
 import pytest
 from paddle.optimizer import lr
 
-from paddle_resume.checkpoint import Checkpointer
+from paddle_resume.builders.lr_schedule import Rate, RunLength, build_rate, check_rate, rates_of_steps
+from paddle_resume.checkpoint.checkpointer import Checkpointer
 from paddle_resume.checkpoint.reader import load
 from paddle_resume.cli import main
 from paddle_resume.config import load_config
-from paddle_resume.config.changes import AllowedChanges
-from paddle_resume.config.state import ConfigState
+from paddle_resume.config.allowed_changes import AllowedChanges
+from paddle_resume.config.config_state import ConfigState
 from paddle_resume.errors import ConfigError, StateError
-from paddle_resume.owners import SchedulerState, paddle_owners
-from paddle_resume.rate_picture import _drawn, preview_rates
-from paddle_resume.rate_steps import EPOCH, STEP, RateSteps
-from paddle_resume.rates import Rate, RunLength, build_rate, check_rate, rates_of_steps
+from paddle_resume.lr.stepper import EPOCH, STEP, RateSteps
+from paddle_resume.lr.warmup import Warmup
+from paddle_resume.owners.paddle_owners import paddle_owners
+from paddle_resume.owners.scheduler import SchedulerState
+from paddle_resume.pictures.lr_schedule import _drawn, preview_rates
 from paddle_resume.stateful import Owners
 from paddle_resume.testing import Kill, assert_exact_resume, first_differences
-from paddle_resume.testing.plan import Plan
+from paddle_resume.testing.kill_plan import Plan
 from paddle_resume.testing.proof import _live
-from paddle_resume.warmup import Warmup
 
 SCHEDULES: dict[str, Callable[[], Any]] = {
     "NoamDecay": lambda: lr.NoamDecay(64, 20),

@@ -7,9 +7,9 @@ import sys
 import paddle
 import pytest
 
-from paddle_resume import registry
+from paddle_resume.builders import registry
+from paddle_resume.builders.registry import build, check_arguments, register, resolve
 from paddle_resume.errors import ConfigError, DataError
-from paddle_resume.registry import build, check_arguments, register, resolve
 
 MINE = """
 from __future__ import annotations

@@ -2,8 +2,8 @@
 
 import pytest
 
-from paddle_resume import schedule
-from paddle_resume.schedule import SaveClock, SaveSchedule
+from paddle_resume.training import save_schedule
+from paddle_resume.training.save_schedule import SaveClock, SaveSchedule
 
 
 @pytest.fixture
@@ -17,7 +17,7 @@ def clock(monkeypatch):
             return self.now
 
     clock = Clock()
-    monkeypatch.setattr(schedule, "time", clock)
+    monkeypatch.setattr(save_schedule, "time", clock)
     return clock
 
 

@@ -19,20 +19,20 @@ import pytest
 from ranks import Ended, start_ranks, wait_for
 
 from paddle_resume.checkpoint.catalog import find_all
-from paddle_resume.checkpoint.merge import merge_shards
+from paddle_resume.checkpoint.commit import remove
+from paddle_resume.checkpoint.merge_shards import merge_shards
 from paddle_resume.checkpoint.reader import load
 from paddle_resume.checkpoint.record import Unreadable
 from paddle_resume.checkpoint.shard_folder import OWNER, ShardFolder
-from paddle_resume.checkpoint.shards import ShardedState
-from paddle_resume.checkpoint.writer import remove
-from paddle_resume.config.sharding import Mesh, ModelParallel, Split
+from paddle_resume.checkpoint.sharded_state import ShardedState
+from paddle_resume.config.mesh import Mesh, ModelParallel, Split
 from paddle_resume.errors import CheckpointError, ConfigError
 from paddle_resume.models import MLP, MNIST, TransformerLM
-from paddle_resume.parallel.plan import check_mesh, resolve_plan
-from paddle_resume.parallel.sharding import DeviceMesh, ShardingState
+from paddle_resume.parallel.mesh import DeviceMesh, ShardingState
+from paddle_resume.parallel.shard_plan import check_mesh, resolve_plan
 from paddle_resume.parallel.world import World
 from paddle_resume.storage.distcp import MetadataReader, Piece, StoredTensor, Target, fill_targets
-from paddle_resume.storage.foreign import parse_foreign, read_foreign
+from paddle_resume.storage.restricted_pickle import parse_foreign, read_foreign
 
 ROOT = Path(__file__).resolve().parent.parent
 PROGRAM = ROOT / "tests" / "programs" / "train_sharded.py"

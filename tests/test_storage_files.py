@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from paddle_resume.errors import CheckpointError, SaveError
-from paddle_resume.storage.files import FileSystem, explain, readable, replace_file, temporary, write_durably
+from paddle_resume.storage.durable_files import FileSystem, explain, readable, replace_file, temporary, write_durably
 from paddle_resume.storage.lock import RunLock
 
 CALLS = ("create", "reserve", "write", "fsync", "close", "rename", "unlink", "fsync_folder")

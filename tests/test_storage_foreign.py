@@ -14,8 +14,8 @@ import pytest
 
 from paddle_resume.checkpoint.weights import read_weights
 from paddle_resume.errors import CheckpointError
-from paddle_resume.storage import foreign
-from paddle_resume.storage.foreign import read_foreign
+from paddle_resume.storage import restricted_pickle
+from paddle_resume.storage.restricted_pickle import read_foreign
 
 
 class Call:
@@ -114,7 +114,10 @@ HOSTILE = {
     "inst": (b"(X\x0c\x00\x00\x00touch MARKERios\nsystem\n.", "os.system"),
     "numpy.load": (Call(np.load, "MARKER"), "numpy.load"),
     "paddle layer": (b"cpaddle.nn\nLinear\n.", "paddle.nn.Linear"),
-    "our own module": (b"cpaddle_resume.storage.foreign\npickle\n.", "paddle_resume.storage.foreign.pickle"),
+    "our own module": (
+        b"cpaddle_resume.storage.restricted_pickle\npickle\n.",
+        "paddle_resume.storage.restricted_pickle.pickle",
+    ),
     "persistent id": (b"Psomething\n.", "a persistent id"),
     "object array": (np.array([None]), "dtype 'O8'"),
     "text array": (np.array(["a"]), "dtype 'U1'"),
@@ -220,6 +223,6 @@ def test_reading_files_leaves_no_trace_in_what_reads_them(tmp_path: Path) -> Non
     for name in HOSTILE:
         with pytest.raises(CheckpointError):
             read_foreign(stored(tmp_path / "x", HOSTILE[name][0]))
-    assert all(not hasattr(maker, "__dict__") for maker in foreign._ALLOWED.values())
+    assert all(not hasattr(maker, "__dict__") for maker in restricted_pickle._ALLOWED.values())
     stored(tmp_path / "x", {"w": np.arange(3)}, 2)
     assert read_foreign(tmp_path / "x")["w"].tolist() == [0, 1, 2]

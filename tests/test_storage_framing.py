@@ -10,7 +10,7 @@ import numpy as np
 import paddle
 import pytest
 
-from paddle_resume.checkpoint.sealed import SealedFile
+from paddle_resume.checkpoint.digested_file import SealedFile
 from paddle_resume.errors import StateError
 from paddle_resume.storage.framing import FramedFile, digest
 

@@ -18,18 +18,19 @@ import paddle
 import pytest
 import typer
 
-from paddle_resume.checkpoint import Checkpointer, record
+from paddle_resume.checkpoint import record
+from paddle_resume.checkpoint.checkpointer import Checkpointer
 from paddle_resume.checkpoint.reader import load, peek
 from paddle_resume.checkpoint.weights import read_weights
 from paddle_resume.cli import main
 from paddle_resume.cli.app import app
-from paddle_resume.cli.examples import EXAMPLES
+from paddle_resume.cli.help_examples import EXAMPLES
 from paddle_resume.config import Config, load_config
 from paddle_resume.config.schema import model_in
-from paddle_resume.storage.files import temporary
-from paddle_resume.toolbox.reference import reference_yaml
-from paddle_resume.toolbox.schema import json_schema, undescribed
-from paddle_resume.toolbox.values import count_non_finite, difference, narrowed, norm, widened
+from paddle_resume.storage.durable_files import temporary
+from paddle_resume.toolbox.array_figures import count_non_finite, difference, narrowed, norm, widened
+from paddle_resume.toolbox.json_schema import json_schema, undescribed
+from paddle_resume.toolbox.reference_config import reference_yaml
 
 ROOT = Path(__file__).parents[1]
 NEWEST, OLDER = "ck/tiny_step6", "ck/tiny_step2"
@@ -674,7 +675,7 @@ def names_of_commands():
 
 @pytest.mark.parametrize("name", names_of_commands())
 def test_the_help_of_every_command_ends_with_examples_of_it(name, run):
-    assert EXAMPLES.get(name), f"{name} has no example in paddle_resume/cli/examples.py"
+    assert EXAMPLES.get(name), f"{name} has no example in paddle_resume/cli/help_examples.py"
     result = run(name, "--help")
     assert result.code == 0
     said = " ".join(result.out.split())

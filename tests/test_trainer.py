@@ -9,9 +9,9 @@ import paddle
 from paddle_resume import Callback, Trainer
 from paddle_resume.data.feed import Feed
 from paddle_resume.errors import InexactResumeError, StateError
-from paddle_resume.interrupt import Interruption
 from paddle_resume.metrics import RunningMetrics
-from paddle_resume.schedule import SaveSchedule
+from paddle_resume.training.interrupt import Interruption
+from paddle_resume.training.save_schedule import SaveSchedule
 
 
 class Points(paddle.io.Dataset):

@@ -1,6 +1,11 @@
 """Measure side by side what is promised: `python tools/benchmark.py throughput`."""
 
-from paddle_resume.benchmark.app import main
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent.parent))  # The benchmarks are no part of the installed package.
+
+from benchmarks.app import main
 
 if __name__ == "__main__":
     main()

@@ -9,12 +9,12 @@ from typing import Any, Optional
 
 import paddle
 
+from paddle_resume.builders.registry import build, resolve
 from paddle_resume.config import Config
 from paddle_resume.config.schema import Data
 from paddle_resume.data.mnist import label_names, load_mnist
-from paddle_resume.data.parts import PARTS, held_out
+from paddle_resume.data.splits import PARTS, held_out
 from paddle_resume.errors import ConfigError
-from paddle_resume.registry import build, resolve
 
 MNIST_LIKE = ("mnist", "fashion_mnist")
 

@@ -6,7 +6,7 @@ from typing import Optional
 
 from paddle_resume.config import Config
 from paddle_resume.errors import ConfigError
-from paddle_resume.parallel.sharding import DeviceMesh
+from paddle_resume.parallel.mesh import DeviceMesh
 from paddle_resume.parallel.world import World
 
 

@@ -10,16 +10,16 @@ from typing import Any, Optional
 import paddle
 
 from paddle_resume.builders.data import build_data, class_names, describe
+from paddle_resume.builders.lr_schedule import check_rate
+from paddle_resume.builders.optimizer import check_optimizer
+from paddle_resume.builders.registry import build, check_arguments, resolve
 from paddle_resume.checkpoint.reader import Arrays
 from paddle_resume.checkpoint.weights import read_weights
 from paddle_resume.config import Component, Config
 from paddle_resume.environment import prefer_repeatable_kernels
 from paddle_resume.errors import ConfigError
-from paddle_resume.optimization import check_optimizer
 from paddle_resume.owners.model import load_weights
 from paddle_resume.parallel.world import World
-from paddle_resume.rates import check_rate
-from paddle_resume.registry import build, check_arguments, resolve
 from paddle_resume.rng import seed_everything
 
 _NOTHING: Mapping[str, Any] = MappingProxyType({})

@@ -9,8 +9,10 @@ from typing import Any, Optional
 
 import paddle
 
-from paddle_resume.best import Best
+from paddle_resume.builders.applied_changes import Changes
 from paddle_resume.builders.data import DataSplits, build_data, describe, part_of
+from paddle_resume.builders.initial_weights import prepare_weights
+from paddle_resume.builders.lr_schedule import LENGTH_KEYS, VALID_LOSS, RunLength, build_rate
 from paddle_resume.builders.mesh import build_mesh
 from paddle_resume.builders.model import (
     build_metrics,
@@ -21,30 +23,28 @@ from paddle_resume.builders.model import (
     model_arguments,
     model_with_weights,
 )
-from paddle_resume.changes import Changes
+from paddle_resume.builders.optimizer import build_optimizer
+from paddle_resume.builders.registry import build, resolve
 from paddle_resume.config import Config
-from paddle_resume.config.changes import AllowedChanges
-from paddle_resume.config.state import ConfigState
-from paddle_resume.console import ConsoleReport
+from paddle_resume.config.allowed_changes import AllowedChanges
+from paddle_resume.config.config_state import ConfigState
 from paddle_resume.data.feed import Feed
-from paddle_resume.divergence import Divergence
-from paddle_resume.ema import WeightAverage
 from paddle_resume.environment import Environment
 from paddle_resume.errors import ConfigError, PaddleResumeError
-from paddle_resume.evaluation import training_undisturbed
 from paddle_resume.loggers import JsonlLogger, VisualDLLogger
 from paddle_resume.metrics import RunningMetrics, evaluation_tags
-from paddle_resume.optimization import build_optimizer
 from paddle_resume.parallel.batch_norm import synchronized
 from paddle_resume.parallel.world import World
-from paddle_resume.precision import Precision
-from paddle_resume.pretrained import prepare_weights
-from paddle_resume.rates import LENGTH_KEYS, VALID_LOSS, RunLength, build_rate
-from paddle_resume.registry import build, resolve
 from paddle_resume.rng import seed_everything
-from paddle_resume.schedule import SaveSchedule
-from paddle_resume.storage.files import readable
-from paddle_resume.trainer import Trainer
+from paddle_resume.storage.durable_files import readable
+from paddle_resume.training.best import Best
+from paddle_resume.training.divergence import Divergence
+from paddle_resume.training.ema import WeightAverage
+from paddle_resume.training.evaluation_mode import training_undisturbed
+from paddle_resume.training.precision import Precision
+from paddle_resume.training.save_schedule import SaveSchedule
+from paddle_resume.training.trainer import Trainer
+from paddle_resume.ui.run_console import ConsoleReport
 
 
 @dataclass(frozen=True)

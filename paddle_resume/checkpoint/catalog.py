@@ -10,7 +10,7 @@ from pathlib import Path
 from paddle_resume.checkpoint.reader import peek, sibling
 from paddle_resume.checkpoint.record import SUFFIX, Record, Unreadable
 from paddle_resume.errors import CheckpointError, InexactResumeError
-from paddle_resume.storage.files import temporary
+from paddle_resume.storage.durable_files import temporary
 
 BEST = "best"
 """The tag of the checkpoint of the best evaluation; `auto` never resumes from it, and retention never removes it."""

@@ -13,8 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from paddle_resume.checkpoint import writer
-from paddle_resume.checkpoint.background import BackgroundWriter, InlineWriter
+from paddle_resume.checkpoint import commit
 from paddle_resume.checkpoint.catalog import (
     BEST,
     Found,
@@ -26,8 +25,7 @@ from paddle_resume.checkpoint.catalog import (
     unfinished,
     without_record,
 )
-from paddle_resume.checkpoint.foreign import is_foreign, translate
-from paddle_resume.checkpoint.job import SaveJob, now
+from paddle_resume.checkpoint.foreign_checkpoint import is_foreign, translate
 from paddle_resume.checkpoint.reader import Loaded, load, sibling
 from paddle_resume.checkpoint.record import (
     FILE_SUFFIX,
@@ -36,11 +34,13 @@ from paddle_resume.checkpoint.record import (
     Unreadable,
     encode_state,
 )
+from paddle_resume.checkpoint.save_job import SaveJob, now
 from paddle_resume.checkpoint.snapshot import Files
+from paddle_resume.checkpoint.writer_process import BackgroundWriter, InlineWriter
 from paddle_resume.errors import CheckpointError, InexactResumeError, StateError
 from paddle_resume.parallel.world import World
 from paddle_resume.stateful import Owners
-from paddle_resume.storage.files import explain
+from paddle_resume.storage.durable_files import explain
 from paddle_resume.storage.lock import RunLock
 
 
@@ -212,7 +212,7 @@ class Checkpointer:
         if sibling(best, SUFFIX).exists():
             prefixes.append(best)
         for prefix in prefixes:
-            writer.remove(prefix)
+            commit.remove(prefix)
         return len(prefixes)
 
     def found(self) -> list[Found]:
@@ -229,9 +229,9 @@ class Checkpointer:
         try:
             self._lock.acquire()
             for prefix in unfinished(self.folder, self.name, "removed"):
-                writer.remove(prefix)
+                commit.remove(prefix)
             for prefix in unfinished(self.folder, self.name, "tmp"):
-                writer.recover(prefix)
+                commit.recover(prefix)
             self._writer.start()
         except OSError as error:
             self._lock.release()  # So that another attempt tidies up as well.
@@ -328,7 +328,7 @@ class Checkpointer:
 def _copied_together() -> AbstractContextManager[None]:
     if "paddle" not in sys.modules:  # The engine works without it.
         return nullcontext()
-    from paddle_resume.owners.tensors import copied_together
+    from paddle_resume.owners.tensor_views import copied_together
 
     return copied_together()
 
@@ -338,7 +338,7 @@ def _owners(owners: Mapping[str, Any]) -> Owners:
         return owners
     if "paddle" not in sys.modules:
         return Owners(**owners)
-    from paddle_resume.owners.loop import loop_owners
+    from paddle_resume.owners.loop_owners import loop_owners
 
     return loop_owners(owners)
 

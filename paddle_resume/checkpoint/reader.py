@@ -13,7 +13,7 @@ import xxhash
 
 from paddle_resume.checkpoint.record import SUFFIX, FileEntry, Record, Unreadable, read
 from paddle_resume.checkpoint.shard_folder import ShardFolder
-from paddle_resume.storage.files import temporary
+from paddle_resume.storage.durable_files import temporary
 from paddle_resume.storage.framing import digest
 
 Arrays = dict[str, np.ndarray]

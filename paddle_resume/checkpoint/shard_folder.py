@@ -19,9 +19,9 @@ from typing_extensions import Annotated
 from paddle_resume.checkpoint.record import SUFFIX, Record, Unreadable, _Count, _Digest, _Strict, read
 from paddle_resume.errors import CheckpointError
 from paddle_resume.storage.distcp import METADATA, MetadataReader, StoredTensor, stored_tensors
-from paddle_resume.storage.files import DISK, FileSystem, size_and_digest
-from paddle_resume.storage.foreign import parse_foreign
+from paddle_resume.storage.durable_files import DISK, FileSystem, size_and_digest
 from paddle_resume.storage.framing import digest
+from paddle_resume.storage.restricted_pickle import parse_foreign
 
 OWNER = "shards"
 """The owner in whose state a record keeps the entry."""

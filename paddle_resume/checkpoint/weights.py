@@ -11,8 +11,8 @@ from paddle_resume.checkpoint.catalog import find_all, named_prefix, offer
 from paddle_resume.checkpoint.reader import Arrays, load, sibling
 from paddle_resume.checkpoint.record import SUFFIX, Unreadable
 from paddle_resume.errors import CheckpointError
-from paddle_resume.storage.foreign import read_foreign
 from paddle_resume.storage.framing import digest
+from paddle_resume.storage.restricted_pickle import read_foreign
 
 _PARAMETERS = ".pdparams"
 NAME_TABLE = "StructuredToParameterName@@"

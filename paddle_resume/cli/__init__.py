@@ -1,14 +1,14 @@
 """The console program `paddle-resume`; each `tools/*.py` is a thin door to one of its commands."""
 
 from paddle_resume.cli import (  # noqa: F401 (their commands join those of app)
-    converting,
-    looking,
-    merging,
-    supervising,
-    toolbox,
+    convert_command,
+    merge_command,
+    picture_commands,
+    run_commands,
+    toolbox_commands,
 )
 from paddle_resume.cli.app import app, main
-from paddle_resume.cli.examples import attach_examples
+from paddle_resume.cli.help_examples import attach_examples
 
 attach_examples(app)
 

@@ -86,7 +86,7 @@ def train(
         print(dump_yaml(loaded), end="")
         return
     _import_paddle()
-    from paddle_resume.builders import build_run
+    from paddle_resume.builders.run import build_run
 
     if not resume:
         raise ConfigError("--resume is empty; give auto, none, or a prefix such as checkpoint/mnist_epoch0.")
@@ -114,7 +114,7 @@ def evaluate(
 
     loaded = load_config(config, override or [])
     _import_paddle()
-    from paddle_resume.builders import evaluate_weights
+    from paddle_resume.builders.run import evaluate_weights
 
     with _ctrl_c():
         for name, value in evaluate_weights(loaded, weights, split).items():
@@ -139,8 +139,8 @@ def export(
     _take_no_path(override or [])
     loaded = load_config(config, override or [])
     _import_paddle(quietly=True)
-    from paddle_resume.inference.export import export_weights
-    from paddle_resume.inference.report import print_export
+    from paddle_resume.inference.export_model import export_weights
+    from paddle_resume.inference.inference_report import print_export
 
     with _ctrl_c():
         with Console(stderr=True).status("Exporting, then checking on real samples"):
@@ -180,7 +180,7 @@ def predict(
         raise ConfigError("-o changes a config, and an export has none; leave it out, or give -c and --weights.")
     loaded = load_config(config, override or []) if config is not None else None
     _import_paddle(quietly=True)
-    from paddle_resume.inference.command import Form, classify
+    from paddle_resume.inference.classify import Form, classify
     from paddle_resume.inference.predict import Classifier
 
     with _ctrl_c():
@@ -207,7 +207,7 @@ def generate(
 
     loaded = load_config(config, override or [])
     _import_paddle()
-    from paddle_resume.generation import generate_text
+    from paddle_resume.inference.text_generation import generate_text
 
     with _ctrl_c():
         pieces = generate_text(loaded, weights, prompt, length, seed, temperature)
@@ -229,7 +229,7 @@ def prove(
 ) -> None:
     """Run your config twice, once killed again and again, and compare everything bit for bit."""
     _import_paddle()
-    from paddle_resume.testing.prove import prove_config
+    from paddle_resume.testing.prove_config import prove_config
 
     with _ctrl_c():
         raise typer.Exit(prove_config(config, override or [], kills=kills, steps=steps, seed=seed, as_json=json))
@@ -252,7 +252,7 @@ def plot_lr(
     more = [f"trainer.epochs={epochs}"] if epochs is not None else []
     loaded = load_config(config, [*(override or []), *more])
     _import_paddle()
-    from paddle_resume.rate_picture import draw_rates, preview_rates
+    from paddle_resume.pictures.lr_schedule import draw_rates, preview_rates
 
     with _ctrl_c():
         preview = preview_rates(loaded)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pydantic import Field
 
+from paddle_resume.config.mesh import ModelParallel
 from paddle_resume.config.sections import ASIDE
-from paddle_resume.config.sharding import ModelParallel
 
 
 class Parallel(ModelParallel):

@@ -1,8 +1,8 @@
 """Weights of torch's models for Paddle's, and safetensors in and out."""
 
-from paddle_resume.convert.command import convert_file, load_converted
+from paddle_resume.convert.convert_file import convert_file, load_converted
 from paddle_resume.convert.safetensors import read_safetensors, write_safetensors
-from paddle_resume.convert.sources import Source, read_source
+from paddle_resume.convert.weight_sources import Source, read_source
 from paddle_resume.convert.writing import write_weights
 
 __all__ = [

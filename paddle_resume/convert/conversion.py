@@ -12,9 +12,9 @@ from paddle import nn
 from paddle_resume.checkpoint.reader import Arrays
 from paddle_resume.convert.layers import is_counter, same_layout, shared_names, takers_of
 from paddle_resume.convert.names import NameMap, without_wrappers
-from paddle_resume.convert.sources import Source
+from paddle_resume.convert.weight_sources import Source
 from paddle_resume.errors import CheckpointError
-from paddle_resume.owners.tensors import view
+from paddle_resume.owners.tensor_views import view
 
 _BFLOAT16 = np.dtype("uint16")
 _LISTED = 5

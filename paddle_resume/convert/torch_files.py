@@ -14,7 +14,7 @@ import numpy as np
 from paddle_resume.checkpoint.reader import Arrays
 from paddle_resume.convert.torch_pickle import Tensor, TorchReader
 from paddle_resume.errors import CheckpointError
-from paddle_resume.storage.foreign import COPIES, Refused, explained
+from paddle_resume.storage.restricted_pickle import COPIES, Refused, explained
 
 _MAGIC = 0x1950A86A20F9469CFC6C
 _PROTOCOL = 1001

@@ -10,7 +10,7 @@ from typing import Any, BinaryIO, ClassVar
 
 import numpy as np
 
-from paddle_resume.storage.foreign import MAX_DIMENSIONS, Maker, Refused, RestrictedReader
+from paddle_resume.storage.restricted_pickle import MAX_DIMENSIONS, Maker, Refused, RestrictedReader
 
 _LARGEST = 1 << 62
 # By torch's names; bfloat16 is uint16, as Paddle itself shows it. What is not here, Paddle cannot hold.

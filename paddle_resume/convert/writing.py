@@ -12,9 +12,9 @@ from paddle_resume.checkpoint.reader import sibling
 from paddle_resume.checkpoint.record import SUFFIX
 from paddle_resume.checkpoint.weights import NAME_TABLE, is_ours
 from paddle_resume.convert.safetensors import write_safetensors
-from paddle_resume.convert.sources import FORMAT
+from paddle_resume.convert.weight_sources import FORMAT
 from paddle_resume.errors import ConfigError, SaveError
-from paddle_resume.storage.files import readable, replace_file
+from paddle_resume.storage.durable_files import readable, replace_file
 from paddle_resume.storage.framing import FramedFile
 
 _PARAMETERS, _SAFETENSORS = ".pdparams", ".safetensors"

@@ -10,9 +10,9 @@ import numpy as np
 import paddle
 
 from paddle_resume.data.batch import Batch, share, share_or_stand_in
-from paddle_resume.data.identity import dataset_identity
-from paddle_resume.data.loading import load_batches
+from paddle_resume.data.dataset_identity import dataset_identity
 from paddle_resume.data.order import batches, epoch_order
+from paddle_resume.data.sample_loader import load_batches
 from paddle_resume.data.stream import Stream
 from paddle_resume.errors import DataError
 

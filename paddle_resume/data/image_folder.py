@@ -16,7 +16,7 @@ import xxhash
 from PIL import Image, ImageOps
 
 from paddle_resume.data.augment import Transform
-from paddle_resume.data.parts import PARTS, Share, check_part, held_out
+from paddle_resume.data.splits import PARTS, Share, check_part, held_out
 from paddle_resume.errors import ConfigError, DataError
 
 _SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")

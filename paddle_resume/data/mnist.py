@@ -12,8 +12,8 @@ from typing import Any, Callable, Optional, Union
 import numpy as np
 
 from paddle_resume.data import download
-from paddle_resume.data.arrays import ImageArrays
 from paddle_resume.data.idx import open_maybe_gzip, read_idx
+from paddle_resume.data.image_arrays import ImageArrays
 from paddle_resume.errors import ConfigError, DataError
 
 DATA_VARIABLE = "PADDLE_RESUME_DATA"

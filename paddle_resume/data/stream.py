@@ -8,7 +8,7 @@ from typing import Any, Callable, Optional
 
 from paddle.io.dataloader.collate import default_collate_fn
 
-from paddle_resume.data.loading import as_batch, seed_sample
+from paddle_resume.data.sample_loader import as_batch, seed_sample
 from paddle_resume.rng import RandomStreams, preserved
 from paddle_resume.stateful import Stateful
 

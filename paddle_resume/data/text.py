@@ -14,7 +14,7 @@ import numpy as np
 import paddle
 import xxhash
 
-from paddle_resume.data.parts import Share, check_part, held_out
+from paddle_resume.data.splits import Share, check_part, held_out
 from paddle_resume.data.tokenizers import ByteTokenizer, CharacterTokenizer, Tokenizer
 from paddle_resume.errors import ConfigError, DataError
 

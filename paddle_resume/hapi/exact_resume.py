@@ -7,11 +7,11 @@ from typing import Any, Optional, Union
 
 import paddle
 
-from paddle_resume.checkpoint import Checkpointer, Restored
+from paddle_resume.checkpoint.checkpointer import Checkpointer, Restored
 from paddle_resume.errors import StateError
 from paddle_resume.hapi.fit import ResumableFit
 from paddle_resume.hapi.takeover import callbacks_of_fit
-from paddle_resume.schedule import SaveSchedule
+from paddle_resume.training.save_schedule import SaveSchedule
 
 _EVERY_MINUTES = 10.0
 

@@ -9,7 +9,7 @@ import numpy as np
 import paddle
 
 from paddle_resume.checkpoint.record import encode_state
-from paddle_resume.owners.tensors import fill
+from paddle_resume.owners.tensor_views import fill
 
 _SCALAR, _TENSOR = "__scalar__", "__tensor__"
 

@@ -10,21 +10,21 @@ from typing import Any, Optional
 
 import paddle
 
-from paddle_resume.checkpoint import Checkpointer, Restored
+from paddle_resume.checkpoint.checkpointer import Checkpointer, Restored
 from paddle_resume.data.feed import EvaluationData, Feed
 from paddle_resume.errors import SaveError
 from paddle_resume.hapi.curves import Curves
-from paddle_resume.hapi.data import EvaluationBatches, RemainingBatches, evaluation_feed, training_feed
-from paddle_resume.hapi.owners import fit_owners, numbered
-from paddle_resume.hapi.position import Position
+from paddle_resume.hapi.fit_data import EvaluationBatches, RemainingBatches, evaluation_feed, training_feed
+from paddle_resume.hapi.fit_owners import fit_owners, numbered
+from paddle_resume.hapi.fit_position import Position
 from paddle_resume.hapi.takeover import require_supported, taken_over
-from paddle_resume.interrupt import Interruption, SignalWatch
 from paddle_resume.loggers.logbook import Logbook
-from paddle_resume.progress import DONE, EVALUATE, TRAIN
 from paddle_resume.rng import RandomStreams, preserved
-from paddle_resume.saving import Saver
-from paddle_resume.schedule import SaveSchedule
 from paddle_resume.stateful import Owners
+from paddle_resume.training.interrupt import Interruption, SignalWatch
+from paddle_resume.training.progress import DONE, EVALUATE, TRAIN
+from paddle_resume.training.save_schedule import SaveSchedule
+from paddle_resume.training.saver import Saver
 
 
 class ResumableFit:

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from typing_extensions import Annotated
 
 from paddle_resume.errors import ExportError
-from paddle_resume.storage.files import size_and_digest
+from paddle_resume.storage.durable_files import size_and_digest
 
 # No dot before it: Paddle 3 takes every `<name>.<word>.json` for a program too, and fails to load it.
 SUFFIX = "_export.json"

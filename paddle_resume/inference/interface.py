@@ -8,10 +8,10 @@ from typing import Any, Optional, get_args
 import numpy as np
 import paddle
 
-from paddle_resume.builders import DataSplits
+from paddle_resume.builders.data import DataSplits
 from paddle_resume.config import Config
-from paddle_resume.data.arrays import ImageArrays
 from paddle_resume.data.feed import Feed
+from paddle_resume.data.image_arrays import ImageArrays
 from paddle_resume.data.mnist import label_names
 from paddle_resume.errors import ConfigError, ExportError
 from paddle_resume.inference.description import Dtype, ImageFormat, Interface, Scores, TensorSpec

@@ -8,15 +8,16 @@ from typing import Callable, Optional
 
 import numpy as np
 
-from paddle_resume.builders import build_data, model_with_weights
+from paddle_resume.builders.data import build_data
+from paddle_resume.builders.model import model_with_weights
 from paddle_resume.config import Config
-from paddle_resume.data.arrays import ImageArrays
+from paddle_resume.data.image_arrays import ImageArrays
 from paddle_resume.errors import DataError, ExportError
 from paddle_resume.inference.description import ImageFormat, Interface, Scores, find_export
+from paddle_resume.inference.image_sources import Failure, Source
 from paddle_resume.inference.images import looks_inverted
 from paddle_resume.inference.interface import describe, first_outputs, live_outputs, real_inputs
 from paddle_resume.inference.running import Runner, run_export
-from paddle_resume.inference.sources import Failure, Source
 
 
 @dataclass(frozen=True)

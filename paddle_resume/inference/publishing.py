@@ -12,7 +12,7 @@ from pathlib import Path
 import psutil
 
 from paddle_resume.inference.description import ONNX, PARAMETERS, PROGRAMS, SUFFIX, Format, description_path
-from paddle_resume.storage.files import DISK, FileSystem, make_folder
+from paddle_resume.storage.durable_files import DISK, FileSystem, make_folder
 
 
 def make_staging(target: Path, disk: FileSystem = DISK) -> Path:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from paddle_resume.errors import ConfigError
-from paddle_resume.loggers.cursor import Logger
+from paddle_resume.loggers.log_file import Logger
 
 WALL_CLOCK_FIELDS = ("time",)  # they differ from run to run, and nothing else may
 

@@ -7,8 +7,8 @@ from typing import Union
 
 import numpy as np
 
-from paddle_resume.loggers.cursor import Logger
-from paddle_resume.parallel.ranks import FirstRank
+from paddle_resume.loggers.log_file import Logger
+from paddle_resume.parallel.per_rank import FirstRank
 from paddle_resume.stateful import Stateful
 
 

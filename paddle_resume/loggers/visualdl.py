@@ -18,8 +18,8 @@ from typing import Any
 import numpy as np
 
 from paddle_resume.errors import ConfigError
-from paddle_resume.loggers.cursor import Logger
-from paddle_resume.storage.files import explain
+from paddle_resume.loggers.log_file import Logger
+from paddle_resume.storage.durable_files import explain
 
 _LENGTH = struct.Struct("<Q")
 

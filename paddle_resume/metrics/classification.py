@@ -250,7 +250,7 @@ class ConfusionMatrix(CountMetric):
 
     def pictures(self) -> dict[str, np.ndarray]:
         """The matrix drawn with each row as shares of its label, uint8 [H, W, 3], by name; empty without data."""
-        from paddle_resume.metrics.picture import draw_confusion_matrix
+        from paddle_resume.metrics.confusion_picture import draw_confusion_matrix
 
         table = self.accumulate()
         if not table.any():

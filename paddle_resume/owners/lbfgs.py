@@ -11,7 +11,7 @@ import paddle
 from paddle_resume.errors import CheckpointError
 from paddle_resume.owners.model import ParameterNames
 from paddle_resume.owners.optimizer import parameters_by_name
-from paddle_resume.owners.tensors import fill, view
+from paddle_resume.owners.tensor_views import fill, view
 
 # LBFGS writes each entry of it before it reads it, so that it carries nothing from one step to the next.
 _SCRATCH = "al"

@@ -8,7 +8,7 @@ import numpy as np
 import paddle
 
 from paddle_resume.errors import CheckpointError
-from paddle_resume.owners.tensors import fill, view
+from paddle_resume.owners.tensor_views import fill, view
 
 # Paddle's own key: structured name -> parameter name, so that any reader can rebind a `.pdopt`.
 NAME_TABLE = "StructuredToParameterName@@"

@@ -11,7 +11,7 @@ from paddle.base.layer_helper import LayerHelper
 
 from paddle_resume.errors import CheckpointError, StateError
 from paddle_resume.owners.model import ParameterNames
-from paddle_resume.owners.tensors import fill, view
+from paddle_resume.owners.tensor_views import fill, view
 
 _MASTER = "master_weights"
 # What Paddle puts between the parameter's name and the slot where the state belongs to the master weight.

@@ -9,7 +9,7 @@ import numpy as np
 import paddle
 
 from paddle_resume.errors import StateError
-from paddle_resume.warmup import Warmup, waits_for_metric
+from paddle_resume.lr.warmup import Warmup, waits_for_metric
 
 _Scheduler = paddle.optimizer.lr.LRScheduler
 # A counter name of this process, and the list of keys that the class itself saves.

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Optional
 
 from paddle_resume.errors import PaddleResumeError, ParallelError, RankError
 from paddle_resume.parallel.channel import Channel, Failure, Hub, Spoke
-from paddle_resume.parallel.meeting import meet
+from paddle_resume.parallel.rendezvous import meet
 
 if TYPE_CHECKING:
     import paddle

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from paddle_resume.errors import ConfigError, PaddleResumeError
-from paddle_resume.storage.files import explain
+from paddle_resume.storage.durable_files import explain
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

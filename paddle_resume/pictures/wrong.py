@@ -12,14 +12,15 @@ import paddle
 from rich.console import Console
 from rich.progress import track
 
-from paddle_resume.builders import MNIST_LIKE, build_model_with, build_split
+from paddle_resume.builders.data import MNIST_LIKE, build_split
+from paddle_resume.builders.model import build_model_with
 from paddle_resume.config import Config
 from paddle_resume.data.feed import Feed
 from paddle_resume.data.mnist import label_names
 from paddle_resume.errors import ConfigError
-from paddle_resume.evaluation import training_undisturbed
-from paddle_resume.inside.watching import as_array, tensors_in
+from paddle_resume.inspection.layer_hooks import as_array, tensors_in
 from paddle_resume.pictures.figure import new_figure, style
+from paddle_resume.training.evaluation_mode import training_undisturbed
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -16,7 +16,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from paddle_resume.errors import CheckpointError
-from paddle_resume.storage.foreign import Refused, RestrictedReader
+from paddle_resume.storage.restricted_pickle import Refused, RestrictedReader
 
 METADATA = "0.metadata"
 

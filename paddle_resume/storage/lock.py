@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from paddle_resume.errors import CheckpointError
-from paddle_resume.storage.files import make_folder
+from paddle_resume.storage.durable_files import make_folder
 
 # Bytes of the lock file. A writer can outlive its trainer by the save that it has begun.
 _TRAINER, _WRITER = 0, 1

@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Optional
 
-from paddle_resume.storage.files import temporary
+from paddle_resume.storage.durable_files import temporary
 
 FOLDER_VARIABLE = "PADDLE_RESUME_HEARTBEAT"
 """The environment variable that names the folder of the heartbeats; set by `tools/run.py`."""

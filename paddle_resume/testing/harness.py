@@ -18,7 +18,7 @@ from functools import wraps
 from pathlib import Path
 from typing import Any
 
-from paddle_resume.testing.plan import Kill, Plan
+from paddle_resume.testing.kill_plan import Kill, Plan
 
 
 class _Executioner:
@@ -89,7 +89,7 @@ def _arm(executioner: _Executioner) -> None:
 
 def _arm_writer(executioner: _Executioner, kill: Kill, marker: Path) -> None:
     """Have the writer process kill the trainer, and itself too unless it is to be an orphan, within a save."""
-    from paddle_resume.checkpoint import background
+    from paddle_resume.checkpoint import writer_process
 
     def command(connection: int, block: int) -> list[str]:
         module = [sys.executable, "-m", "paddle_resume.testing.harness", "--writer", kill.moment, str(marker)]
@@ -99,16 +99,16 @@ def _arm_writer(executioner: _Executioner, kill: Kill, marker: Path) -> None:
         if executioner.armed:
             marker.write_text(str(kill.count), encoding="utf-8")
 
-    background.writer_command = command
-    _before(background.BackgroundWriter, "submit", mark)
+    writer_process.writer_command = command
+    _before(writer_process.BackgroundWriter, "submit", mark)
 
 
 def _write_until_killed(moment: str, marker: Path, connection: int, block: int, trainer: int) -> None:
     """The writer process, which counts its system calls once the trainer has left the marker."""
     from multiprocessing.connection import Connection
 
-    from paddle_resume.checkpoint import background
-    from paddle_resume.storage.files import FileSystem
+    from paddle_resume.checkpoint import writer_process
+    from paddle_resume.storage.durable_files import FileSystem
 
     calls = 0
 
@@ -125,7 +125,7 @@ def _write_until_killed(moment: str, marker: Path, connection: int, block: int, 
 
     for call in ("create", "reserve", "write", "fsync", "close", "rename", "unlink", "fsync_folder"):
         _before(FileSystem, call, count)
-    background.serve(Connection(connection), block, trainer)
+    writer_process.serve(Connection(connection), block, trainer)
 
 
 def _before(owner: type, method: str, action: Callable[..., None]) -> None:
@@ -141,8 +141,8 @@ def _before(owner: type, method: str, action: Callable[..., None]) -> None:
 
 def _checked(checkpointer: Any, plan: Plan) -> Callable[..., None]:
     """The checkpointer's restore, without the owners to be forgotten, followed by a comparison with the record."""
+    from paddle_resume.checkpoint.digested_file import SealedFile
     from paddle_resume.checkpoint.record import decode_state
-    from paddle_resume.checkpoint.sealed import SealedFile
     from paddle_resume.stateful import Owners
     from paddle_resume.storage.framing import FramedFile
     from paddle_resume.testing.compare import state_differences

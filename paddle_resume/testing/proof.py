@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Optional
 
 from paddle_resume.testing.compare import first_differences
-from paddle_resume.testing.plan import Kill, Plan
+from paddle_resume.testing.kill_plan import Kill, Plan
 
 
 @dataclass

@@ -10,9 +10,9 @@ import numpy as np
 
 from paddle_resume.checkpoint.reader import Arrays
 from paddle_resume.errors import CheckpointError
-from paddle_resume.toolbox.bar import Advance, unheard
-from paddle_resume.toolbox.source import WEIGHTS, Opened, TensorFile, file_of
-from paddle_resume.toolbox.values import is_floating, narrowed, type_name, widened
+from paddle_resume.toolbox.array_figures import is_floating, narrowed, type_name, widened
+from paddle_resume.toolbox.byte_progress import Advance, unheard
+from paddle_resume.toolbox.checkpoint_source import WEIGHTS, Opened, TensorFile, file_of
 from paddle_resume.toolbox.weights_file import write_weights
 
 _LISTED = 5

@@ -12,7 +12,7 @@ from paddle_resume.config.schema import model_in
 from paddle_resume.config.sections import Component, Section
 from paddle_resume.config.trajectory import alters_trajectory
 from paddle_resume.config.wording import show
-from paddle_resume.toolbox.reference import plain_default
+from paddle_resume.toolbox.reference_config import plain_default
 
 _HEAD = """\
 # Every key of a config

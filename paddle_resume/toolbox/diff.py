@@ -9,9 +9,9 @@ from typing import Any, Optional
 
 from paddle_resume.checkpoint.record import Record
 from paddle_resume.testing.compare import value_differences
-from paddle_resume.toolbox.bar import Advance, unheard
-from paddle_resume.toolbox.source import Opened, TensorFile, TensorInfo
-from paddle_resume.toolbox.values import difference, type_name
+from paddle_resume.toolbox.array_figures import difference, type_name
+from paddle_resume.toolbox.byte_progress import Advance, unheard
+from paddle_resume.toolbox.checkpoint_source import Opened, TensorFile, TensorInfo
 
 # The owners by what a person asks for; all others are told of under their own names.
 _ROOMS = {

@@ -15,9 +15,9 @@ import psutil
 
 from paddle_resume._version import __version__
 from paddle_resume.environment import cpu_field, describe_device, physical_cores
-from paddle_resume.storage.files import readable
-from paddle_resume.toolbox.check import OK, PROBLEM, WARNING, Check
-from paddle_resume.toolbox.disk import examine_folder
+from paddle_resume.storage.durable_files import readable
+from paddle_resume.toolbox.disk_checks import examine_folder
+from paddle_resume.toolbox.doctor_check import OK, PROBLEM, WARNING, Check
 
 _LITTLE_MEMORY = 2 << 30
 _LITTLE_SHARED_MEMORY = 256 << 20

@@ -12,11 +12,10 @@ from rich.text import Text
 from rich.tree import Tree
 
 from paddle_resume.config.shipped import ShippedConfig
-from paddle_resume.storage.files import readable
-from paddle_resume.tables import TablePrinter
+from paddle_resume.storage.durable_files import readable
 from paddle_resume.toolbox.average import Averaged
-from paddle_resume.toolbox.check import OK, PROBLEM, Check
 from paddle_resume.toolbox.diff import Differences, TensorDifference
+from paddle_resume.toolbox.doctor_check import OK, PROBLEM, Check
 from paddle_resume.toolbox.listing import DAMAGED, Listed
 from paddle_resume.toolbox.prune import Planned
 from paddle_resume.toolbox.recover import Recovered
@@ -24,6 +23,7 @@ from paddle_resume.toolbox.salvage import Salvaged
 from paddle_resume.toolbox.show import Shown
 from paddle_resume.toolbox.strip import Stripped
 from paddle_resume.toolbox.verify import Verified
+from paddle_resume.ui.tables import TablePrinter
 
 _ROWS = 20
 _GOOD, _BAD, _DOUBTFUL = "green", "red", "yellow"

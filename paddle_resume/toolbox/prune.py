@@ -7,14 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Optional
 
-from paddle_resume.checkpoint import writer
+from paddle_resume.checkpoint import commit
 from paddle_resume.checkpoint.catalog import Found, find_all, is_epoch, run_of
 from paddle_resume.checkpoint.checkpointer import Checkpointer
 from paddle_resume.checkpoint.reader import sibling
 from paddle_resume.checkpoint.record import SUFFIX, Record, Unreadable
 from paddle_resume.errors import CheckpointError, SaveError
-from paddle_resume.toolbox.bar import Advance, unheard
-from paddle_resume.toolbox.source import has_record, locate
+from paddle_resume.toolbox.byte_progress import Advance, unheard
+from paddle_resume.toolbox.checkpoint_source import has_record, locate
 
 
 @dataclass(frozen=True)
@@ -129,7 +129,7 @@ def _size(found: Found) -> int:
 
 def _remove(prefix: Path) -> None:
     try:
-        writer.remove(prefix)
+        commit.remove(prefix)
     except OSError as error:
         raise SaveError(
             f"Could not remove the checkpoint {prefix}: {error.strerror}. What was removed before it is gone, all "

@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from paddle_resume.checkpoint import writer
+from paddle_resume.checkpoint import commit
 from paddle_resume.checkpoint.catalog import run_of, unfinished
 from paddle_resume.checkpoint.checkpointer import Checkpointer
-from paddle_resume.storage.files import explain
-from paddle_resume.toolbox.bar import Advance, unheard
+from paddle_resume.storage.durable_files import explain
+from paddle_resume.toolbox.byte_progress import Advance, unheard
 from paddle_resume.toolbox.listing import UNPUBLISHED, Listed, list_checkpoints
 
 
@@ -54,7 +54,7 @@ def tidy(folder: Path, advance: Advance = unheard) -> Recovered:
             as_writer.prepare()
             for prefix in unpublished:
                 if _run(prefix) == run:
-                    writer.recover(prefix)  # Of `<run>_best` too, which a start leaves to the next save of it.
+                    commit.recover(prefix)  # Of `<run>_best` too, which a start leaves to the next save of it.
         except OSError as error:
             raise explain(error, folder, 0) from error
         finally:

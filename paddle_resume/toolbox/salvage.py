@@ -11,13 +11,13 @@ from typing import Any, Optional
 from pydantic import ValidationError
 
 from paddle_resume.checkpoint.catalog import named_prefix
-from paddle_resume.checkpoint.foreign import foreign_weights
+from paddle_resume.checkpoint.foreign_checkpoint import foreign_weights
 from paddle_resume.checkpoint.reader import Arrays, read_record, sibling
 from paddle_resume.checkpoint.record import SUFFIX, FileEntry, Unreadable
 from paddle_resume.errors import CheckpointError
-from paddle_resume.storage.files import temporary
+from paddle_resume.storage.durable_files import temporary
+from paddle_resume.toolbox.checkpoint_source import WEIGHTS
 from paddle_resume.toolbox.damage import judged_tensors
-from paddle_resume.toolbox.source import WEIGHTS
 from paddle_resume.toolbox.weights_file import write_weights
 
 BY_RECORD = "by the digests of its record"

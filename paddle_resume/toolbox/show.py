@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Optional
 
-from paddle_resume.toolbox.bar import Advance, unheard
+from paddle_resume.toolbox.array_figures import count_non_finite, norm, type_name
+from paddle_resume.toolbox.byte_progress import Advance, unheard
+from paddle_resume.toolbox.checkpoint_source import Opened
 from paddle_resume.toolbox.listing import metrics_of
-from paddle_resume.toolbox.source import Opened
-from paddle_resume.toolbox.values import count_non_finite, norm, type_name
 
 
 @dataclass(frozen=True)

@@ -9,9 +9,9 @@ from pathlib import Path
 from paddle_resume.checkpoint.reader import check_file
 from paddle_resume.checkpoint.record import Unreadable
 from paddle_resume.errors import CheckpointError
-from paddle_resume.storage.files import replace_file
-from paddle_resume.toolbox.bar import Advance, unheard
-from paddle_resume.toolbox.source import WEIGHTS, Opened, file_of, read_all
+from paddle_resume.storage.durable_files import replace_file
+from paddle_resume.toolbox.byte_progress import Advance, unheard
+from paddle_resume.toolbox.checkpoint_source import WEIGHTS, Opened, file_of, read_all
 from paddle_resume.toolbox.weights_file import write_weights
 
 _AVERAGE = ".pdema"

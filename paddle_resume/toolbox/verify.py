@@ -7,14 +7,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from paddle_resume.checkpoint.catalog import find_all, named_prefix
-from paddle_resume.checkpoint.foreign import owner_of
+from paddle_resume.checkpoint.foreign_checkpoint import owner_of
 from paddle_resume.checkpoint.reader import peek, sibling
 from paddle_resume.checkpoint.record import SUFFIX, Record, Unreadable
 from paddle_resume.errors import CheckpointError
-from paddle_resume.storage.files import temporary
-from paddle_resume.toolbox.bar import Advance, unheard
+from paddle_resume.storage.durable_files import temporary
+from paddle_resume.toolbox.byte_progress import Advance, unheard
+from paddle_resume.toolbox.checkpoint_source import OPTIMIZER, WEIGHTS, Opened, has_record, locate, open_checkpoint
 from paddle_resume.toolbox.damage import damages
-from paddle_resume.toolbox.source import OPTIMIZER, WEIGHTS, Opened, has_record, locate, open_checkpoint
 
 # The vectors of LBFGS run over all parameters; no single one of them owns one.
 _OF_ALL = "state/"

@@ -7,9 +7,9 @@ from pathlib import Path
 
 from paddle_resume.checkpoint.reader import Arrays, sibling
 from paddle_resume.errors import CheckpointError
-from paddle_resume.storage.files import replace_file
+from paddle_resume.storage.durable_files import replace_file
 from paddle_resume.storage.framing import FramedFile
-from paddle_resume.toolbox.source import WEIGHTS, framed, has_record
+from paddle_resume.toolbox.checkpoint_source import WEIGHTS, framed, has_record
 
 
 def checked_output(text: str, overwrite: bool) -> Path:

@@ -23,12 +23,13 @@ from pathlib import Path
 from typing import Any
 
 import crash.content as content
-from paddle_resume.checkpoint import Checkpointer, background
-from paddle_resume.checkpoint.background import BackgroundWriter, serve
-from paddle_resume.checkpoint.job import execute
+from paddle_resume.checkpoint import writer_process
+from paddle_resume.checkpoint.checkpointer import Checkpointer
+from paddle_resume.checkpoint.save_job import execute
+from paddle_resume.checkpoint.writer_process import BackgroundWriter, serve
 from paddle_resume.errors import PaddleResumeError, SaveError
-from paddle_resume.storage import files
-from paddle_resume.storage.files import FileSystem
+from paddle_resume.storage import durable_files
+from paddle_resume.storage.durable_files import FileSystem
 
 AIM = 250
 _NOBODY = 9999  # A descriptor that no file has.
@@ -203,7 +204,7 @@ def check(order: dict[str, Any]) -> dict[str, Any]:
 def live(order: dict[str, Any]) -> dict[str, Any]:
     """One life; what it tells, or the error that a user would see."""
     if order.get("disk"):
-        background.execute = functools.partial(execute, disk=DISKS[order["disk"]]())
+        writer_process.execute = functools.partial(execute, disk=DISKS[order["disk"]]())
     if order["who"] in ("inline", "trainer"):
         idle(order.get("call"), order.get("nth", 0))
     try:
@@ -218,7 +219,7 @@ def main() -> None:
     """Serve orders until the proof hangs up."""
     for owner in content.owners().values():  # Imports what NumPy imports when it is first used.
         owner.state_dict()
-    files._WRITE_LIMIT = 4096  # More than one write a file, so that there is something between two of them.
+    durable_files._WRITE_LIMIT = 4096  # More than one write a file, so that there is something between two of them.
     if sys.argv[1] == "once":
         print(json.dumps(live({"who": "nobody", **json.loads(sys.argv[2])})))
         return

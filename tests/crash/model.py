@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from paddle_resume.storage.files import FileSystem
+from paddle_resume.storage.durable_files import FileSystem
 
 _BLOCK = 512
 Names = dict[str, int]

@@ -11,7 +11,7 @@ from train_ranks import net
 from paddle_resume import Trainer
 from paddle_resume.metrics import Accuracy
 from paddle_resume.metrics.auc import Auc
-from paddle_resume.parallel import World
+from paddle_resume.parallel.world import World
 
 if __name__ == "__main__":
     model = net("dropout")

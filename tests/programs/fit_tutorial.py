@@ -11,7 +11,7 @@ import paddle
 from paddle.vision.transforms import Normalize
 
 from paddle_resume.hapi import ExactResume
-from paddle_resume.schedule import SaveSchedule
+from paddle_resume.training.save_schedule import SaveSchedule
 
 EPOCHS = 2
 

@@ -4,7 +4,7 @@ import sys
 
 import paddle_resume.parallel.world
 from paddle_resume.errors import PaddleResumeError
-from paddle_resume.parallel import World
+from paddle_resume.parallel.world import World
 
 if __name__ == "__main__":
     paddle_resume.parallel.world._START_SECONDS = 2.0

@@ -9,12 +9,12 @@ import paddle_resume  # isort: skip (its CPU set-up comes before Paddle)
 import paddle
 
 from paddle_resume import Trainer, models
-from paddle_resume.best import Best
-from paddle_resume.divergence import Divergence
-from paddle_resume.ema import WeightAverage
 from paddle_resume.loggers import JsonlLogger, VisualDLLogger
 from paddle_resume.metrics import Accuracy
-from paddle_resume.schedule import SaveSchedule
+from paddle_resume.training.best import Best
+from paddle_resume.training.divergence import Divergence
+from paddle_resume.training.ema import WeightAverage
+from paddle_resume.training.save_schedule import SaveSchedule
 
 
 class OneBadSample(Augmented):

@@ -12,7 +12,7 @@ from paddle_resume.data.text import TextDataset
 from paddle_resume.loggers import JsonlLogger
 from paddle_resume.metrics import Accuracy, Perplexity
 from paddle_resume.models import TransformerLM
-from paddle_resume.schedule import SaveSchedule
+from paddle_resume.training.save_schedule import SaveSchedule
 
 
 def text(corpus):

@@ -10,13 +10,13 @@ import paddle_resume  # isort: skip (its CPU set-up comes before Paddle)
 import paddle
 
 from paddle_resume import Trainer
-from paddle_resume.callbacks import Callback
 from paddle_resume.errors import PaddleResumeError
 from paddle_resume.loggers import JsonlLogger, VisualDLLogger
 from paddle_resume.metrics import Accuracy
-from paddle_resume.parallel import World
-from paddle_resume.parallel.ranks import EachRank
-from paddle_resume.schedule import SaveSchedule
+from paddle_resume.parallel.per_rank import EachRank
+from paddle_resume.parallel.world import World
+from paddle_resume.training.callbacks import Callback
+from paddle_resume.training.save_schedule import SaveSchedule
 
 
 class Doom(Callback):

@@ -22,18 +22,18 @@ import paddle
 
 from paddle_resume import Checkpointer, RandomStreams, seed_everything
 from paddle_resume.checkpoint.shard_folder import OWNER
-from paddle_resume.checkpoint.shards import ShardedState
-from paddle_resume.config.sharding import Mesh, Split
+from paddle_resume.checkpoint.sharded_state import ShardedState
+from paddle_resume.config.mesh import Mesh, Split
 from paddle_resume.environment import Environment
 from paddle_resume.errors import PaddleResumeError
 from paddle_resume.models import MLP, TransformerLM
-from paddle_resume.owners import SchedulerState
-from paddle_resume.owners.tensors import local_part
-from paddle_resume.parallel.ranks import EachRank
-from paddle_resume.parallel.sharding import DeviceMesh, ShardingState
+from paddle_resume.owners.scheduler import SchedulerState
+from paddle_resume.owners.tensor_views import local_part
+from paddle_resume.parallel.mesh import DeviceMesh, ShardingState
+from paddle_resume.parallel.per_rank import EachRank
 from paddle_resume.parallel.world import World
 from paddle_resume.stateful import Owners
-from paddle_resume.storage.files import FileSystem
+from paddle_resume.storage.durable_files import FileSystem
 
 MODELS = {
     "mlp": lambda dropout: MLP(hidden=32, dropout=dropout),

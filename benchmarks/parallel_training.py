@@ -1,0 +1,65 @@
+"""Training of the digit network by one process or several, by the trainer or a peer; run in each process.
+
+python -m benchmarks.parallel_training \\
+    '{"way": ..., "warmup": ..., "steps": ..., "data": ..., "folder": ...}'
+
+The peers are run with `-m` too, unlike peers.py: here all contestants have the CPU set-up of the package.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import paddle
+from paddle.io import DataLoader, DistributedBatchSampler
+
+from benchmarks import own, peers
+from benchmarks.children import report
+from benchmarks.parallel import BATCH_SIZE, IN_MEMORY, TRAINER
+from benchmarks.stopwatch import Stopwatch
+from paddle_resume.data.mnist import load_mnist
+from paddle_resume.models import MNIST
+
+Batches = Iterable[tuple[paddle.Tensor, paddle.Tensor]]
+
+
+def time_plain_loop(in_memory: bool, warmup: int, steps: int, data: Path) -> dict[str, Any]:
+    """The seconds of `steps` steps of the loop of Paddle's tutorials, with paddle.DataParallel if need be."""
+    model: paddle.nn.Layer = MNIST()
+    processes = paddle.distributed.get_world_size()
+    if processes > 1:
+        paddle.distributed.init_parallel_env()
+        model = paddle.DataParallel(model)
+    watch = Stopwatch(warmup, steps)
+    batches = (batches_in_memory if in_memory else batches_of_files)(data, BATCH_SIZE // processes)
+    peers.plain_loop(model, batches, watch)
+    return {"seconds": watch.seconds}
+
+
+def batches_of_files(data: Path, share: int) -> Batches:
+    """This process's batches of `share` samples through Paddle's dataset, sampler and loader."""
+    dataset = peers.training_files(data)
+    return DataLoader(dataset, batch_sampler=DistributedBatchSampler(dataset, share, shuffle=True))
+
+
+def batches_in_memory(data: Path, share: int) -> Iterator[tuple[paddle.Tensor, paddle.Tensor]]:
+    """The same of arrays that were made into what the network takes before the clock started."""
+    dataset = load_mnist(root=data, valid=0).train
+    images, labels = dataset.gather(np.arange(len(dataset)))
+    for indices in DistributedBatchSampler(dataset, share, shuffle=True):
+        yield paddle.to_tensor(images[indices]), paddle.to_tensor(labels[indices])
+
+
+if __name__ == "__main__":
+    paddle.set_device("cpu")
+    spec: dict[str, Any] = json.loads(sys.argv[1])
+    counts, source = (spec["warmup"], spec["steps"]), Path(spec["data"])
+    if spec["way"] == TRAINER:
+        report(own.time_training(*counts, source, Path(spec["folder"]), BATCH_SIZE))
+    else:
+        report(time_plain_loop(spec["way"] == IN_MEMORY, *counts, source))

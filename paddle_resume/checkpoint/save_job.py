@@ -1,0 +1,121 @@
+"""One save as a job that this process or the writer's can carry out: everything but the bytes, as JSON."""
+
+from __future__ import annotations
+
+import datetime
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Callable
+
+from paddle_resume._version import __version__
+from paddle_resume.checkpoint import commit
+from paddle_resume.checkpoint.catalog import Found, find_all, is_epoch
+from paddle_resume.checkpoint.digested_file import SealedFile
+from paddle_resume.checkpoint.record import FORMAT, FileEntry, Record
+from paddle_resume.checkpoint.shard_folder import OWNER, sweep
+from paddle_resume.checkpoint.snapshot import FileImage
+from paddle_resume.errors import SaveError
+from paddle_resume.storage.durable_files import DISK, FileSystem, explain
+from paddle_resume.storage.framing import FramedFile
+
+
+@dataclass(frozen=True)
+class SaveJob:
+    """What to save, where, and what to keep; `header` and `owners` (JSON) go into the record as they are."""
+
+    folder: str
+    name: str
+    prefix: str
+    header: dict[str, Any]
+    owners: str
+    files: dict[str, FileImage]
+    keep: int
+    keep_epochs: int | None
+    protect: str | None = None
+
+    def to_json(self) -> bytes:
+        # Not asdict: its copy of every tensor's entry would take longer than all else in a small save.
+        plain = {**vars(self), "files": {suffix: image.described for suffix, image in self.files.items()}}
+        return json.dumps(plain).encode()
+
+    @classmethod
+    def from_json(cls, raw: bytes) -> SaveJob:
+        content = json.loads(raw)
+        content["files"] = {suffix: FileImage(described) for suffix, described in content["files"].items()}
+        return cls(**content)
+
+
+def execute(
+    job: SaveJob, block: memoryview, disk: FileSystem = DISK, durable: Callable[[Path], None] = lambda prefix: None
+) -> Path:
+    """Commit the job's checkpoint from the bytes in `block`, then remove what retention no longer wants.
+
+    `durable` is called between the two. Raises SaveError, with every older checkpoint as it was.
+    """
+    folder = Path(job.folder)
+    prefix = folder / job.prefix
+    files = {suffix: SealedFile(FramedFile(image.content(block))) for suffix, image in job.files.items()}
+    try:
+        found = find_all(folder, job.name)
+    except OSError as error:
+        raise explain(error, prefix, sum(file.size for file in files.values())) from error
+    sequence = _next_sequence(found)
+
+    def record_of(entries: dict[str, FileEntry]) -> Record:
+        return Record(
+            format=FORMAT,
+            package=__version__,
+            name=job.prefix,
+            sequence=sequence,
+            saved_at=now(),
+            files=entries,
+            owners=json.loads(job.owners),
+            **job.header,
+        )
+
+    commit.commit(prefix, files, record_of, disk)
+    durable(prefix)
+    _prune(job, [one for one in found if one.prefix != prefix], is_epoch(prefix), disk)
+    _sweep_shards(job, disk)
+    return prefix
+
+
+def now() -> str:
+    """The time, as records tell it."""
+    return datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")
+
+
+def _sweep_shards(job: SaveJob, disk: FileSystem) -> None:
+    """Remove the shards that no checkpoint of the run names any more, also those of saves that died."""
+    # Looked for in the text first: reading all of it takes a while, and most runs have no shards.
+    entry = json.loads(job.owners).get(OWNER) if f'"{OWNER}": ' in job.owners else None
+    if entry is not None:
+        try:
+            sweep(Path(job.folder), job.name, entry["folder"], disk)
+        except OSError as error:
+            raise SaveError(f"Could not remove old shards in {job.folder}: {error.strerror}.") from error
+
+
+# More saves than a run makes: room for the number of a record that cannot be read now, and perhaps can be later.
+_UNKNOWN = 1 << 20
+
+
+def _next_sequence(found: list[Found]) -> int:
+    """One more than any checkpoint of the run has: the last written is the newest, also after going back in time."""
+    known = max((one.record.sequence for one in found if one.record), default=-1) + 1
+    return known if all(one.record for one in found) else known + _UNKNOWN
+
+
+def _prune(job: SaveJob, older: list[Found], new_is_epoch: bool, disk: FileSystem) -> None:
+    """Remove what retention no longer wants of the older checkpoints, the newest of which come first."""
+    # Without a record nothing is known of a checkpoint: it neither counts nor goes.
+    whole = [found.prefix for found in older if found.record]
+    steps = [prefix for prefix in whole if not is_epoch(prefix)][job.keep - (not new_is_epoch) :]
+    epochs = [prefix for prefix in whole if is_epoch(prefix)]
+    unwanted = epochs[job.keep_epochs - new_is_epoch :] if job.keep_epochs else []
+    for prefix in (one for one in steps + unwanted if one.name != job.protect):
+        try:
+            commit.remove(prefix, disk)
+        except OSError as error:
+            raise SaveError(f"Could not remove the old checkpoint {prefix}: {error.strerror}.") from error

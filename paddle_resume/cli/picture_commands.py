@@ -1,0 +1,86 @@
+"""The commands that look: into a model, at the curves of runs, at what a model gets wrong."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import List, Optional
+
+import typer
+from typing_extensions import Annotated
+
+from paddle_resume.cli.app import ConfigPath, Overrides, _ctrl_c, _import_paddle, app
+
+Weights = "A checkpoint's prefix, or a .pdparams file."
+Picture = "The picture to write, .png or .svg."
+
+
+@app.command()
+def inspect(
+    config: ConfigPath,
+    override: Overrides = None,
+    values: Annotated[
+        bool, typer.Option("--values", help="Also where weights and outputs lie, and what looks wrong.")
+    ] = False,
+    weights: Annotated[Optional[str], typer.Option(help=f"With --values: {Weights}")] = None,
+    channel: Annotated[
+        Optional[str], typer.Option(help="With --values: LAYER or LAYER:INDEX to print; else one is drawn.")
+    ] = None,
+    shape: Annotated[
+        Optional[List[str]],
+        typer.Option(help="Random float32 input of this shape, such as 1,28,28, in place of data. May be repeated."),
+    ] = None,
+) -> None:
+    """Print a model's layers: shapes, parameters, and on request their values."""
+    from paddle_resume.config import load_config
+
+    loaded = load_config(config, override or [])
+    _import_paddle()
+    from paddle_resume.inspection.model_inspection import inspect_config
+
+    with _ctrl_c():
+        inspect_config(loaded, values=values, weights=weights, channel=channel, shapes=shape or [])
+
+
+@app.command()
+def plot(
+    runs: Annotated[List[str], typer.Argument(metavar="RUN...", help="The folders of the runs' logs: log/mnist.")],
+    output: Annotated[str, typer.Option("-o", "--output", help=Picture)] = "curves.png",
+    save_dir: Annotated[str, typer.Option(help="The folder of the checkpoints, which tell of resumes.")] = "checkpoint",
+) -> None:
+    """Draw the curves of one run, or of several over each other."""
+    from paddle_resume.pictures.curves import draw_curves
+    from paddle_resume.pictures.figure import check_target, save_figure
+    from paddle_resume.pictures.history import read_history
+
+    target = check_target(output)
+    with _ctrl_c():
+        save_figure(draw_curves([read_history(Path(run), Path(save_dir)) for run in runs]), target)
+        print(f"Wrote {target}.")
+
+
+@app.command()
+def wrong(
+    config: ConfigPath,
+    weights: Annotated[str, typer.Option(help=Weights)],
+    override: Overrides = None,
+    count: Annotated[int, typer.Option(help="How many to show: the most confident.")] = 36,
+    split: Annotated[str, typer.Option(help="train, valid or test.")] = "test",
+    output: Annotated[str, typer.Option("--output", help=Picture)] = "wrong.png",
+) -> None:
+    """Draw the images that a checkpoint's weights classify wrongly."""
+    from paddle_resume.config import load_config
+    from paddle_resume.pictures.figure import check_target, save_figure, style
+
+    loaded, target = load_config(config, override or []), check_target(output)
+    style()  # Without Matplotlib it says so at once, and not after all images.
+    _import_paddle()
+    from paddle_resume.pictures.wrong import class_names, draw_mistakes, find_mistakes
+
+    with _ctrl_c():
+        found = find_mistakes(loaded, weights, split, count)
+        print(f"{found.wrong:,} of {found.total:,} {split} images are classified wrongly.")
+        if not found.shown:
+            return
+        title = f"{loaded.run.name}, {split}: {found.wrong:,} of {found.total:,} wrong; the most confident"
+        save_figure(draw_mistakes(found, class_names(loaded), title), target)
+        print(f"Wrote {target}, the {len(found.shown)} of them that the model was surest of.")

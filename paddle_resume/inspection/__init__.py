@@ -1,0 +1,1 @@
+"""What goes on inside a model: its layers, their values, and a callback that logs both while it trains."""

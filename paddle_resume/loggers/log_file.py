@@ -1,0 +1,204 @@
+"""A log as one append-only file of whole records, whose state is a cursor: how many of its bytes count."""
+
+from __future__ import annotations
+
+import os
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from paddle_resume.errors import CheckpointError, SaveError
+from paddle_resume.storage.durable_files import explain
+
+FLUSH_SECONDS = 1.0  # readers see what was logged after at most this long, if more is logged
+
+
+class Logger(ABC):
+    """Writes scalars to one file, which is opened at the first write; for one thread of one process.
+
+    Between flushes records wait in memory, so logging costs no system call; a process that dies loses only
+    records beyond its last cursor, which the resumed run logs again. A subclass says what a record looks
+    like. Its records must have the same length whenever they are written: a running VisualDL server keeps
+    its offset into the file across a cut, and finds the next record there only if the rewritten tail is as
+    long as the one that was cut. For the same reason the file is cut in place, never replaced.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._handle: int | None = None
+        self._pending = bytearray()
+        self._next_flush = 0.0
+        self._failed_fsync = False
+
+    @abstractmethod
+    def _encode(self, scalars: Mapping[str, float], step: int) -> bytes:
+        """The records of one call of log_scalars()."""
+
+    @abstractmethod
+    def _whole(self, data: bytes) -> int:
+        """The length in bytes of the whole records that `data` begins with."""
+
+    def _header(self) -> bytes:
+        return b""
+
+    def log_scalars(self, scalars: Mapping[str, float], step: int) -> None:
+        """Log each tag's value at `step`; raises ConfigError for a tag that this kind of log cannot hold.
+
+        A disk that is full does not raise here: the records are kept, and state_dict() reports it.
+        """
+        self._append(self._encode(scalars, step))
+
+    def log_image(self, tag: str, image: np.ndarray, step: int) -> None:  # noqa: B027 - most logs have no pictures
+        """Log a picture, uint8 [H, W, 3], at `step`; a log that has no pictures leaves it out."""
+
+    def _append(self, records: bytes) -> None:
+        """Take whole records in, and write them when it is time to."""
+        if not self._pending and not self._size():
+            self._pending += self._header()
+        self._pending += records
+        if time.monotonic() >= self._next_flush:
+            with suppress(SaveError):
+                self.flush()
+
+    def flush(self) -> None:
+        """Make what was logged visible to readers; raises SaveError, and keeps it, if that fails."""
+        self._next_flush = time.monotonic() + FLUSH_SECONDS
+        if not self._pending:
+            return
+        try:
+            handle = self._open()
+            _append_all_or_nothing(handle, bytes(self._pending))
+        except OSError as error:
+            raise explain(error, self._path, len(self._pending), key="run.log_dir") from error
+        self._pending.clear()
+
+    def close(self) -> None:
+        """Flush and close the file, also if flushing raises SaveError; logging more opens it again."""
+        try:
+            self.flush()
+        finally:
+            if self._handle is not None:
+                os.close(self._handle)
+                self._handle = None
+
+    def state_dict(self) -> dict[str, Any]:
+        """The cursor; all that was logged before it is then durable on disk.
+
+        Raises SaveError if it could not be made so.
+        """
+        self.flush()
+        if self._handle is not None:
+            self._make_durable(self._handle)
+        return {"file": self._path.name, "offset": self._size()}
+
+    def set_state_dict(self, state: dict[str, Any]) -> None:
+        """Cut the file back to the cursor and continue there.
+
+        If differences() are accepted, the cut falls on the last whole record before the cursor. Raises
+        CheckpointError if `state` is not a cursor.
+        """
+        self._pending.clear()
+        offset = _offset(state)
+        if self._path.exists():
+            self._cut(self._whole_before(offset))
+
+    def differences(self, state: dict[str, Any]) -> list[str]:
+        """What prevents this log from continuing exactly at the cursor `state`, one line each; [] if nothing.
+
+        Raises CheckpointError if `state` is not a cursor.
+        """
+        offset = _offset(state)
+        lines = []
+        if state["file"] != self._path.name:
+            lines.append(f"{self._path}: the checkpoint's log is called {state['file']}")
+        if offset and not self._path.exists():
+            lines.append(f"{self._path}: the log is missing, expected {offset} bytes, found no file")
+        elif offset > self._size():
+            lines.append(
+                f"{self._path}: the log is shorter than at the checkpoint, expected {offset} bytes, "
+                f"found {self._size()}"
+            )
+        elif offset and (whole := self._whole_before(offset)) != offset:
+            lines.append(
+                f"{self._path}: the log is not the one of the checkpoint, expected a record to end at byte "
+                f"{offset}, found the last one before it to end at {whole}"
+            )
+        return lines
+
+    def start_over(self) -> None:
+        """Empty this run's log, for a fresh run in the same folder."""
+        # Not unlinked: VisualDL's server opens every known file at each request, and fails for all runs if
+        # one is gone.
+        self._pending.clear()
+        if self._path.exists():
+            self._cut(0)
+
+    def _cut(self, size: int) -> None:
+        try:
+            os.truncate(self._path, size)
+        except OSError as error:
+            raise explain(error, self._path, size, key="run.log_dir") from error
+
+    def _open(self) -> int:
+        # A bare descriptor has no buffer that a forked data worker could flush a second time.
+        if self._handle is None:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            self._handle = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
+            _fsync_folder(self._path.parent)
+        return self._handle
+
+    def _make_durable(self, handle: int) -> None:
+        # The kernel forgets the pages of a failed fsync, so a second one would succeed over lost records.
+        try:
+            if not self._failed_fsync:
+                os.fsync(handle)
+        except OSError:
+            self._failed_fsync = True
+        if self._failed_fsync:
+            raise SaveError(
+                f"{self._path}: the disk failed to keep the log. Check the disk, then run the same command "
+                "again: it continues from the last checkpoint."
+            )
+
+    def _size(self) -> int:
+        if self._handle is not None:
+            return os.fstat(self._handle).st_size
+        return self._path.stat().st_size if self._path.exists() else 0
+
+    def _whole_before(self, offset: int) -> int:
+        return self._whole(self._path.read_bytes()[:offset])
+
+
+def _append_all_or_nothing(handle: int, data: bytes) -> None:
+    """A disk that fills up in the middle would leave half a record, and readers could not go past it."""
+    end = os.fstat(handle).st_size
+    left = memoryview(data)
+    try:
+        while left:
+            left = left[os.write(handle, left) :]
+    except BaseException:
+        os.ftruncate(handle, end)
+        raise
+
+
+def _fsync_folder(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _offset(state: Mapping[str, Any]) -> int:
+    offset = state.get("offset")
+    if not isinstance(state.get("file"), str) or type(offset) is not int or offset < 0:
+        raise CheckpointError(
+            f"Expected a log's cursor, a file name and an offset of 0 or more bytes, found {dict(state)!r}; "
+            "the checkpoint's record was changed, resume from another one."
+        )
+    return offset

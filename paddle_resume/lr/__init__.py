@@ -1,0 +1,1 @@
+"""Learning rates while a run is under way: a warm-up, when schedules step, and schedules replayed."""

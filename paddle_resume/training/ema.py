@@ -1,0 +1,105 @@
+"""The exponential moving average of a model's weights, and the model with those weights in it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import paddle
+
+from paddle_resume.errors import ConfigError
+from paddle_resume.owners.model import fill_all
+from paddle_resume.owners.tensor_views import fill, view
+
+
+class WeightAverage:
+    """Owner of the average of a model's weights; its file is a `.pdema`, named and shaped as the `.pdparams`.
+
+    After update number t, counted from 0, each floating parameter and buffer w moves its average a by
+    `a += (1 - d) * (w - a)` with `d = min(decay, (1 + t) / (10 + t))`: the warm-up lets a young average follow quickly
+    (as in TensorFlow's `ExponentialMovingAverage(num_updates=...)`). Other buffers, such as counters, are copied.
+
+    Args:
+        decay: how much of the average stays at each update, from 0 to below 1.
+        warmup: whether the decay begins small.
+
+    Raises ConfigError for a decay outside that range.
+    """
+
+    suffix = ".pdema"
+
+    def __init__(self, decay: float = 0.999, *, warmup: bool = True) -> None:
+        if not 0 <= decay < 1:
+            raise ConfigError(f"trainer.ema.decay: {decay} is not from 0 to below 1; 0.999 is usual.")
+        self.decay = decay
+        self.warmup = warmup
+        self.updates = 0
+        self._live: dict[str, paddle.Tensor] = {}
+        self._average: dict[str, paddle.Tensor] = {}
+
+    def follow(self, model: paddle.nn.Layer) -> None:
+        """Begin with the model's weights as they are now."""
+        self._live = model.state_dict()
+        self._average = {name: _wide(tensor.detach()).clone() for name, tensor in self._live.items()}
+
+    def update(self) -> None:
+        """Move the average towards the weights, after an update of them."""
+        decay = min(self.decay, (1 + self.updates) / (10 + self.updates)) if self.warmup else self.decay
+        self.updates += 1
+        with paddle.no_grad():
+            for name, tensor in self._live.items():
+                average = self._average[name]
+                if _is_float(tensor):
+                    average.add_((_wide(tensor) - average) * (1 - decay))
+                else:
+                    paddle.assign(tensor, average)
+
+    @contextmanager
+    def in_place(self) -> Iterator[None]:
+        """The model has the average for its weights inside, and its own again afterwards, bit for bit."""
+        own = {name: np.array(view(tensor)) for name, tensor in self._live.items()}
+        self._fill_model()
+        try:
+            yield
+        finally:
+            for name, tensor in self._live.items():
+                fill(tensor, own[name])
+
+    def _fill_model(self) -> None:
+        for name, tensor in self._live.items():
+            fill(tensor, np.array(view(self._average[name].astype(tensor.dtype))))
+
+    def state_dict(self) -> dict[str, Any]:
+        return {name: view(average) for name, average in self._average.items()}
+
+    def set_state_dict(self, state: dict[str, Any]) -> None:
+        """Fill the average; raises CheckpointError listing every name and shape that does not fit."""
+        fill_all(self._average, state, "The checkpoint", "the average of the model's weights")
+
+
+class AverageProgress:
+    """Owner of how many updates went into an average, on which its decay depends while it warms up."""
+
+    def __init__(self, average: WeightAverage) -> None:
+        self._average = average
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"updates": self._average.updates, "decay": self._average.decay, "warmup": self._average.warmup}
+
+    def set_state_dict(self, state: dict[str, Any]) -> None:
+        self._average.updates = state["updates"]
+
+    def differences(self, state: dict[str, Any]) -> list[str]:
+        now = self.state_dict()
+        return [f"ema {key}: {state[key]} -> {now[key]}" for key in ("decay", "warmup") if state[key] != now[key]]
+
+
+def _is_float(tensor: paddle.Tensor) -> bool:
+    return tensor.dtype in (paddle.float32, paddle.float64, paddle.float16, paddle.bfloat16)
+
+
+def _wide(tensor: paddle.Tensor) -> paddle.Tensor:
+    """The tensor in float32 if it is of a shorter type, in which small moves would be lost."""
+    return tensor.astype("float32") if tensor.dtype in (paddle.float16, paddle.bfloat16) else tensor

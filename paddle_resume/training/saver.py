@@ -1,0 +1,107 @@
+"""Carries out a run's save schedule: begins saves, takes notice of what became of them, and answers failures."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Callable, Optional
+
+from paddle_resume.checkpoint.catalog import BEST
+from paddle_resume.checkpoint.checkpointer import Checkpointer
+from paddle_resume.errors import SaveError
+from paddle_resume.parallel.world import World
+from paddle_resume.stateful import Owners
+from paddle_resume.training.save_schedule import SaveClock, SaveSchedule
+
+
+class Saver:
+    """The saves of one run.
+
+    `landed` is called with the prefix of each checkpoint that has become durable, `tell` with what a person should
+    know.
+    """
+
+    def __init__(
+        self,
+        checkpointer: Checkpointer,
+        schedule: SaveSchedule,
+        *,
+        landed: Callable[[Path], None],
+        tell: Callable[[str], None],
+        world: Optional[World] = None,
+    ) -> None:
+        self.schedule = schedule
+        self.failed: Optional[SaveError] = None
+        """Why the latest save failed; None if it did not."""
+        self._checkpointer = checkpointer
+        self._clock = SaveClock(schedule)
+        self._landed = landed
+        self._tell = tell
+        self._world = world or World()
+        self._position: Optional[tuple[int, str]] = None
+        self._is_ready = False
+
+    def make_ready(self, owners: Owners) -> None:
+        """Have memory ready for the first save; called after a first step, when the optimizer has its state."""
+        if not self._is_ready:
+            self._is_ready = True
+            with self._errors():
+                self._checkpointer.reserve(owners)
+
+    def is_due(self, step: int) -> bool:
+        """Whether a step checkpoint is due at this step, and not left out because the one before is still under way.
+
+        Rank 0 decides, for its clock and its disk are those that count.
+        """
+        if not self._world.first or not self._clock.is_due(step):
+            return False
+        if self._checkpointer.busy and self.schedule.on_busy == "skip":
+            self._tell(f"Skipped the save of step {step}: the one before is still being written.")
+            return False
+        return True
+
+    def has_saved(self, step: int, phase: str) -> bool:
+        """Whether the latest save was made at this very position."""
+        return self._position == (step, phase)
+
+    def begin(
+        self,
+        owners: Owners,
+        *,
+        step: int,
+        tag: Optional[str],
+        epoch: int,
+        phase: str,
+        protect: Optional[str] = None,
+    ) -> None:
+        """Take a snapshot and have it written; the save before is finished first."""
+        self.collect(step, wait=True)
+        began = time.monotonic()
+        with self._errors():
+            self._checkpointer.save(step, owners, tag=tag, epoch=epoch, phase=phase, protect=protect)
+            if tag != BEST:
+                self._clock.began(step, time.monotonic() - began)
+                self._position = (step, phase)
+
+    def collect(self, step: int, wait: bool = False) -> None:
+        """Take notice of a save that has become durable, or has failed, behind training."""
+        with self._errors():
+            prefix = self._checkpointer.wait() if wait else self._checkpointer.collect()
+            if prefix is not None:
+                self.failed = None
+                picked = self._clock.landed(step)
+                if picked:
+                    self._tell(picked)
+                self._landed(prefix)
+
+    @contextmanager
+    def _errors(self) -> Iterator[None]:
+        try:
+            yield
+        except SaveError as error:
+            self.failed, self._position = error, None
+            if self.schedule.on_error == "stop":
+                raise
+            self._tell(f"{error} Training goes on and tries again at the next save.")

@@ -1,0 +1,1 @@
+"""What a person sees: the console of a run, and tables."""

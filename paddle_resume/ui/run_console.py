@@ -1,0 +1,147 @@
+"""What a person sees of a run: the start block, then a live bar on a terminal or plain lines in a pipe."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Optional
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+
+from paddle_resume.training.callbacks import Callback
+from paddle_resume.training.progress import DONE
+
+if TYPE_CHECKING:
+    from paddle_resume.training.trainer import Trainer
+
+
+class ConsoleReport(Callback):
+    """Prints a run's progress; `verbosity` 0 leaves only what needs attention, 2 adds every save.
+
+    `facts` are (label, text) lines for the start block.
+    """
+
+    def __init__(self, facts: list[tuple[str, str]], verbosity: int = 1, console: Optional[Console] = None) -> None:
+        self._facts = facts
+        self._verbosity = verbosity
+        self._console = console or Console(highlight=False, soft_wrap=True)
+        self._bar: Optional[Progress] = None
+        self._task: Optional[TaskID] = None
+        self._since = time.monotonic()
+        self._since_step = 0
+        self._per_step: Optional[float] = None
+
+    def on_train_begin(self, trainer: Trainer) -> None:
+        for label, text in [*self._facts, *_position(trainer)]:
+            self._print(f"{label + ':':<13}{text}")
+        if trainer.progress.phase == DONE:
+            self._print(
+                f"This run is complete ({trainer.progress.step} steps): nothing is left to do. "
+                f"{_figures(trainer.progress.results, whole_tags=True)}"
+            )
+        self._since, self._since_step = time.monotonic(), trainer.progress.step
+        if self._console.is_terminal and self._verbosity > 0 and trainer.progress.phase != DONE:
+            self._bar = Progress(
+                TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed}/{task.total}"),
+                TimeRemainingColumn(), console=self._console, transient=True,
+            )  # fmt: skip
+            self._bar.start()
+            self._task = self._bar.add_task("train", total=_total_steps(trainer), completed=trainer.progress.step)
+
+    def on_train_end(self, trainer: Trainer) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+            self._bar = None
+
+    def on_epoch_begin(self, trainer: Trainer) -> None:
+        # What lies between two epochs, evaluation and saving, is not the pace of training.
+        self._since, self._since_step = time.monotonic(), trainer.progress.step
+
+    def on_step_end(self, trainer: Trainer) -> None:
+        # A terminal is redrawn ten times a second at most; that needs no update at each of a thousand steps.
+        if self._bar is not None and self._task is not None and trainer.progress.step % 10 == 0:
+            self._bar.update(self._task, completed=trainer.progress.step)
+
+    def on_log(self, trainer: Trainer, scalars: dict[str, float]) -> None:
+        if "train/loss" in scalars:
+            self._print(f"{_where(trainer)}{self._pace(trainer, scalars)}")
+        else:
+            split = next(iter(scalars)).split("/")[0]
+            self._print(f"[{split}] epoch: {trainer.epoch}, {_figures(scalars)}")
+
+    def on_save(self, trainer: Trainer, prefix: Path) -> None:
+        if self._verbosity > 1:
+            self._print(f"Saved {prefix}.")
+
+    def on_message(self, trainer: Trainer, text: str) -> None:
+        self._console.print(text, style="yellow", markup=False)
+
+    def _pace(self, trainer: Trainer, scalars: dict[str, float]) -> str:
+        now, step = time.monotonic(), trainer.progress.step
+        assert trainer.feed is not None
+        if step > self._since_step:
+            self._per_step = (now - self._since) / (step - self._since_step)
+        self._since, self._since_step = now, step
+        text = _figures(scalars)
+        if self._per_step:
+            text += f", samples/s: {trainer.feed.batch_size / self._per_step:.0f}"
+            total = _total_steps(trainer)
+            if total is not None:
+                text += f", eta: {_clock(self._per_step * max(0, total - step))}"
+        return text
+
+    def _print(self, text: str) -> None:
+        if self._verbosity > 0:
+            self._console.print(text, markup=False)
+
+
+def _position(trainer: Trainer) -> list[tuple[str, str]]:
+    """What was resumed, from which step, and the run's history so far."""
+    if trainer.restored is None:
+        return [("Resume", "nothing to resume: a fresh start")]
+    lines = [("Resume", f"{trainer.restored.prefix}, step {trainer.restored.step}, next: {trainer.progress.phase}")]
+    resumes = [event for event in trainer.checkpointer.lineage if event["event"] == "resume"]
+    inexact = [event for event in resumes if not event["exact"]]
+    story = f"{len(resumes)} resume{'s' if len(resumes) > 1 else ''}"
+    story += f", inexact since step {inexact[0]['step']}" if inexact else ", all exact"
+    lines.append(("Lineage", story))
+    lines += [("Changed", difference) for difference in trainer.restored.differences]
+    lines += [("Changed", f"{change} (allowed, from here on)") for change in trainer.restored.changes]
+    return lines
+
+
+def _where(trainer: Trainer) -> str:
+    assert trainer.feed is not None
+    per_epoch = trainer.feed.steps_per_epoch
+    if per_epoch is None:
+        return f"[train] epoch: {trainer.epoch}, step: {trainer.progress.step}, "
+    return f"[train] epoch: {trainer.epoch}, step: {trainer.feed.steps_in_epoch}/{per_epoch}, "
+
+
+def _total_steps(trainer: Trainer) -> Optional[int]:
+    assert trainer.feed is not None
+    per_epoch = trainer.feed.steps_per_epoch
+    limits = [trainer.max_steps, per_epoch * trainer.epochs if per_epoch is not None else None]
+    return min((limit for limit in limits if limit is not None), default=None)
+
+
+def _figures(scalars: dict[str, Any], whole_tags: bool = False) -> str:
+    """The values as a line; those of single classes, `valid/f1/<class>`, as the lowest and the highest of them."""
+    texts: dict[str, str] = {}
+    of_classes: dict[str, list[tuple[float, str]]] = {}
+    for tag, value in scalars.items():
+        parts = tag.split("/", 2)
+        shown = "/".join(parts[:2]) if whole_tags else parts[:2][-1]
+        if len(parts) == 3:
+            of_classes.setdefault(shown, []).append((value, parts[2]))
+            (low, lowest), (high, highest) = min(of_classes[shown]), max(of_classes[shown])
+            texts[shown] = f"{low:.6g} ({lowest}) to {high:.6g} ({highest})"
+        else:
+            texts[shown] = f"{value:.6g}"
+    return ", ".join(f"{name}: {text}" for name, text in texts.items())
+
+
+def _clock(seconds: float) -> str:
+    minutes, seconds = divmod(int(seconds), 60)
+    return f"{minutes // 60}:{minutes % 60:02d}:{seconds:02d}"
