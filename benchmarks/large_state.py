@@ -26,7 +26,7 @@ from paddle_resume.owners.model import ParameterNames
 from paddle_resume.owners.optimizer import OptimizerState
 from paddle_resume.owners.paddle_owners import paddle_owners
 from paddle_resume.owners.tensor_views import fill
-from paddle_resume.parallel.per_rank import EachRank
+from paddle_resume.parallel.per_rank import PerRank
 from paddle_resume.parallel.world import World
 from paddle_resume.rng import RandomStreams
 from paddle_resume.stateful import Owners
@@ -67,7 +67,7 @@ class State:
         self.owners = Owners(
             environment=Environment(),
             **paddle_owners(self.model, {"": self.optimizer}),
-            rng=EachRank(random_streams, world or World()),
+            rng=PerRank(random_streams, world or World()),
         )
 
     def parts(self) -> Iterator[tuple[str, Any]]:

@@ -32,7 +32,7 @@ def time_saving(size: int, saves: int, folder: Path) -> dict[str, list[float]]:
     checkpointer = Checkpointer(folder, "large", keep=1, world=world)
     with world.together():
         for step in range(saves + 1):
-            if world.first:
+            if world.is_main:
                 os.sync()  # Nobody pays for what was left to be written before.
             world.agree()
             begun = time.perf_counter()
@@ -40,7 +40,7 @@ def time_saving(size: int, saves: int, folder: Path) -> dict[str, list[float]]:
             submitted = time.perf_counter()
             checkpointer.wait()
             durable = time.perf_counter()
-            if world.first:
+            if world.is_main:
                 await_one_checkpoint(folder)
             world.agree()
             restoring = time.perf_counter()

@@ -12,7 +12,7 @@ import pytest
 
 from paddle_resume.checkpoint.checkpointer import Checkpointer
 from paddle_resume.checkpoint.reader import load
-from paddle_resume.checkpoint.record import Unreadable
+from paddle_resume.checkpoint.unreadable import Unreadable
 from paddle_resume.errors import CheckpointError
 
 SUFFIXES = (".pdparams", ".pdopt", ".pdstates")

@@ -24,7 +24,7 @@ from paddle_resume.config import load_config
 from paddle_resume.config.allowed_changes import AllowedChanges
 from paddle_resume.config.config_state import ConfigState
 from paddle_resume.errors import ConfigError, StateError
-from paddle_resume.lr.stepper import EPOCH, STEP, RateSteps
+from paddle_resume.lr.stepper import EPOCH, STEP, LRStepper
 from paddle_resume.lr.warmup import Warmup
 from paddle_resume.owners.paddle_owners import paddle_owners
 from paddle_resume.owners.scheduler import SchedulerState
@@ -83,7 +83,7 @@ class Driven:
         self.scheduler = EVERY[name]()
         self.optimizer = paddle.optimizer.SGD(self.scheduler, parameters=self.model.parameters())
         self.owners = Owners(**paddle_owners(self.model, {"": self.optimizer}))
-        self._rates = RateSteps({"": self.optimizer}, EPOCH if name in BY_EPOCHS else STEP)
+        self._rates = LRStepper({"": self.optimizer}, EPOCH if name in BY_EPOCHS else STEP)
 
     def go(self, start: int, end: int) -> bytes:
         """Make the steps from `start` to `end`; the bits of their rates."""
@@ -137,7 +137,7 @@ def test_after_its_warm_up_a_schedule_gives_the_bits_that_it_gives_alone(name: s
 
 def test_the_warm_up_of_a_plateau_counts_updates_and_no_evaluation_before_its_end() -> None:
     scheduler = Warmup(lr.ReduceOnPlateau(0.4, patience=0, factor=0.5), 4, interval="epoch")
-    rates = RateSteps({"": paddle.optimizer.SGD(scheduler, parameters=paddle.nn.Linear(1, 1).parameters())})
+    rates = LRStepper({"": paddle.optimizer.SGD(scheduler, parameters=paddle.nn.Linear(1, 1).parameters())})
     seen = []
     for step in range(9):
         seen.append(scheduler())

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 from paddle.optimizer.lr import LRScheduler
 
 from paddle_resume.builders.lr_schedule import Rate, rates_of_steps
+from paddle_resume.checkpoint.phases import DONE
 from paddle_resume.lr.warmup import Warmup, waits_for_metric
 from paddle_resume.training.callbacks import Callback
-from paddle_resume.training.progress import DONE
 
 if TYPE_CHECKING:
     from paddle_resume.training.trainer import Trainer

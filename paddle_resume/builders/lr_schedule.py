@@ -15,7 +15,7 @@ from paddle_resume.builders.registry import build, check_arguments, resolve, res
 from paddle_resume.config import Config, Schedule
 from paddle_resume.config.wording import show
 from paddle_resume.errors import ConfigError
-from paddle_resume.lr.stepper import EPOCH, STEP, RateSteps
+from paddle_resume.lr.stepper import EPOCH, STEP, LRStepper
 from paddle_resume.lr.warmup import Warmup
 
 VALID_LOSS = "valid/loss"
@@ -139,7 +139,7 @@ def rates_of_steps(rate: Rate, steps: int, epoch_ends: Container[int]) -> Iterat
     is given none. Raises ConfigError if the schedule does not get that far.
     """
     optimizer: Any = SimpleNamespace(_learning_rate=rate.value)
-    mover = RateSteps({"": optimizer}, rate.interval)
+    mover = LRStepper({"": optimizer}, rate.interval)
     for step in range(steps):
         yield rate.value() if isinstance(rate.value, LRScheduler) else rate.value
         mover.after(STEP)

@@ -44,7 +44,7 @@ from paddle_resume.training.evaluation_mode import training_undisturbed
 from paddle_resume.training.precision import Precision
 from paddle_resume.training.save_schedule import SaveSchedule
 from paddle_resume.training.trainer import Trainer
-from paddle_resume.ui.run_console import ConsoleReport
+from paddle_resume.ui.run_console import RunConsole
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,7 @@ class Run:
         with self.trainer.world.together():
             self.trainer.checkpointer.wanted = AllowedChanges(allow_change, self.counted, LENGTH_KEYS).wanted
             data, trainer = self.config.data, self.trainer
-            prepare_weights(trainer, resume, weights, partial, quiet=self.verbosity == 0 or not trainer.world.first)
+            prepare_weights(trainer, resume, weights, partial, quiet=self.verbosity == 0 or not trainer.world.is_main)
             return trainer.train(
                 self.data.train,
                 self.data.valid,
@@ -116,7 +116,7 @@ def _build_run(config: Config, world: World, verbosity: int) -> Run:
     resolved["model"].update(model_arguments(config, described))
     _try_one_batch(config, data.train, model, loss, metrics)
     facts = _facts(config, data, model, described)
-    if config.parallel.sync_batch_norm and not world.alone:
+    if config.parallel.sync_batch_norm and not world.is_single:
         model = synchronized(model)
     mesh = build_mesh(config, world)
     if mesh is not None:
@@ -134,7 +134,7 @@ def _build_run(config: Config, world: World, verbosity: int) -> Run:
         logger=_build_loggers(config),
         callbacks=[
             Changes(new_rate, config.trainer.accumulate_steps),
-            *([ConsoleReport(facts, verbosity)] if world.first else []),
+            *([RunConsole(facts, verbosity)] if world.is_main else []),
             *_build_callbacks(config),
         ],
         seed=config.run.seed,
@@ -290,7 +290,7 @@ def _facts(
 def _processes(world: World, config: Config) -> list[tuple[str, str]]:
     if config.parallel.mesh is not None:
         return [("Processes", f"{world.size}, as a mesh: {config.parallel.mesh}")]
-    if world.alone:
+    if world.is_single:
         return []
     size = config.data.global_batch_size
     at_most = "" if size % world.size == 0 else "at most "

@@ -11,6 +11,7 @@ from typing import Any, Optional
 import paddle
 
 from paddle_resume.checkpoint.checkpointer import Checkpointer, Restored
+from paddle_resume.checkpoint.phases import DONE, EVALUATE, TRAIN
 from paddle_resume.data.feed import EvaluationData, Feed
 from paddle_resume.errors import SaveError
 from paddle_resume.hapi.curves import Curves
@@ -22,7 +23,6 @@ from paddle_resume.loggers.logbook import Logbook
 from paddle_resume.rng import RandomStreams, preserved
 from paddle_resume.stateful import Owners
 from paddle_resume.training.interrupt import Interruption, SignalWatch
-from paddle_resume.training.progress import DONE, EVALUATE, TRAIN
 from paddle_resume.training.save_schedule import SaveSchedule
 from paddle_resume.training.saver import Saver
 

@@ -70,7 +70,7 @@ class LookInside(Callback):
 
     def on_train_begin(self, trainer: Trainer) -> None:
         self._log = next((log for log in trainer.loggers if isinstance(log, VisualDLLogger)), None)
-        if self._log is None and trainer.world.first:
+        if self._log is None and trainer.world.is_main:
             raise ConfigError(
                 "LookInside logs to VisualDL, and this run has no VisualDLLogger; give the trainer one, as in "
                 "Trainer(logger=VisualDLLogger('log/model', 'model')), or leave LookInside out."

@@ -11,7 +11,7 @@ from paddle.base.layer_helper import LayerHelper
 
 from paddle_resume.errors import CheckpointError, StateError
 from paddle_resume.owners.model import ParameterNames
-from paddle_resume.owners.tensor_views import fill, view
+from paddle_resume.owners.tensor_views import fill, views
 
 _MASTER = "master_weights"
 # What Paddle puts between the parameter's name and the slot where the state belongs to the master weight.
@@ -38,10 +38,11 @@ class OptimizerState:
         for structured, slot, tensor in self.tensors():
             prefix = self._names.in_files(structured)
             if slot == _MASTER:
-                master[prefix] = view(tensor)
+                master[prefix] = tensor
             else:
-                state[f"{prefix}_{slot}_0"] = view(tensor)
+                state[f"{prefix}_{slot}_0"] = tensor
         self._require_complete(len(state) + len(master))
+        state, master = views(state), views(master)
         if master:
             state[_MASTER] = master
         scheduler = self._optimizer._learning_rate

@@ -71,7 +71,7 @@ def _arm(executioner: _Executioner) -> None:
     _before(RandomStreams, "begin_step", lambda streams, step: executioner.step(step, "begin"))
     _before(RunningMetrics, "add_loss", lambda metrics, step, *_: executioner.step(step))
     _before(Feed, "finish_epoch", lambda *_: executioner.pass_by("epoch"))
-    restore, turns = Checkpointer.restore, Feed.turns
+    restore, turns = Checkpointer.restore, Feed.round_robin
 
     def restore_then_pass(self: Any, *args: Any, **options: Any) -> Any:
         restored = restore(self, *args, **options)
@@ -84,7 +84,7 @@ def _arm(executioner: _Executioner) -> None:
             yield batch
 
     Checkpointer.restore = restore_then_pass  # type: ignore[method-assign]
-    Feed.turns = batches_passing  # type: ignore[method-assign]
+    Feed.round_robin = batches_passing  # type: ignore[method-assign]
 
 
 def _arm_writer(executioner: _Executioner, kill: Kill, marker: Path) -> None:

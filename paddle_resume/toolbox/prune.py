@@ -11,7 +11,8 @@ from paddle_resume.checkpoint import commit
 from paddle_resume.checkpoint.catalog import Found, find_all, is_epoch, run_of
 from paddle_resume.checkpoint.checkpointer import Checkpointer
 from paddle_resume.checkpoint.reader import sibling
-from paddle_resume.checkpoint.record import SUFFIX, Record, Unreadable
+from paddle_resume.checkpoint.record import SUFFIX, Record
+from paddle_resume.checkpoint.unreadable import Unreadable
 from paddle_resume.errors import CheckpointError, SaveError
 from paddle_resume.toolbox.byte_progress import Advance, unheard
 from paddle_resume.toolbox.checkpoint_source import has_record, locate

@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 import paddle
 
+from paddle_resume.differences import Difference, compare_fields
 from paddle_resume.errors import ConfigError
 from paddle_resume.owners.model import fill_all
-from paddle_resume.owners.tensor_views import fill, view
+from paddle_resume.owners.tensor_views import fill, view, views
 
 
 class WeightAverage:
@@ -72,7 +73,7 @@ class WeightAverage:
             fill(tensor, np.array(view(self._average[name].astype(tensor.dtype))))
 
     def state_dict(self) -> dict[str, Any]:
-        return {name: view(average) for name, average in self._average.items()}
+        return views(self._average)
 
     def set_state_dict(self, state: dict[str, Any]) -> None:
         """Fill the average; raises CheckpointError listing every name and shape that does not fit."""
@@ -91,9 +92,9 @@ class AverageProgress:
     def set_state_dict(self, state: dict[str, Any]) -> None:
         self._average.updates = state["updates"]
 
-    def differences(self, state: dict[str, Any]) -> list[str]:
-        now = self.state_dict()
-        return [f"ema {key}: {state[key]} -> {now[key]}" for key in ("decay", "warmup") if state[key] != now[key]]
+    def differences(self, state: dict[str, Any]) -> list[Difference]:
+        keys = ("decay", "warmup")
+        return compare_fields("ema {}", state, self.state_dict(), keys=keys, argument="WeightAverage({}=)")
 
 
 def _is_float(tensor: paddle.Tensor) -> bool:

@@ -15,16 +15,17 @@ import paddle
 from paddle_resume.checkpoint.catalog import BEST
 from paddle_resume.checkpoint.checkpointer import Checkpointer
 from paddle_resume.checkpoint.finished_weights import save_best_weights, write_weights
+from paddle_resume.checkpoint.phases import DONE, EVALUATE, FINISH, TRAIN
 from paddle_resume.data.batch import Batch
 from paddle_resume.data.feed import EvaluationData, Feed
 from paddle_resume.errors import NonFiniteLossError, StateError
 from paddle_resume.loggers import Logger
 from paddle_resume.loggers.logbook import Logbook
-from paddle_resume.lr.stepper import EPOCH, STEP, RateSteps
+from paddle_resume.lr.stepper import EPOCH, STEP, LRStepper
 from paddle_resume.metrics import RunningMetrics
 from paddle_resume.owners.lbfgs import is_lbfgs
 from paddle_resume.parallel.mesh import DeviceMesh
-from paddle_resume.parallel.per_rank import EachRank
+from paddle_resume.parallel.per_rank import PerRank
 from paddle_resume.parallel.world import World
 from paddle_resume.rng import RandomStreams
 from paddle_resume.stateful import Owners
@@ -36,7 +37,7 @@ from paddle_resume.training.ema import WeightAverage
 from paddle_resume.training.interrupt import SignalWatch
 from paddle_resume.training.optimizer_step import Made, Passed, Update, mean_loss
 from paddle_resume.training.precision import Precision
-from paddle_resume.training.progress import DONE, EVALUATE, FINISH, TRAIN, Progress
+from paddle_resume.training.progress import Progress
 from paddle_resume.training.saver import Saver
 
 Optimizers = Union[paddle.optimizer.Optimizer, Mapping[str, paddle.optimizer.Optimizer]]
@@ -71,7 +72,7 @@ class Loop(ABC):
     _saver: Saver
     _signals: SignalWatch
     _heart: Heartbeat
-    _rates: RateSteps
+    _rates: LRStepper
     _update: Update
     _log_every: int
     _evaluate_every: Optional[int]
@@ -178,7 +179,7 @@ class Loop(ABC):
         self._call("on_step_begin")
         self.progress.learning_rate = self.learning_rate
         made = self._update_with(batches)
-        self.world.copy_from_first(self._from_first)
+        self.world.broadcast(self._from_first)
         if made.made:
             self.metrics.add_loss(self.progress.step, made.loss, made.samples)
             for one in made.passed:
@@ -200,7 +201,7 @@ class Loop(ABC):
             return self._update.make(batches)
         (batch,) = batches
         result = self.train_step(batch)
-        if not self._sharers.alone and self._averaged_at != self.progress.step:
+        if not self._sharers.is_single and self._averaged_at != self.progress.step:
             raise StateError(
                 f"{type(self).__name__}.train_step makes its updates itself, and with {self.world.size} processes has "
                 "to call self.average_gradients(optimizer, batch) between backward() and each optimizer.step(); or "
@@ -272,11 +273,11 @@ class Loop(ABC):
         if self._model_path is None:
             return
         if self.mesh is not None:
-            weights = self.mesh.whole_weights(self.model)  # Every process takes part.
-            if self.world.first:
+            weights = self.mesh.unsharded_weights(self.model)  # Every process takes part.
+            if self.world.is_main:
                 write_weights(weights, self._model_path)
             return
-        if not self.world.first:
+        if not self.world.is_main:
             return
         source: Any = self._owners["ema" if self.ema is not None and self._evaluate_ema else "model"]
         if self.best is not None and self.best.final == "best" and self.best.step is not None:
@@ -346,7 +347,7 @@ class Loop(ABC):
         if self.feed is not None:
             owners.add("data", self.feed)
             owners.add("evaluation", EvaluationData(self._evaluation))
-        owners.add("rng", EachRank(self.random, self.world))
+        owners.add("rng", PerRank(self.random, self.world))
         return owners
 
     def _call(self, hook: str, *args: Any) -> None:
@@ -355,7 +356,7 @@ class Loop(ABC):
 
     def tell(self, text: str) -> None:
         """Say what a person should know: to the callbacks that listen for it, or else on stderr. Rank 0 speaks."""
-        if not self.world.first:
+        if not self.world.is_main:
             return
         self._call("on_message", text)
         if not self._hooks.has("on_message"):

@@ -153,7 +153,7 @@ def mean_loss(losses: Sequence[tuple[paddle.Tensor, int]], total: int, world: Wo
     if len(losses) == 1 and losses[0][1] == total:
         return losses[0][0].detach()
     with paddle.no_grad():
-        return world.sum(paddle.add_n([loss.astype("float32") * (samples / total) for loss, samples in losses]))
+        return world.all_reduce(paddle.add_n([loss.astype("float32") * (samples / total) for loss, samples in losses]))
 
 
 def parameters_of(optimizer: paddle.optimizer.Optimizer) -> Iterator[paddle.Tensor]:

@@ -55,7 +55,7 @@ class Saver:
 
         Rank 0 decides, for its clock and its disk are those that count.
         """
-        if not self._world.first or not self._clock.is_due(step):
+        if not self._world.is_main or not self._clock.is_due(step):
             return False
         if self._checkpointer.busy and self.schedule.on_busy == "skip":
             self._tell(f"Skipped the save of step {step}: the one before is still being written.")

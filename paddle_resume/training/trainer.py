@@ -11,13 +11,14 @@ import numpy as np
 import paddle
 
 from paddle_resume.checkpoint.checkpointer import Checkpointer, Restored
+from paddle_resume.checkpoint.phases import DONE, TRAIN
 from paddle_resume.data.batch import Batch
 from paddle_resume.data.feed import Feed
 from paddle_resume.environment import Environment
 from paddle_resume.errors import SaveError, StateError
 from paddle_resume.loggers import Logger
 from paddle_resume.loggers.logbook import Logbook
-from paddle_resume.lr.stepper import STEP, RateSteps
+from paddle_resume.lr.stepper import STEP, LRStepper
 from paddle_resume.metrics import RunningMetrics
 from paddle_resume.owners.paddle_owners import paddle_owners
 from paddle_resume.parallel.batch_norm import per_process_statistics
@@ -35,7 +36,7 @@ from paddle_resume.training.interrupt import Interruption, SignalWatch
 from paddle_resume.training.loop import Loop, Optimizers
 from paddle_resume.training.optimizer_step import Update, parameters_of
 from paddle_resume.training.precision import Precision, readable_output
-from paddle_resume.training.progress import DONE, TRAIN, Progress
+from paddle_resume.training.progress import Progress
 from paddle_resume.training.save_schedule import SaveSchedule
 from paddle_resume.training.saver import Saver
 
@@ -132,7 +133,7 @@ class Trainer(Loop):
         self.restored: Optional[Restored] = None
         self._evaluation: dict[str, Feed] = {}
         self._pictures: dict[str, dict[str, np.ndarray]] = {}
-        self._logbook = Logbook(logger, silent=not self.world.first)
+        self._logbook = Logbook(logger, silent=not self.world.is_main)
         self._hooks = Hooks(callbacks)
         self._seed = seed
         self._saver = Saver(
@@ -142,10 +143,10 @@ class Trainer(Loop):
             tell=self.tell,
             world=self.world,
         )
-        self._from_first = [] if self._sharers.alone else per_process_statistics(model)
+        self._from_first = [] if self._sharers.is_single else per_process_statistics(model)
         self._log_every = log_every
         self._evaluate_every = evaluate_every
-        self._rates = RateSteps(self._optimizers(), lr_interval, lr_metric)
+        self._rates = LRStepper(self._optimizers(), lr_interval, lr_metric)
         self._evaluate_ema = evaluate_ema
         self._update = self._build_update(accumulate_steps)
         self._model_path = Path(model_path) if model_path is not None else None
@@ -219,9 +220,9 @@ class Trainer(Loop):
                 self._run()
                 self._saver.collect(self.progress.step, wait=True)
                 # Nobody ends, and lets the launcher end the others, before all has been saved.
-                failed = self.world.from_first(self._saver.failed)
+                failed = self.world.broadcast_object(self._saver.failed)
             except Interruption:
-                if self.world.from_first(not self._saver.has_saved(self.progress.step, self.progress.phase)):
+                if self.world.broadcast_object(not self._saver.has_saved(self.progress.step, self.progress.phase)):
                     self._save()
                 self._saver.collect(self.progress.step, wait=True)
                 saved = "" if self._saver.failed is None else " That step could not be saved."
@@ -246,14 +247,14 @@ class Trainer(Loop):
         """Have all processes begin with the same weights, the same data and config, and randomness of their own."""
         assert self.feed is not None
         self._update.most = -(-self.feed.batch_size // self._sharers.size)
-        if self.world.alone:
+        if self.world.is_single:
             return
         if not allow_inexact:
             owners = self._all_owners()
             compared = {name: o for name, o in owners.items() if hasattr(o, "differences") and name != "rng"}
             compare(self.world, compared)
         if self.mesh is None:
-            self.world.copy_from_first(list(self.model.state_dict().values()))
+            self.world.broadcast(list(self.model.state_dict().values()))
         self.random.start_rank()
 
     def resume(self, resume: str = "auto", *, allow_inexact: bool = False, overwrite: bool = False) -> None:
@@ -298,7 +299,7 @@ class Trainer(Loop):
         For an overridden `train_step`, between `backward()` and `optimizer.step()`. In a single process it does
         nothing.
         """
-        if self._sharers.alone:
+        if self._sharers.is_single:
             return
         self.world.average_gradients(parameters_of(optimizer), batch.samples * self.world.size / batch.whole)
         self._averaged_at = self.progress.step
@@ -313,7 +314,7 @@ class Trainer(Loop):
         metrics = self.metrics.fresh(split)
         self._call("on_evaluate_begin", split)
         with training_undisturbed(self.model), self._weights_to_evaluate(), self.precision.autocast():
-            for batch in feed.turns():
+            for batch in feed.round_robin():
                 agreed = self.world.agree(signum=self._signals.signum)
                 if batch is None:
                     metrics.add_nothing()
@@ -377,14 +378,14 @@ class Trainer(Loop):
 
     def _forward(self, batch: Batch) -> tuple[paddle.Tensor, Any]:
         if self.mesh is not None:
-            batch = Batch([self.mesh.spread(entry) for entry in batch], batch.samples, batch.whole)
+            batch = Batch([self.mesh.shard_batch(entry) for entry in batch], batch.samples, batch.whole)
         return self.compute_loss(batch)
 
     def _everywhere(self, batch: list) -> Batch:
-        return Batch.of(batch if self.mesh is None else [self.mesh.everywhere(entry) for entry in batch])
+        return Batch.of(batch if self.mesh is None else [self.mesh.replicate(entry) for entry in batch])
 
     def _whole(self, result: Any) -> Any:
-        return result if self.mesh is None else self.mesh.whole(result)
+        return result if self.mesh is None else self.mesh.unshard(result)
 
     def _weights_to_evaluate(self) -> AbstractContextManager[None]:
         return self.ema.in_place() if self.ema is not None and self._evaluate_ema else nullcontext()

@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Any, Optional
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
+from paddle_resume.checkpoint.phases import DONE
 from paddle_resume.training.callbacks import Callback
-from paddle_resume.training.progress import DONE
 
 if TYPE_CHECKING:
     from paddle_resume.training.trainer import Trainer
 
 
-class ConsoleReport(Callback):
+class RunConsole(Callback):
     """Prints a run's progress; `verbosity` 0 leaves only what needs attention, 2 adds every save.
 
     `facts` are (label, text) lines for the start block.
