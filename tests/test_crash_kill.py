@@ -20,8 +20,8 @@ from typing import Any
 import pytest
 from crash.content import leftovers, loadable
 from crash.sweep import CALLS, SCENES, Lives, Scene, copy, environment, memory, require_strace, saving  # noqa: F401
-
 from paddle_resume.checkpoint.checkpointer import Checkpointer
+
 from paddle_resume.errors import CheckpointError, SaveError
 from paddle_resume.storage.lock import writing
 

@@ -20,9 +20,9 @@ import pytest
 from crash.content import NAME, leftovers, owners, require_state_of
 from crash.model import Cut, InPlace, Journal, NoFileSync, NoFolderSync, Recorder, crash_states
 from crash.sweep import SCENES, Lives, Scene, environment, memory, require_strace  # noqa: F401
+from paddle_resume.checkpoint.checkpointer import Checkpointer
 
 from paddle_resume.checkpoint import checkpointer, commit, writer_process
-from paddle_resume.checkpoint.checkpointer import Checkpointer
 from paddle_resume.checkpoint.save_job import execute
 from paddle_resume.errors import CheckpointError
 from paddle_resume.storage import lock

@@ -46,3 +46,7 @@ def share_or_stand_in(indices: np.ndarray, rank: int, size: int) -> np.ndarray:
     """The rank's share of a batch's indices; if that is none, the first of the batch."""
     mine = indices[share(len(indices), rank, size)]
     return mine if len(mine) else indices[:1]
+
+
+class MicroBatches(list[Batch]):
+    """The batches whose gradients make up one step, where that is more than one."""

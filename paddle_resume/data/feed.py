@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from itertools import islice
 from typing import Any, Callable, Optional
 
@@ -246,7 +246,7 @@ class Feed:
 class EvaluationData:
     """Compares the data that a run is evaluated on; there is no position in it to restore."""
 
-    def __init__(self, feeds: dict[str, Feed]) -> None:
+    def __init__(self, feeds: Mapping[str, Feed]) -> None:
         self._feeds = feeds
 
     def state_dict(self) -> dict[str, Any]:

@@ -179,7 +179,8 @@ class RunningMetrics:
         self._drain()
 
     def state_dict(self) -> dict[str, Any]:
-        loss_sum, samples = self._loss_sum, self._samples
+        loss_sum: Any = self._loss_sum
+        samples = self._samples
         for _, loss, count in self._pending:
             loss_sum, samples = loss_sum + loss.item() * count, samples + count
         return {

@@ -24,7 +24,8 @@ def views(tensors: Mapping[str, paddle.Tensor]) -> dict[str, np.ndarray]:
 def view(tensor: paddle.Tensor, overlap: bool = False) -> np.ndarray:
     """The tensor's values as an array: on CPU its own memory, to read; else a copy on the host.
 
-    With `overlap`, a copy from a GPU may still be on its way: `views` waits for it. bfloat16 comes as uint16. Of a tensor on a mesh of processes it is the part that this one holds.
+    With `overlap`, a copy from a GPU may still be on its way: `views` waits for it. bfloat16 comes as uint16. Of a
+    tensor on a mesh of processes it is the part that this one holds.
     """
     tensor = local_part(tensor.detach())
     if overlap and tensor.place.is_gpu_place() and tensor.is_contiguous():

@@ -35,6 +35,8 @@ class Divergence:
         self.most = most
         self.skipped = 0
         self.rollbacks = 0
+        self.checks_each_loss = paddle.device.get_device() == "cpu"
+        """Reading a loss waits for a GPU, but costs nothing on the CPU."""
         self.target = ""
         """The name of the checkpoint to go back to; empty before the first."""
         self._parameters: list[paddle.Tensor] = []

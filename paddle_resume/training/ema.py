@@ -25,17 +25,19 @@ class WeightAverage:
     Args:
         decay: how much of the average stays at each update, from 0 to below 1.
         warmup: whether the decay begins small.
+        evaluate: evaluate, and write the finished weights, with the average in place of the weights.
 
     Raises ConfigError for a decay outside that range.
     """
 
     suffix = ".pdema"
 
-    def __init__(self, decay: float = 0.999, *, warmup: bool = True) -> None:
+    def __init__(self, decay: float = 0.999, *, warmup: bool = True, evaluate: bool = True) -> None:
         if not 0 <= decay < 1:
             raise ConfigError(f"trainer.ema.decay: {decay} is not from 0 to below 1; 0.999 is usual.")
         self.decay = decay
         self.warmup = warmup
+        self.evaluate = evaluate
         self.updates = 0
         self._live: dict[str, paddle.Tensor] = {}
         self._average: dict[str, paddle.Tensor] = {}
