@@ -17,7 +17,7 @@ from typing import Any, Optional
 import numpy as np
 import paddle
 import xxhash
-from paddle_resume.checkpoint.checkpointer import Checkpointer
+from paddle_resume.checkpoint.engine import CheckpointEngine
 
 from benchmarks.children import await_answer, report
 from paddle_resume.checkpoint.record import SUFFIX
@@ -87,7 +87,7 @@ class Contest:
     def __init__(self, size: int, folder: Path) -> None:
         self._state = State(size)
         self._folder = folder
-        self._checkpointer = Checkpointer(folder, "large", keep=1)
+        self._checkpointer = CheckpointEngine(folder, "large", keep=1)
         self._checkpointer.prepare()
         self._arrays = self._state.arrays()
         self.bytes = sum(array.nbytes for array in self._arrays)
@@ -200,7 +200,7 @@ def time_all(size: int, rounds: int, folder: Path) -> None:
 def hold_still_for_memory(part: str, size: int, folder: Path) -> None:
     """Report the size; then, each time that the parent answers, save (twice) or restore, and report that it is done."""
     state = State(size)
-    checkpointer = Checkpointer(folder, "large", keep=1)
+    checkpointer = CheckpointEngine(folder, "large", keep=1)
     # The writer process has started, and has its libraries, when this save is done.
     checkpointer.save(0, {"rng": state.owners["rng"]})
     checkpointer.wait()
@@ -208,7 +208,7 @@ def hold_still_for_memory(part: str, size: int, folder: Path) -> None:
         prefix = str(checkpointer.save(1, state.owners))
         checkpointer.wait()
         checkpointer.close()
-        checkpointer = Checkpointer(folder, "large")
+        checkpointer = CheckpointEngine(folder, "large")
         checkpointer.prepare()
     report({"bytes": sum(array.nbytes for array in state.arrays())})
     await_answer()

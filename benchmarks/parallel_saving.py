@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import paddle
-from paddle_resume.checkpoint.checkpointer import Checkpointer
+from paddle_resume.checkpoint.engine import CheckpointEngine
 
 from benchmarks.children import report
 from benchmarks.large_state import State, await_one_checkpoint
@@ -29,7 +29,7 @@ def time_saving(size: int, saves: int, folder: Path) -> dict[str, list[float]]:
     world = World.current()
     state = State(size, world)
     seconds: dict[str, list[float]] = {STALL: [], PERSIST: [], RESTORE: []}
-    checkpointer = Checkpointer(folder, "large", keep=1, world=world)
+    checkpointer = CheckpointEngine(folder, "large", keep=1, world=world)
     with world.together():
         for step in range(saves + 1):
             if world.is_main:

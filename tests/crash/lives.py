@@ -22,7 +22,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
-from paddle_resume.checkpoint.checkpointer import Checkpointer
+from paddle_resume.checkpoint.engine import CheckpointEngine
 
 import crash.content as content
 from paddle_resume.checkpoint import writer_process
@@ -136,10 +136,10 @@ class _Child:
         os.waitpid(self.pid, 0)
 
 
-def checkpointer(order: dict[str, Any]) -> Checkpointer:
+def checkpointer(order: dict[str, Any]) -> CheckpointEngine:
     """The checkpointer of a life; its writer is inline, forked, or spawned as in a training."""
     mode = order.get("mode", "inline")
-    one = Checkpointer(order["folder"], content.NAME, keep=order.get("keep", 2), background=mode == "spawn")
+    one = CheckpointEngine(order["folder"], content.NAME, keep=order.get("keep", 2), background=mode == "spawn")
     if mode == "fork":
         one._writer = ForkedWriter(order)
     return one
