@@ -17,9 +17,9 @@ from typing import Any, Optional
 import numpy as np
 import paddle
 import xxhash
-from paddle_resume.checkpoint.engine import CheckpointEngine
 
 from benchmarks.children import await_answer, report
+from paddle_resume.checkpoint.engine import CheckpointEngine
 from paddle_resume.checkpoint.record import SUFFIX
 from paddle_resume.environment import Environment
 from paddle_resume.owners.model import ParameterNames

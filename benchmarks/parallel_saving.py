@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import Any
 
 import paddle
-from paddle_resume.checkpoint.engine import CheckpointEngine
 
 from benchmarks.children import report
 from benchmarks.large_state import State, await_one_checkpoint
 from benchmarks.parallel import PERSIST, RESTORE, STALL
+from paddle_resume.checkpoint.engine import CheckpointEngine
 from paddle_resume.parallel.world import World
 
 

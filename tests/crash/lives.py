@@ -22,10 +22,9 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
-from paddle_resume.checkpoint.engine import CheckpointEngine
-
 import crash.content as content
 from paddle_resume.checkpoint import writer_process
+from paddle_resume.checkpoint.engine import CheckpointEngine
 from paddle_resume.checkpoint.save_job import execute
 from paddle_resume.checkpoint.writer_process import BackgroundWriter, serve
 from paddle_resume.errors import PaddleResumeError, SaveError

@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from paddle_resume.checkpoint.engine import CheckpointEngine
 
+from paddle_resume.checkpoint.engine import CheckpointEngine
 from paddle_resume.checkpoint.reader import load
 from paddle_resume.checkpoint.unreadable import Unreadable
 from paddle_resume.errors import CheckpointError

@@ -14,7 +14,6 @@ import pytest
 from crash.content import leftovers, loadable, owners
 from crash.sweep import SCENES, Lives, Scene, copy, memory, require_strace, saving  # noqa: F401
 from paddle_resume.checkpoint.engine import CheckpointEngine
-
 from paddle_resume.errors import SaveError
 
 ERRORS = ("ENOSPC", "EIO", "EDQUOT", "EMFILE", "EROFS")

@@ -22,7 +22,6 @@ import pytest
 from crash.content import leftovers, loadable
 from crash.sweep import CALLS, SCENES, Lives, Scene, copy, environment, memory, require_strace, saving  # noqa: F401
 from paddle_resume.checkpoint.engine import CheckpointEngine
-
 from paddle_resume.errors import CheckpointError, SaveError
 from paddle_resume.storage.lock import writing
 

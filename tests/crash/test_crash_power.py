@@ -21,9 +21,8 @@ import pytest
 from crash.content import NAME, leftovers, owners, require_state_of
 from crash.model import Cut, InPlace, Journal, NoFileSync, NoFolderSync, Recorder, crash_states
 from crash.sweep import SCENES, Lives, Scene, environment, memory, require_strace  # noqa: F401
+from paddle_resume.checkpoint import commit, engine, writer_process
 from paddle_resume.checkpoint.engine import CheckpointEngine
-
-from paddle_resume.checkpoint import engine, commit, writer_process
 from paddle_resume.checkpoint.save_job import execute
 from paddle_resume.errors import CheckpointError
 from paddle_resume.storage import lock

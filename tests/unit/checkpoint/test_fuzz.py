@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from paddle_resume.checkpoint.engine import CheckpointEngine
 
 from paddle_resume.checkpoint import record
+from paddle_resume.checkpoint.engine import CheckpointEngine
 from paddle_resume.checkpoint.foreign_checkpoint import _from_name, _scheduler_state
 from paddle_resume.checkpoint.weights import as_array, named_arrays
 from paddle_resume.errors import CheckpointError

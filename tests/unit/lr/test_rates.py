@@ -15,9 +15,9 @@ import numpy as np
 import paddle
 import pytest
 from paddle.optimizer import lr
-from paddle_resume.checkpoint.engine import CheckpointEngine
 
 from paddle_resume.builders.lr_schedule import Rate, RunLength, build_rate, check_rate, rates_of_steps
+from paddle_resume.checkpoint.engine import CheckpointEngine
 from paddle_resume.checkpoint.reader import load
 from paddle_resume.cli import main
 from paddle_resume.config import load_config

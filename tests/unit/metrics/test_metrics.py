@@ -11,9 +11,9 @@ import paddle
 import pytest
 import sklearn.metrics as reference
 import xxhash
-from paddle_resume.checkpoint.engine import CheckpointEngine
 from PIL import Image
 
+from paddle_resume.checkpoint.engine import CheckpointEngine
 from paddle_resume.checkpoint.record import decode_state, encode_state
 from paddle_resume.cli import main
 from paddle_resume.errors import ConfigError, DataError

@@ -10,8 +10,8 @@ import numpy as np
 import paddle
 import pytest
 from paddle.optimizer import lr
-from paddle_resume.checkpoint.engine import CheckpointEngine
 
+from paddle_resume.checkpoint.engine import CheckpointEngine
 from paddle_resume.checkpoint.reader import load
 from paddle_resume.checkpoint.record import decode_state, encode_state
 from paddle_resume.errors import CheckpointError, InexactResumeError, StateError

@@ -17,10 +17,10 @@ import numpy as np
 import paddle
 import pytest
 import typer
-from paddle_resume.checkpoint.engine import CheckpointEngine
 from places import ROOT
 
 from paddle_resume.checkpoint import record
+from paddle_resume.checkpoint.engine import CheckpointEngine
 from paddle_resume.checkpoint.reader import load, peek
 from paddle_resume.checkpoint.weights import read_weights
 from paddle_resume.cli import main
