@@ -18,7 +18,7 @@ import numpy as np
 import paddle
 import xxhash
 
-from benchmarks.children import await_answer, report
+from benchmarks.child_process import await_answer, report
 from paddle_resume.checkpoint.checkpointer import Checkpointer
 from paddle_resume.checkpoint.record import SUFFIX
 from paddle_resume.environment import Environment

@@ -14,9 +14,9 @@ from typing import Any
 
 import paddle
 
-from benchmarks.children import report
+from benchmarks.child_process import report
 from benchmarks.large_state import State, await_one_checkpoint
-from benchmarks.parallel import PERSIST, RESTORE, STALL
+from benchmarks.parallel_rounds import PERSIST, RESTORE, STALL
 from paddle_resume.checkpoint.checkpointer import Checkpointer
 from paddle_resume.parallel.world import World
 
