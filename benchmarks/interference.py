@@ -13,7 +13,7 @@ from typing import Any, Optional
 import numpy as np
 import paddle
 
-from benchmarks.children import report
+from benchmarks.child_process import report
 from benchmarks.saving import BACKGROUND, BATCH_SIZE, EVERY_STEPS, INLINE, PADDLE_SAVE
 from benchmarks.stopwatch import Stopwatch
 from paddle_resume.data.image_arrays import ImageArrays

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import paddle
 
-from benchmarks.children import report
+from benchmarks.child_process import report
 from paddle_resume.models import MLP
 from paddle_resume.training.callbacks import Callback
 from paddle_resume.training.save_schedule import SaveSchedule

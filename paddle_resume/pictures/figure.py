@@ -29,11 +29,11 @@ _STYLE: Any = {
 }
 
 
-def check_target(output: str, option: str = "--output") -> Path:
-    """The path of a picture to write, as given with `option`; raises ConfigError if it is neither PNG nor SVG."""
+def check_target(output: str) -> Path:
+    """The path of a picture to write, as given with `--output`; raises ConfigError if it is neither PNG nor SVG."""
     path = Path(output)
     if path.suffix.lower() not in _SUFFIXES:
-        raise ConfigError(f"{option} {output}: expected a name that ends in {' or '.join(_SUFFIXES)}.")
+        raise ConfigError(f"--output {output}: expected a name that ends in {' or '.join(_SUFFIXES)}.")
     return path
 
 

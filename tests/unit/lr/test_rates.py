@@ -579,11 +579,11 @@ def plot(*options: str) -> int:
 
 
 def test_the_picture_and_its_text_show_the_whole_schedule(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert plot("-o", "out/lr.png", "--epochs", "4") == 0
+    assert plot("--output", "out/lr.png", "--epochs", "4") == 0
     assert "20 steps (4 epochs of 5); first 0, peak 0.01 at step 3, last " in capsys.readouterr().out
     png = Path("out/lr.png").read_bytes()
     assert png.startswith(b"\x89PNG") and struct.unpack(">II", png[16:24]) == (1350, 675)
-    assert plot("-o", "lr.svg") == 0
+    assert plot("--output", "lr.svg") == 0
     svg = Path("lr.svg").read_text()
     assert "<svg" in svg
     assert not Path("ck").exists()
@@ -606,9 +606,9 @@ def test_of_a_long_run_the_picture_keeps_every_peak() -> None:
 @pytest.mark.parametrize(
     ("options", "missing", "text"),
     [
-        (("-o", "lr.txt"), "", "a picture's name ends in .png, .svg, .pdf, found .txt"),
-        (("-o", "lr.png"), "matplotlib.figure", "Drawing needs matplotlib"),
-        (("-o", "c.yaml/lr.png"), "", "The picture c.yaml/lr.png could not be written"),
+        (("--output", "lr.txt"), "", "a picture's name ends in .png, .svg, .pdf, found .txt"),
+        (("--output", "lr.png"), "matplotlib.figure", "Drawing needs matplotlib"),
+        (("--output", "c.yaml/lr.png"), "", "The picture c.yaml/lr.png could not be written"),
     ],
 )
 def test_a_picture_that_cannot_be_drawn_is_one_plain_error(

@@ -132,7 +132,7 @@ def test_a_real_run_that_was_resumed_shows_where(tmp_path):
 
 def test_the_command_writes_a_png_and_an_svg(run, tmp_path):
     for name, start in (("a.png", b"\x89PNG"), ("deeper/a.svg", b"<?xml")):
-        done = program("plot", run, "-o", name, folder=tmp_path)
+        done = program("plot", run, "--output", name, folder=tmp_path)
         assert (done.returncode, done.stdout, done.stderr) == (0, f"Wrote {name}.\n", "")
         assert (tmp_path / name).read_bytes().startswith(start)
     assert np.asarray(Image.open(tmp_path / "a.png")).std() > 5, "something is drawn"

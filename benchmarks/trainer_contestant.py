@@ -1,6 +1,6 @@
 """The trainer as a contestant, and how much of a step is its own; run in a process of its own.
 
-python -m benchmarks.own (train|share) WARMUP STEPS DATA_FOLDER RESULT_FILE
+python -m benchmarks.trainer_contestant (train|share) WARMUP STEPS DATA_FOLDER RESULT_FILE
 """
 
 from __future__ import annotations
