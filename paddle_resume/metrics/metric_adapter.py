@@ -11,7 +11,7 @@ import numpy as np
 import paddle
 
 from paddle_resume.errors import ConfigError, PaddleResumeError, StateError
-from paddle_resume.metrics.paddle_own import require_fitting
+from paddle_resume.metrics.input_checks import require_fitting
 
 _NOT_STATE = ("splits", "class_names")
 
