@@ -18,9 +18,8 @@ import numpy as np
 import paddle
 import xxhash
 
-from benchmarks.children import await_answer, report
-from paddle_resume.checkpoint.engine import CheckpointEngine
 from benchmarks.child_process import await_answer, report
+from paddle_resume.checkpoint.engine import CheckpointEngine
 from paddle_resume.checkpoint.record import SUFFIX
 from paddle_resume.environment import Environment
 from paddle_resume.owners.model import ParameterNames

@@ -16,9 +16,8 @@ import paddle
 
 from benchmarks.child_process import report
 from benchmarks.large_state import State, await_one_checkpoint
-from benchmarks.parallel import PERSIST, RESTORE, STALL
-from paddle_resume.checkpoint.engine import CheckpointEngine
 from benchmarks.parallel_rounds import PERSIST, RESTORE, STALL
+from paddle_resume.checkpoint.engine import CheckpointEngine
 from paddle_resume.parallel.world import World
 
 

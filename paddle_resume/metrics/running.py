@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from itertools import zip_longest
 from typing import Any, Optional
 
@@ -16,14 +14,19 @@ import xxhash
 from typing_extensions import TypeGuard
 
 from paddle_resume.differences import Difference
-from paddle_resume.errors import ConfigError, PaddleResumeError, StateError
 from paddle_resume.metrics.classification import CountMetric
 from paddle_resume.metrics.counts import Counts
-from paddle_resume.metrics.paddle_own import require_fitting
+from paddle_resume.metrics.metric_adapter import (
+    metric_state,
+    metric_values,
+    set_metric_state,
+    update_arguments,
+    update_metric,
+)
 from paddle_resume.metrics.predictions import Predictions
+from paddle_resume.metrics.tags import kept_for, require_unique_names
 from paddle_resume.parallel.world import World
 
-_NOT_STATE = ("splits", "class_names")
 # What a process may hold back of its batches before all bring them together.
 _MOST_PENDING = 64
 
@@ -58,14 +61,14 @@ class RunningMetrics:
         self._world = world or World()
         self._round_robin = round_robin and not self._world.is_single
         self._of_all_splits = list(metrics)
-        self._metrics = _kept_for(split, metrics)
+        self._metrics = kept_for(split, metrics)
         _share_counts(self._of_all_splits)
-        _require_names_of_their_own(self._metrics)
+        require_unique_names(self._metrics)
         self._counts: list[Counts] = list(dict.fromkeys(m.counts for m in self._metrics if _is_counted(m)))
         self._others = [metric for metric in self._metrics if not _is_counted(metric)]
         self._fetch = paddle.device.get_device() == "cpu"
         # What the arguments made of each: other arguments would make the running values mean something else.
-        self._fresh = [xxhash.xxh3_64_hexdigest(repr(_metric_state(metric)).encode()) for metric in self._metrics]
+        self._fresh = [xxhash.xxh3_64_hexdigest(repr(metric_state(metric)).encode()) for metric in self._metrics]
         # Those of this process alone, until they are brought together.
         self._own_counts = self._counts if self._world.is_single else [_emptied(counts) for counts in self._counts]
         self._own_parts: list[Optional[list[list[Any]]]] = []
@@ -102,10 +105,10 @@ class RunningMetrics:
             batch = Predictions(output, label, self._fetch)
             for counts in self._own_counts:
                 counts.add(batch)
-        parts = [_parts(metric, output, label) for metric in self._others]
+        parts = [update_arguments(metric, output, label) for metric in self._others]
         if self._world.is_single:
             for metric, part in zip(self._others, parts):
-                _update(metric, part, output, label)
+                update_metric(metric, part, output, label)
         else:
             self._hold_back(parts)
 
@@ -130,7 +133,7 @@ class RunningMetrics:
             self._add(*loss)
         for part in _in_order(parts):
             for metric, each in zip(self._others, part):
-                _update(metric, each)
+                update_metric(metric, each)
         for states in counted:
             for counts, state in zip(self._counts, states):
                 counts.merge(state)
@@ -153,7 +156,7 @@ class RunningMetrics:
         self._drain()
         results = {"loss": self._loss_sum / self._samples} if self._samples else {}
         for metric in self._metrics:
-            results.update(_named(metric))
+            results.update(metric_values(metric))
         return results
 
     def pictures(self) -> dict[str, np.ndarray]:
@@ -187,7 +190,7 @@ class RunningMetrics:
             "loss_sum": loss_sum,
             "samples": samples,
             "metrics": [
-                {"class": type(metric).__name__, "fresh": fresh, "state": _metric_state(metric)}
+                {"class": type(metric).__name__, "fresh": fresh, "state": metric_state(metric)}
                 for metric, fresh in zip(self._metrics, self._fresh)
             ],
         }
@@ -198,10 +201,7 @@ class RunningMetrics:
         for metric, fresh, saved in zip(self._metrics, self._fresh, state["metrics"]):
             if (saved["class"], saved["fresh"]) != (type(metric).__name__, fresh):
                 continue  # another metric than then, as `differences` told: it starts here
-            if hasattr(metric, "set_state_dict"):
-                metric.set_state_dict(saved["state"])
-            else:
-                vars(metric).update(copy.deepcopy(saved["state"]))
+            set_metric_state(metric, saved["state"])
 
     def differences(self, state: dict[str, Any]) -> list[Difference]:
         before = ", ".join(f"{saved['class']} {saved['fresh']}" for saved in state["metrics"]) or "none"
@@ -226,19 +226,6 @@ class RunningMetrics:
             self.gather()
 
 
-def evaluation_tags(metrics: Sequence[paddle.metric.Metric], split: str = "valid") -> list[str]:
-    """The tags, such as `valid/acc`, of what an evaluation with these metrics gives.
-
-    Single classes, `valid/f1/<class>`, are among them if their names are known before the data comes in.
-    """
-    names = [name for metric in _kept_for(split, metrics) for name in _names(metric)]
-    return [f"{split}/{name}" for name in ["loss", *names]]
-
-
-def _kept_for(split: str, metrics: Sequence[paddle.metric.Metric]) -> list[paddle.metric.Metric]:
-    return [metric for metric in metrics if split in getattr(metric, "splits", (split,))]
-
-
 def _share_counts(metrics: Sequence[paddle.metric.Metric]) -> None:
     shared: dict[Any, Counts] = {}
     for metric in filter(_is_counted, metrics):
@@ -261,74 +248,3 @@ def _in_order(of_ranks: Sequence[Sequence[Any]]) -> Iterator[Any]:
     """What each rank has of each batch, or of each of its turns: batch by batch, and within one rank by rank."""
     for row in zip_longest(*of_ranks):
         yield from (each for each in row if each is not None)
-
-
-def _parts(metric: paddle.metric.Metric, output: Any, label: paddle.Tensor) -> list[Any]:
-    """What `metric.update` is called with for a batch."""
-    require_fitting(metric, output, label)
-    with _telling(metric, output, label):
-        result = metric.compute(output, label)
-        parts = result if isinstance(result, (list, tuple)) else [result]
-        return [p.numpy() if isinstance(p, paddle.Tensor) else p for p in parts]
-
-
-def _update(metric: paddle.metric.Metric, parts: list[Any], output: Any = None, label: Any = None) -> None:
-    with _telling(metric, output, label):
-        metric.update(*parts)
-
-
-@contextmanager
-def _telling(metric: paddle.metric.Metric, output: Any, label: Any) -> Iterator[None]:
-    try:
-        yield
-    except PaddleResumeError:
-        raise
-    except Exception as error:
-        shapes = [list(getattr(part, "shape", [])) for part in (output, label)]
-        raise ConfigError(
-            f"metrics: {type(metric).__module__}.{type(metric).__name__} cannot take an output {shapes[0]} with labels "
-            f"{shapes[1]}: {type(error).__name__}: {' '.join(str(error).split())[:300]}. Choose another metric, or "
-            "leave it out."
-        ) from error
-
-
-def _require_names_of_their_own(metrics: Sequence[paddle.metric.Metric]) -> None:
-    names = [name for metric in metrics for name in _names(metric)]
-    doubled = [name for name, count in Counter(["loss", *names]).items() if count > 1]
-    if doubled:
-        raise ConfigError(
-            f"metrics: two values are called {doubled[0]}, and one would overwrite the other in the logs. Give one of "
-            "the metrics another name: `tag: another` in the config, name='another' in Python."
-        )
-
-
-def _names(metric: paddle.metric.Metric) -> list[str]:
-    name = metric.name()
-    return [str(each) for each in name] if isinstance(name, (list, tuple)) else [str(name)]
-
-
-def _named(metric: paddle.metric.Metric) -> dict[str, float]:
-    """Its values by name; of a metric without a name, such as a confusion matrix, none."""
-    values: Any = metric.accumulate()
-    return dict(zip(_names(metric), map(float, values if isinstance(values, (list, tuple)) else [values])))
-
-
-def _metric_state(metric: paddle.metric.Metric) -> dict[str, Any]:
-    if hasattr(metric, "state_dict"):
-        return metric.state_dict()
-    fields = {name: value for name, value in vars(metric).items() if name not in _NOT_STATE and not callable(value)}
-    for name, value in fields.items():
-        if not _is_plain(value):
-            raise StateError(
-                f"The metric {type(metric).__name__} holds {name!r} of type {type(value).__name__}, which cannot be "
-                "saved. Keep numbers, lists and NumPy arrays in it, or give it state_dict() and set_state_dict()."
-            )
-    return fields
-
-
-def _is_plain(value: Any) -> bool:
-    if isinstance(value, (list, tuple)):
-        return all(map(_is_plain, value))
-    if isinstance(value, dict):
-        return all(map(_is_plain, value.values()))
-    return value is None or isinstance(value, (bool, int, float, str, np.ndarray, np.generic))

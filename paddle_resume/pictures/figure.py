@@ -51,8 +51,7 @@ def style() -> Any:
         import matplotlib
     except ImportError as error:
         raise PaddleResumeError(
-            "Drawing needs Matplotlib, which is not installed; install it with pip install matplotlib, or with this "
-            "package's extra, pip install 'paddle_resume[plot]'."
+            "Drawing needs Matplotlib, which is not installed here. Install it with pip install matplotlib."
         ) from error
     return matplotlib.rc_context(_STYLE)
 
