@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from paddle_resume.training.options import Processes as Processes
     from paddle_resume.training.options import StepOptions as StepOptions
     from paddle_resume.training.precision import Precision as Precision
+    from paddle_resume.training.run_view import RunView as RunView
     from paddle_resume.training.save_schedule import SaveSchedule as SaveSchedule
     from paddle_resume.training.trainer import Trainer as Trainer
 
@@ -60,6 +61,7 @@ _HOMES = {
     "Precision": "training.precision",
     "Processes": "training.options",
     "RandomStreams": "rng",
+    "RunView": "training.run_view",
     "ResumableBatchSampler": "data.sampler",
     "SaveSchedule": "training.save_schedule",
     "StepOptions": "training.options",

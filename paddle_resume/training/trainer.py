@@ -146,7 +146,7 @@ class Trainer:
         output = readable_output(self.model(*inputs))
         return self.loss(output, label), output
 
-    def train_step(self, batch: Union[Batch, MicroBatches]) -> Any:
+    def train_step(self, batch: Any) -> Any:
         """One optimizer update on a batch `[*inputs, label]`; returns the loss, or (loss, output) for metrics.
 
         Override it for several networks. The scheduler's step and the metrics are left to the trainer. With several

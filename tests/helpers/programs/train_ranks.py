@@ -43,7 +43,7 @@ class Doom(Callback):
         self._at("evaluate", trainer)
 
     def _at(self, where, trainer):
-        if self._here and where == self._where and trainer.progress.step >= self._step:
+        if self._here and where == self._where and trainer.step >= self._step:
             if self._how == "fail":
                 raise OSError("the disk of this node is gone")
             os.kill(os.getpid(), {"kill": signal.SIGKILL, "stop": signal.SIGSTOP, "term": signal.SIGTERM}[self._how])

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 from places import ROOT
 
-from paddle_resume import Trainer
+from paddle_resume import Monitoring, SaveSchedule, Trainer
 from paddle_resume.config import load_config
 from paddle_resume.data.image_arrays import ImageArrays
 from paddle_resume.errors import ConfigError, DataError, PaddleResumeError
@@ -119,8 +119,8 @@ def test_a_real_run_that_was_resumed_shows_where(tmp_path):
             save_dir=tmp_path / "checkpoint",
             name="real",
             logger=JsonlLogger(tmp_path / "log/real"),
-            log_every=2,
-            background=False,
+            monitoring=Monitoring(log_every=2),
+            schedule=SaveSchedule(background=False),
         ).train(data, epochs=2, max_steps=steps, global_batch_size=8)
     history = read_history(tmp_path / "log/real", tmp_path / "checkpoint")
     assert (history.resumes, history.steps_per_epoch) == ([3, 6], 4)
