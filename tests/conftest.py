@@ -3,20 +3,15 @@
 from __future__ import annotations
 
 import os
-import struct
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
+from idx_files import idx
 
 import paddle_resume  # noqa: F401 - first of all, since it sets up the CPU before Paddle is imported
-
-
-def idx(array: np.ndarray) -> bytes:
-    """The bytes of an IDX file of uint8."""
-    return bytes([0, 0, 8, array.ndim]) + struct.pack(f">{array.ndim}I", *array.shape) + array.tobytes()
 
 
 @pytest.fixture(scope="session")

@@ -13,6 +13,7 @@ import paddle
 import xxhash
 from typing_extensions import TypeGuard
 
+from paddle_resume.differences import Difference
 from paddle_resume.metrics.classification import CountMetric
 from paddle_resume.metrics.counts import Counts
 from paddle_resume.metrics.metric_adapter import (
@@ -44,23 +45,21 @@ class RunningMetrics:
         metrics: all metrics of the run, each with names of its own.
         split: the part of the data that these are for.
         world: the processes whose outputs count.
-        turns: whether they take turns, a whole batch each; else each has its share of every batch, and the losses
+        round_robin: whether they take whole batches in turn; else each has its share of every batch, and the losses
             that come in are those of the whole batch.
 
     Raises ConfigError if two metrics have one name.
     """
-
-    across_ranks = True
 
     def __init__(
         self,
         metrics: Sequence[paddle.metric.Metric],
         split: str = "train",
         world: Optional[World] = None,
-        turns: bool = False,
+        round_robin: bool = False,
     ) -> None:
         self._world = world or World()
-        self._turns = turns and not self._world.alone
+        self._round_robin = round_robin and not self._world.is_single
         self._of_all_splits = list(metrics)
         self._metrics = kept_for(split, metrics)
         _share_counts(self._of_all_splits)
@@ -71,7 +70,7 @@ class RunningMetrics:
         # What the arguments made of each: other arguments would make the running values mean something else.
         self._fresh = [xxhash.xxh3_64_hexdigest(repr(metric_state(metric)).encode()) for metric in self._metrics]
         # Those of this process alone, until they are brought together.
-        self._own_counts = self._counts if self._world.alone else [_emptied(counts) for counts in self._counts]
+        self._own_counts = self._counts if self._world.is_single else [_emptied(counts) for counts in self._counts]
         self._own_parts: list[Optional[list[list[Any]]]] = []
         self._pending: list[tuple[int, paddle.Tensor, int]] = []
         self._loss_sum = 0.0
@@ -83,7 +82,7 @@ class RunningMetrics:
         metrics = copy.deepcopy(self._of_all_splits)
         for metric in metrics:
             metric.reset()
-        return RunningMetrics(metrics, split, self._world, turns=True)
+        return RunningMetrics(metrics, split, self._world, round_robin=True)
 
     def update(self, step: int, loss: paddle.Tensor, output: Any, label: Optional[paddle.Tensor], samples: int) -> None:
         """Take in one batch: its mean loss, its output and label if metrics are wanted, and its size.
@@ -107,7 +106,7 @@ class RunningMetrics:
             for counts in self._own_counts:
                 counts.add(batch)
         parts = [update_arguments(metric, output, label) for metric in self._others]
-        if self._world.alone:
+        if self._world.is_single:
             for metric, part in zip(self._others, parts):
                 update_metric(metric, part, output, label)
         else:
@@ -115,14 +114,14 @@ class RunningMetrics:
 
     def add_nothing(self) -> None:
         """Take part, as every process has to for each batch, without one."""
-        if not self._world.alone:
+        if not self._world.is_single:
             self._hold_back(None)
 
     def gather(self) -> None:
         """Bring together what all processes took in; all of them have to call this at the same point."""
-        if self._world.alone:
+        if self._world.is_single:
             return
-        if self._turns:
+        if self._round_robin:
             own_losses = [(step, loss.item(), samples) for step, loss, samples in self._pending]
             self._pending.clear()
         else:
@@ -177,12 +176,19 @@ class RunningMetrics:
         for metric in self._metrics:
             metric.reset()
 
-    def state_dict(self) -> dict[str, Any]:
+    def prepare_save(self) -> None:
+        """Bring together what all processes took in, and read the losses."""
         self.gather()
         self._drain()
+
+    def state_dict(self) -> dict[str, Any]:
+        loss_sum: Any = self._loss_sum
+        samples = self._samples
+        for _, loss, count in self._pending:
+            loss_sum, samples = loss_sum + loss.item() * count, samples + count
         return {
-            "loss_sum": self._loss_sum,
-            "samples": self._samples,
+            "loss_sum": loss_sum,
+            "samples": samples,
             "metrics": [
                 {"class": type(metric).__name__, "fresh": fresh, "state": metric_state(metric)}
                 for metric, fresh in zip(self._metrics, self._fresh)
@@ -197,10 +203,11 @@ class RunningMetrics:
                 continue  # another metric than then, as `differences` told: it starts here
             set_metric_state(metric, saved["state"])
 
-    def differences(self, state: dict[str, Any]) -> list[str]:
-        then = [f"{saved['class']} {saved['fresh']}" for saved in state["metrics"]]
-        now = [f"{type(metric).__name__} {fresh}" for metric, fresh in zip(self._metrics, self._fresh)]
-        return [] if then == now else [f"metrics: {', '.join(then) or 'none'} -> {', '.join(now) or 'none'}"]
+    def differences(self, state: dict[str, Any]) -> list[Difference]:
+        before = ", ".join(f"{saved['class']} {saved['fresh']}" for saved in state["metrics"]) or "none"
+        now = zip(self._metrics, self._fresh)
+        after = ", ".join(f"{type(metric).__name__} {fresh}" for metric, fresh in now) or "none"
+        return [] if before == after else [Difference("metrics", before, after, argument="Trainer(metrics=)")]
 
     def _drain(self) -> None:
         for step, loss, samples in self._pending:

@@ -33,13 +33,11 @@ _STYLE: Any = {
 }
 
 
-def check_target(output: str, option: str = "--output") -> Path:
-    """The path of a picture to write, as given with `option`; raises ConfigError for another format."""
+def check_target(output: str) -> Path:
+    """The path of a picture to write, as given with `--output`; raises ConfigError for another format."""
     path = Path(output)
     if path.suffix.lower() not in _SUFFIXES:
-        raise ConfigError(
-            f"{option} {output}: expected a name that ends in {', '.join(_SUFFIXES[:-1])} or {_SUFFIXES[-1]}."
-        )
+        raise ConfigError(f"--output {output}: expected a name that ends in .png, .svg or .pdf.")
     return path
 
 

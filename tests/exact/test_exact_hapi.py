@@ -1,0 +1,141 @@
+"""`paddle.Model.fit` with ExactResume: however it is ended, and wherever, it goes on and ends the same."""
+
+from __future__ import annotations
+
+import random
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fitting import ROWS, Crash, fit, record
+from places import EXAMPLES, PROGRAMS
+
+from paddle_resume.checkpoint import engine
+from paddle_resume.loggers import read_scalars
+from paddle_resume.stateful import Owners
+from paddle_resume.testing import first_differences
+
+# ---------------------------------------------------------------- the tutorial: real processes, real signals
+
+
+def tutorial(folder: Path, *arguments: Any) -> subprocess.CompletedProcess[str]:
+    folder.mkdir(exist_ok=True)
+    command = [sys.executable, str(PROGRAMS / "fit_tutorial.py"), *map(str, arguments)]
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=300)
+
+
+def interrupted(folder: Path, signum: int, batch: int, *arguments: Any) -> subprocess.CompletedProcess[str]:
+    return tutorial(folder, "--signal", int(signum), "--at", batch, *arguments)
+
+
+def test_the_tutorial_killed_and_interrupted_anywhere_ends_bit_for_bit_as_if_untouched(tmp_path: Path) -> None:
+    straight, killed = tmp_path / "straight", tmp_path / "killed"
+    assert tutorial(straight).returncode == 0
+    # Of 26 batches, 13 an epoch; a save after every third.
+    first, second = random.randrange(1, 9), random.randrange(16, 25)
+    told = f"killed in batches {first} and {second}"
+    assert interrupted(killed, signal.SIGKILL, first).returncode == -signal.SIGKILL
+    stopped = interrupted(killed, signal.SIGTERM, 10)
+    assert "Stopped after step 11. Run the same command again to continue." in stopped.stderr
+    assert stopped.returncode == 128 + signal.SIGTERM
+    assert interrupted(killed, signal.SIGKILL, second).returncode == -signal.SIGKILL
+    assert tutorial(killed).returncode == 0
+    assert first_differences(straight, killed) == [], told
+    curves = read_scalars(killed / "log" / "vdlrecords.lenet.log")
+    assert [step for step, _, _ in curves["train/loss"]] == list(range(1, 27))
+    assert [step for step, _, _ in curves["eval/acc"]] == [0, 1]
+
+
+def test_the_tutorial_as_it_stands_ends_otherwise_after_one_kill(tmp_path: Path) -> None:
+    straight, killed = tmp_path / "straight", tmp_path / "killed"
+    assert tutorial(straight, "--plain").returncode == 0
+    assert interrupted(killed, signal.SIGKILL, 18, "--plain").returncode == -signal.SIGKILL
+
+    def same(weights: str) -> bool:
+        return (straight / "output" / weights).read_bytes() == (killed / "output" / weights).read_bytes()
+
+    assert same("0.pdparams")  # saved before the kill: nothing else tells the two apart
+    assert tutorial(killed, "--plain").returncode == 0
+    assert not same("mnist.pdparams")
+
+
+@pytest.mark.full
+def test_the_example_runs(tmp_path: Path) -> None:
+    command = [sys.executable, str(PROGRAMS / "small_mnist.py"), str(EXAMPLES / "hapi_lenet.py")]
+    ran = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300)
+    assert ran.returncode == 0, ran.stderr
+    assert record(tmp_path).phase == "done"
+    assert (tmp_path / "output" / "mnist.pdparams").exists()
+
+
+# ---------------------------------------------------------------- what fit can be given, row by row
+
+EVENTS = [
+    ("on_train_batch_end", 4),
+    ("on_epoch_end", 0),
+    ("on_eval_batch_end", 1),
+    ("on_train_batch_begin", 9),
+]
+# The state that these have is in others too; mixed precision does nothing on a CPU.
+AGAIN = ("no evaluation in some epochs", "mixed precision", "a rate that falls by step", "two workers")
+AGAIN_ALONE = ("model", "optimizer", "scheduler")
+
+
+@pytest.mark.parametrize("row", [pytest.param(row, marks=pytest.mark.full if row in AGAIN else ()) for row in ROWS])
+def test_a_fit_that_is_cut_short_again_and_again_ends_as_if_untouched(row: str, tmp_path: Path) -> None:
+    straight, crashed = tmp_path / "straight", tmp_path / "crashed"
+    fit(straight, ROWS[row]())
+    crashes = 0
+    for event in EVENTS:
+        if "eval" in event[0] and ROWS[row]().get("eval_data", "some") is None:
+            continue
+        try:
+            fit(crashed, ROWS[row](), event)
+        except Crash:
+            crashes += 1
+    fit(crashed, ROWS[row]())
+    assert crashes >= 2
+    assert first_differences(straight, crashed) == []
+    events = record(crashed).lineage
+    assert sum(event["event"] == "resume" for event in events) >= 2
+    assert all(event.get("exact", True) for event in events)
+
+
+CONTROLS = {
+    "data": ("plain", ("on_train_batch_end", 10)),
+    "model": ("plain", ("on_train_batch_end", 10)),
+    "optimizer": ("plain", ("on_train_batch_end", 10)),
+    "metric.Accuracy": ("plain", ("on_train_batch_end", 10)),
+    "callback.VisualDL": ("plain", ("on_train_batch_end", 10)),
+    "log.VisualDLLogger": ("plain", ("on_train_batch_end", 11)),
+    "position": ("plain", ("on_train_batch_end", 10)),
+    "rng": ("a user's callback", ("on_train_batch_end", 10)),
+    "callback.History": ("a user's callback", ("on_train_batch_end", 10)),
+    "callback.EarlyStopping": ("early stopping", ("on_train_batch_end", 10)),
+    "callback.ReduceLROnPlateau": ("a rate that falls on a plateau", ("on_train_batch_end", 18)),
+    "rate": ("a rate that falls on a plateau", ("on_train_batch_end", 18)),
+    "scheduler": ("a rate that falls by epoch", ("on_train_batch_end", 10)),
+}
+
+
+@pytest.mark.parametrize(
+    "owner", [pytest.param(owner, marks=pytest.mark.full if owner in AGAIN_ALONE else ()) for owner in CONTROLS]
+)
+def test_a_fit_ends_otherwise_when_one_owner_is_not_restored(
+    owner: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    row, event = CONTROLS[owner]
+    fit(tmp_path / "straight", ROWS[row]())
+    with pytest.raises(Crash):
+        fit(tmp_path / "crashed", ROWS[row](), event)
+    restore = engine._restore
+
+    def forgetful(owners: Owners, *states: Any) -> None:
+        restore(Owners(**{name: each for name, each in owners.items() if name != owner}), *states)
+
+    monkeypatch.setattr(engine, "_restore", forgetful)
+    fit(tmp_path / "crashed", ROWS[row]())
+    assert first_differences(tmp_path / "straight", tmp_path / "crashed")

@@ -1,0 +1,388 @@
+"""Several processes: they learn what one learns, and an interruption of any of them changes nothing."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import paddle
+import psutil
+import pytest
+from places import PROGRAMS, ROOT
+from ranks import PROGRAM, Ended, launch, run_ranks, start_ranks, wait_for
+
+from paddle_resume.checkpoint.reader import load
+from paddle_resume.data.batch import Batch, share
+from paddle_resume.data.feed import Feed
+from paddle_resume.data.image_arrays import ImageArrays
+from paddle_resume.testing import first_differences
+
+SECONDS_TO_END = 15
+"""Within so many seconds of a process's death all others have ended; nearly all of it is Python's start and end."""
+
+
+@pytest.fixture(scope="module")
+def straight(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What two processes leave that nobody interrupts."""
+    folder = tmp_path_factory.mktemp("straight")
+    ended = run_ranks(folder, 2)
+    assert ended.good, ended.explain()
+    return folder
+
+
+def weights(folder: Path) -> dict[str, np.ndarray]:
+    return {name: value.numpy() for name, value in paddle.load(str(folder / "digits.pdparams")).items()}
+
+
+def curves(folder: Path) -> list[dict[str, float]]:
+    """The logged values, line by line, without the times."""
+    lines = [json.loads(line) for line in (folder / "log" / "metrics.jsonl").read_text().splitlines()]
+    return [{tag: value for tag, value in line.items() if isinstance(value, float) and "/" in tag} for line in lines]
+
+
+def go_on(folder: Path, straight: Path, ended: Ended, *options: object, ranks: int = 2) -> None:
+    """The same command again; what it leaves must be what the uninterrupted run has left."""
+    assert not ended.good, "nothing was interrupted"
+    again = run_ranks(folder, ranks, *options)
+    assert again.good, again.explain()
+    assert first_differences(straight, folder) == []
+
+
+# ---------------------------------------------------------------- the same as one process
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        pytest.param(("--net", "plain"), marks=pytest.mark.full),
+        # 16 batches of 16 in groups of 3, of which the last has one.
+        pytest.param(("--net", "plain", "--accumulate", 3), marks=pytest.mark.full),
+        # 5 samples are shared by 3 processes as 1, 2 and 2; of the last batch, one sample, two have none.
+        ("--net", "plain", "--batch-size", 5, "--max-steps", 60, "--every-steps", 100, "ranks 3"),
+    ],
+    ids=["even", "accumulated", "uneven"],
+)
+def test_several_processes_learn_what_one_learns(options: tuple[object, ...], tmp_path: Path) -> None:
+    ranks = 3 if options[-1] == "ranks 3" else 2
+    options = tuple(o for o in options if o != "ranks 3")
+    for folder, size in (("one", 1), ("more", ranks)):
+        ended = run_ranks(tmp_path / folder, size, *options)
+        assert ended.good, ended.explain()
+    one, more = weights(tmp_path / "one"), weights(tmp_path / "more")
+    for name in one:
+        np.testing.assert_allclose(more[name], one[name], rtol=0, atol=2e-5, err_msg=name)
+    for ours, theirs in zip(curves(tmp_path / "more"), curves(tmp_path / "one")):
+        assert ours == pytest.approx(theirs, abs=1e-4)
+    assert len(curves(tmp_path / "one")) == len(curves(tmp_path / "more")) > 5
+
+
+def test_an_evaluation_by_several_processes_gives_the_very_numbers_of_one(straight: Path, tmp_path: Path) -> None:
+    program = PROGRAMS / "evaluate_ranks.py"
+    results = []
+    for size in (1, 3):
+        ended = wait_for(
+            start_ranks(tmp_path / str(size), size, straight / "digits.pdparams", program=program), time.monotonic()
+        )
+        assert ended.good, ended.explain()
+        results += [re.findall(r"^results (.*)$", output, re.M) for output in ended.outputs]
+    assert results == [results[0]] * 4
+    assert "samples=250" in results[0][0]
+
+
+def test_an_epoch_has_the_same_order_and_no_sample_twice_whatever_the_number_of_processes() -> None:
+    data = ImageArrays(np.arange(23, dtype=np.uint8).reshape(-1, 1, 1), np.arange(23, dtype=np.int64), num_classes=23)
+    one = [batch[-1].numpy().ravel().tolist() for batch in Feed(data, batch_size=5, seed=3).remaining()]
+    for size in (2, 3, 4, 7):
+        shares = [list(Feed(data, batch_size=5, seed=3, rank=r, size=size).remaining()) for r in range(size)]
+        for number, whole in enumerate(one):
+            mine = [shares[rank][number] for rank in range(size)]
+            assert [label for b in mine for label in b[-1].numpy().ravel().tolist()[: b.samples]] == whole
+            assert {b.whole for b in mine} == {len(whole)} and all(len(b[0]) >= 1 for b in mine)
+
+
+def test_a_batch_is_cut_into_as_few_even_pieces_as_fit() -> None:
+    batch = Batch([paddle.arange(7)], 7, 20)
+    assert [piece[0].tolist() for piece in batch.cut(3)] == [[0, 1], [2, 3], [4, 5, 6]]
+    assert [piece.samples for piece in batch.cut(3)] == [2, 2, 3]
+    assert list(batch.cut(7)) == [batch]
+    assert [share(5, rank, 3) for rank in range(3)] == [slice(0, 1), slice(1, 3), slice(3, 5)]
+
+
+@pytest.mark.parametrize("how", [pytest.param("super", marks=pytest.mark.full), "right"])
+def test_an_own_step_that_averages_the_gradients_learns_the_same(how: str, tmp_path: Path) -> None:
+    options = ("--net", "plain", "--batch-size", 13, "--max-steps", 20, "--every-steps", 100)
+    for folder, more in (("own", ("--own-step", how)), ("usual", ())):
+        ended = run_ranks(tmp_path / folder, 2, *options, *more)
+        assert ended.good, ended.explain()
+    for name, value in weights(tmp_path / "usual").items():
+        np.testing.assert_allclose(weights(tmp_path / "own")[name], value, rtol=0, atol=2e-5, err_msg=name)
+
+
+def test_an_own_step_that_does_not_average_the_gradients_is_told(tmp_path: Path) -> None:
+    ended = run_ranks(tmp_path, 2, "--own-step", "wrong")
+    assert ended.statuses == [2, 2], ended.explain()
+    assert "with 2 processes has to call self.average_gradients(optimizer, batch)" in ended.outputs[0]
+
+
+@pytest.mark.full
+def test_running_statistics_are_those_of_rank_0(tmp_path: Path) -> None:
+    ended = run_ranks(tmp_path / "straight", 2, "--net", "batch-norm")
+    assert ended.good, ended.explain()
+    killed = run_ranks(tmp_path / "killed", 2, "--net", "batch-norm", "--doom", 1, 7, "kill", "step")
+    go_on(tmp_path / "killed", tmp_path / "straight", killed, "--net", "batch-norm")
+
+
+# ---------------------------------------------------------------- an interruption changes nothing
+
+DEATHS = {
+    "rank 1 in a step": (1, 7, "kill", "step"),
+    "rank 0 in a step": (0, 7, "kill", "step"),
+    "rank 1 in an evaluation": (1, 16, "kill", "evaluate"),
+    "rank 1 in the collective save": (1, 9, "kill", "save"),
+    "rank 0 in the collective save": (0, 9, "kill", "save"),
+}
+
+
+@pytest.mark.parametrize(
+    "which",
+    [pytest.param(w, marks=() if w == "rank 1 in a step" else pytest.mark.full) for w in DEATHS],
+)
+def test_a_killed_process_ends_the_others_and_the_run_goes_on_exactly(
+    which: str, straight: Path, tmp_path: Path
+) -> None:
+    rank = DEATHS[which][0]
+    ended = run_ranks(tmp_path / "killed", 2, "--doom", *DEATHS[which])
+    assert ended.statuses[rank] == -signal.SIGKILL and ended.statuses[1 - rank] == 3, ended.explain()
+    assert f"error: rank {rank}: it is gone without a word" in ended.outputs[1 - rank]
+    go_on(tmp_path / "killed", straight, ended)
+
+
+def test_all_processes_killed_at_once_while_saves_are_under_way(straight: Path, tmp_path: Path) -> None:
+    for seconds in (4.5, 5.5):
+        began = time.monotonic()
+        processes = start_ranks(tmp_path / "killed", 2, "--background")
+        time.sleep(seconds)
+        for process in processes:
+            process.kill()
+        ended = wait_for(processes, began)
+    again = run_ranks(tmp_path / "killed", 2, "--background")
+    assert again.good, again.explain() + ended.explain()
+    assert first_differences(straight, tmp_path / "killed") == []
+
+
+def test_a_signal_to_one_process_stops_all_at_one_step_which_is_saved(straight: Path, tmp_path: Path) -> None:
+    ended = run_ranks(tmp_path / "killed", 2, "--doom", 1, 7, "term", "step", "--every-steps", 100)
+    assert ended.statuses == [143, 143], ended.explain()
+    stopped = re.search(r"Stopped after step (\d+)", ended.outputs[0])
+    assert stopped and load(tmp_path / "killed" / "checkpoint" / f"digits_step{stopped[1]}").record.step == int(
+        stopped[1]
+    )
+    assert run_ranks(tmp_path / "killed", 2, "--every-steps", 100).good
+    assert weights(tmp_path / "killed").keys() == weights(straight).keys()
+    for name, value in weights(straight).items():
+        assert weights(tmp_path / "killed")[name].tobytes() == value.tobytes()
+
+
+@pytest.mark.full
+def test_what_is_forgotten_of_other_ranks_shows(straight: Path, tmp_path: Path) -> None:
+    """The negative control: without its own randomness rank 1 drops out other units than it would have."""
+    assert not run_ranks(tmp_path / "killed", 2, "--doom", 1, 7, "kill", "step").good
+    assert run_ranks(tmp_path / "killed", 2, "--forget-ranks").good
+    if paddle.__version__.startswith("2."):
+        pytest.skip("Paddle 2.6 seeds its generator for each step anew, so that there is nothing to forget")
+    assert first_differences(straight, tmp_path / "killed")
+
+
+# ---------------------------------------------------------------- failures
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+def test_an_error_of_one_process_is_told_with_its_rank_and_ends_all(rank: int, tmp_path: Path) -> None:
+    ended = run_ranks(tmp_path, 2, "--doom", rank, 5, "fail", "step")
+    assert ended.statuses == ([1, 3] if rank == 0 else [3, 1]), ended.explain()
+    assert f"error: rank {rank}: OSError: the disk of this node is gone" in ended.outputs[1 - rank]
+    assert ended.seconds < SECONDS_TO_END + 10
+
+
+def test_a_process_that_hangs_is_named_after_the_timeout(tmp_path: Path) -> None:
+    began = time.monotonic()
+    processes = start_ranks(tmp_path, 2, "--doom", 1, 5, "stop", "boundary", "--timeout", 3)
+    ended = wait_for(processes[:1], began)
+    processes[1].kill()
+    wait_for(processes[1:], began)
+    assert ended.statuses == [3], ended.explain()
+    assert "error: rank 0: rank 1 has not come to where the others wait for 3 s: it hangs" in ended.outputs[0]
+
+
+def test_processes_that_were_started_differently_do_not_start(tmp_path: Path) -> None:
+    ended = run_ranks(tmp_path, 2, "--differ", 1)
+    assert ended.statuses == [2, 2], ended.explain()
+    assert "error: rank 1: started differently than rank 0: data seed: 7 -> 8" in ended.outputs[0]
+    assert not (tmp_path / "checkpoint").exists() or not list((tmp_path / "checkpoint").glob("*.pdstates"))
+
+
+def test_a_full_disk_is_an_error_of_all(small_disk: Path, tmp_path: Path) -> None:
+    (small_disk / "filler").write_bytes(bytes(900 << 10))
+    ended = run_ranks(small_disk, 2, "--max-steps", 6)
+    assert ended.statuses == [2, 2], ended.explain()
+    assert all("error: Could not save checkpoint/digits_step6: No space left" in output for output in ended.outputs)
+
+
+def test_processes_that_do_not_come_together_say_why(tmp_path: Path) -> None:
+    program = PROGRAMS / "join_ranks.py"
+    with socket.socket() as taken:
+        taken.bind(("", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        began = time.monotonic()
+        lonely = start_ranks(tmp_path, 3, program=program, absent=1)
+        no_port = start_ranks(tmp_path, 2, program=program, master=port)
+        first, third = (wait_for([process], began) for process in lonely)
+        assert "error: 3 processes are to train together" in first.outputs[0] and first.statuses == [2]
+        assert "rank 1 did not come within 2 s. Start all of them with" in first.outputs[0]
+        assert "error: rank 0 could not be reached" in third.outputs[0] and third.statuses == [2]
+        first, second = (wait_for([process], began) for process in no_port)
+        assert (
+            f"error: Port {port} of PADDLE_MASTER, on which the processes of this run meet, is taken"
+            in first.outputs[0]
+        )
+        assert first.statuses == second.statuses == [2]
+
+
+# ---------------------------------------------------------------- another number of processes
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [(2, 1), pytest.param(1, 2, marks=pytest.mark.full), pytest.param(2, 3, marks=pytest.mark.full)],
+    ids=["2 to 1", "1 to 2", "2 to 3"],
+)
+def test_another_number_of_processes_is_refused_or_goes_on_inexactly(before: int, after: int, tmp_path: Path) -> None:
+    plain = ("--net", "plain")
+    straight, changed = tmp_path / "straight", tmp_path / "changed"
+    assert run_ranks(straight, before, *plain).good
+    assert run_ranks(changed, before, *plain, "--doom", 0, 7, "term", "step").statuses[0] == 143
+    refused = run_ranks(changed, after, *plain)
+    assert refused.statuses == [2] * after
+    assert f"environment world_size: {before} -> {after}" in refused.outputs[0]
+    ended = run_ranks(changed, after, *plain, "--allow-inexact")
+    assert ended.good, ended.explain()
+    for name, value in weights(straight).items():
+        np.testing.assert_allclose(weights(changed)[name], value, rtol=0, atol=2e-5, err_msg=name)
+    record = load(changed / "checkpoint" / "digits_epoch1").record
+    assert record.lineage[-1]["differences"] == [f"environment world_size: {before} -> {after}"] and not record.exact
+    # Where one takes over the work of two, it takes its share in pieces as large as theirs were.
+    assert record.owners["update"]["most"] == (16 if before == 1 else 8)
+
+
+# ---------------------------------------------------------------- Paddle's launcher
+
+
+def test_the_launcher_trains_the_config_and_its_sigterm_stops_and_saves(tiny_mnist: Path, tmp_path: Path) -> None:
+    command = [ROOT / "tools" / "train.py", "-c", ROOT / "configs" / "mnist.yaml", "-o", f"data.root={tiny_mnist}"]
+    command += ["-o", "data.valid=10", "-o", "data.global_batch_size=10", "-o", "trainer.log_every=5"]
+    for folder, epochs, stop in (("straight", 25, False), ("stopped", 25, True), ("stopped", 25, False)):
+        process = launch(tmp_path / folder, *command, "-o", f"trainer.epochs={epochs}")
+        if stop:
+            assert process.stdout is not None
+            for line in process.stdout:
+                if "[valid] epoch: 0" in line:
+                    break
+            os.killpg(process.pid, signal.SIGTERM)
+        output = process.communicate(timeout=120)[0]
+        if stop:
+            # Paddle's launcher shows no more of rank 0's output once it has the signal itself.
+            said = (tmp_path / folder / "worker_log" / "workerlog.0").read_text()
+            assert "Stopped after step" in said, output + said
+        else:
+            assert process.returncode == 0, output
+            assert "2, which share each batch of 10: 5 samples each" in output
+    # But for the checkpoint of the interruption itself.
+    differences = first_differences(tmp_path / "straight", tmp_path / "stopped")
+    assert [line for line in differences if "only in the killed run" not in line] == []
+
+
+@pytest.fixture
+def two_hosts() -> Iterator[tuple[str, str]]:
+    """Two network namespaces with an address each, joined by a wire."""
+    names = ("paddle_resume_a", "paddle_resume_b")
+    if os.geteuid() != 0 or not shutil.which("ip"):
+        pytest.skip("network namespaces need root and iproute2")
+    commands = [["netns", "add", name] for name in names]
+    commands.append(
+        ["link", "add", "wire0", "netns", names[0], "type", "veth", "peer", "name", "wire1", "netns", names[1]]
+    )
+    for number, name in enumerate(names):
+        commands.append(["-n", name, "addr", "add", f"10.77.0.{number + 1}/24", "dev", f"wire{number}"])
+        commands += [["-n", name, "link", "set", device, "up"] for device in ("lo", f"wire{number}")]
+    try:
+        for command in commands:
+            done = subprocess.run(["ip", *command], capture_output=True, text=True)
+            if done.returncode:
+                pytest.skip(f"no network namespaces here: {done.stderr.strip()}")
+        yield names
+    finally:
+        for name in names:
+            subprocess.run(["ip", "netns", "del", name], capture_output=True)
+
+
+@pytest.mark.full
+def test_two_hosts_with_addresses_of_their_own_go_on_exactly(
+    two_hosts: tuple[str, str], straight: Path, tmp_path: Path
+) -> None:
+    def node(number: int, *options: object) -> Any:
+        launcher = ("--nnodes", "2", "--nproc_per_node", "1", "--rank", str(number), "--master", "10.77.0.1:37777")
+        return launch(
+            tmp_path / "run",
+            PROGRAM,
+            *options,
+            launcher=(*launcher, "--host", f"10.77.0.{number + 1}", "--log_dir", f"node{number}"),
+            within=("ip", "netns", "exec", two_hosts[number]),
+            GLOO_SOCKET_IFNAME=f"wire{number}",
+        )
+
+    killed = [node(number, "--doom", 1, 7, "kill", "step") for number in (0, 1)]
+    assert all(each.communicate(timeout=120)[0] is not None and each.returncode for each in killed)
+    assert "rank 1: it is gone without a word" in next((tmp_path / "run" / "node0").glob("*workerlog.0")).read_text()
+    again = [node(number) for number in (0, 1)]
+    assert [each.communicate(timeout=120)[0] and each.returncode for each in again] == [0, 0]
+    assert first_differences(straight, tmp_path / "run") == []
+
+
+@pytest.mark.full
+def test_two_nodes_of_which_one_dies_go_on_exactly(straight: Path, tmp_path: Path) -> None:
+    def node(number: int, port: int, *options: object) -> Any:
+        launcher = ("--nnodes", "2", "--nproc_per_node", "1", "--rank", str(number), "--master", f"127.0.0.1:{port}")
+        folder = tmp_path / "run"
+        return launch(folder, PROGRAM, *options, launcher=(*launcher, "--log_dir", f"node{number}"))
+
+    doom = ("--doom", 1, 7, "stop", "boundary")
+    nodes = [node(number, 61234, *doom) for number in (0, 1)]
+    try:
+        deadline = time.monotonic() + 60
+        while not list((tmp_path / "run" / "checkpoint").glob("digits_step6.pdstates")):
+            assert time.monotonic() < deadline, "the nodes do not train"
+            time.sleep(0.2)
+        for victim in psutil.Process(nodes[1].pid).children(recursive=True):
+            victim.kill()  # stopped processes too
+        nodes[1].kill()
+        began = time.monotonic()
+        assert nodes[0].wait(60) != 0 and time.monotonic() - began < SECONDS_TO_END
+    finally:
+        for each in nodes:
+            each.kill()
+    said = next((tmp_path / "run" / "node0").glob("*workerlog.0")).read_text()
+    assert "rank 1: it is gone without a word" in said
+    again = [node(number, 61235) for number in (0, 1)]
+    assert [each.communicate(timeout=120)[0] and each.returncode for each in again] == [0, 0]
+    assert first_differences(straight, tmp_path / "run") == []
