@@ -32,7 +32,7 @@ from paddle_resume.models import MLP, MNIST, TransformerLM
 from paddle_resume.parallel.mesh import DeviceMesh, ShardingState
 from paddle_resume.parallel.shard_plan import check_mesh, resolve_plan
 from paddle_resume.parallel.world import World
-from paddle_resume.storage.distcp import MetadataReader, Piece, StoredTensor, Target, fill_targets
+from paddle_resume.storage.distcp import MetadataUnpickler, Piece, StoredTensor, Target, fill_targets
 from paddle_resume.storage.restricted_pickle import parse_foreign, read_foreign
 
 PROGRAM = PROGRAMS / "train_sharded.py"
@@ -386,7 +386,7 @@ def test_metadata_that_asks_for_anything_else_is_refused_and_nothing_is_run(tmp_
     target = tmp_path / "executed"
     for content in (_Bomb(target), {"state_dict_metadata": _Bomb(target)}):
         with pytest.raises(CheckpointError, match=r"it asks for posix.mkdir"):
-            parse_foreign(tmp_path / "0.metadata", pickle.dumps(content, 4), MetadataReader)
+            parse_foreign(tmp_path / "0.metadata", pickle.dumps(content, 4), MetadataUnpickler)
     assert not target.exists()
 
 

@@ -16,7 +16,8 @@ import paddle_resume  # isort: skip (its CPU set-up comes before Paddle)
 import paddle
 
 from paddle_resume import Trainer
-from paddle_resume.checkpoint import engine, foreign_checkpoint
+from paddle_resume.checkpoint import engine
+from paddle_resume.checkpoint.foreign_position import foreign_position
 from paddle_resume.checkpoint.reader import load
 from paddle_resume.checkpoint.weights import read_weights
 from paddle_resume.cli import main
@@ -409,7 +410,7 @@ def test_where_it_stood_is_told_by_states_schedule_or_name(
 ) -> None:
     if states is not None:
         (tmp_path / f"{name}.pdstates").write_bytes(pickle.dumps(states))
-    found = foreign_checkpoint._position(tmp_path / name, {"last_epoch": ticks, "last_lr": 0.1}, STEPS)
+    found = foreign_position(tmp_path / name, {"last_epoch": ticks, "last_lr": 0.1}, STEPS)
     assert (found.epochs, found.steps) == (epochs, steps)
     assert found.notes
 

@@ -30,7 +30,7 @@ from paddle_resume.lr.stepper import EPOCH, LR_SCOPE, STEP, LRStepper
 from paddle_resume.lr.warmup import Warmup
 from paddle_resume.owners.paddle_owners import paddle_owners
 from paddle_resume.owners.scheduler import SchedulerState
-from paddle_resume.pictures.lr_schedule import _drawn, preview_rates
+from paddle_resume.pictures.lr_preview import _drawn, preview_rates
 from paddle_resume.stateful import Owners
 from paddle_resume.testing import Kill, assert_exact_resume, first_differences
 from paddle_resume.testing.kill_plan import Plan
@@ -593,7 +593,7 @@ def test_the_picture_and_its_text_show_the_whole_schedule(here: Path, capsys: py
     assert plot("--output", "out/lr.png", "--epochs", "4") == 0
     assert "20 steps (4 epochs of 5); first 0, peak 0.01 at step 3, last " in capsys.readouterr().out
     png = Path("out/lr.png").read_bytes()
-    assert png.startswith(b"\x89PNG") and struct.unpack(">II", png[16:24]) == (1350, 675)
+    assert png.startswith(b"\x89PNG") and struct.unpack(">II", png[16:24]) == (990, 495)
     assert plot("--output", "lr.svg") == 0
     svg = Path("lr.svg").read_text()
     assert "<svg" in svg
@@ -617,9 +617,9 @@ def test_of_a_long_run_the_picture_keeps_every_peak() -> None:
 @pytest.mark.parametrize(
     ("options", "missing", "text"),
     [
-        (("--output", "lr.txt"), "", "a picture's name ends in .png, .svg, .pdf, found .txt"),
-        (("--output", "lr.png"), "matplotlib.figure", "Drawing needs matplotlib"),
-        (("--output", "c.yaml/lr.png"), "", "The picture c.yaml/lr.png could not be written"),
+        (("--output", "lr.txt"), "", "--output lr.txt: expected a name that ends in .png, .svg or .pdf."),
+        (("--output", "lr.png"), "matplotlib", "Drawing needs Matplotlib"),
+        (("--output", "c.yaml/lr.png"), "", "c.yaml/lr.png"),
     ],
 )
 def test_a_picture_that_cannot_be_drawn_is_one_plain_error(
