@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from forking import assert_exact_resume, run_life
 from places import PROGRAMS
 
 import paddle_resume  # isort: skip (its CPU set-up comes before Paddle)
@@ -16,9 +17,8 @@ import paddle
 from paddle_resume import Best, Divergence, Trainer, WeightAverage
 from paddle_resume.checkpoint.reader import load
 from paddle_resume.errors import CheckpointError, ConfigError, NonFiniteLossError, StateError
-from paddle_resume.testing import Kill, assert_exact_resume, first_differences
+from paddle_resume.testing import Kill, first_differences
 from paddle_resume.testing.kill_plan import Plan
-from paddle_resume.testing.proof import _live
 from paddle_resume.training.save_schedule import SaveSchedule
 
 PROGRAM = str(PROGRAMS / "train_features.py")
@@ -83,10 +83,10 @@ def test_the_proof_fails_and_names_it_when_an_owner_is_not_restored(owner: str, 
     options, step, told = CONTROLS[owner]
     options = [*options, "--inline"]  # A save that is still under way behind training would die with it.
     report = tmp_path / "report"
-    assert _live([PROGRAM, *options], tmp_path / "straight", Plan(str(report)), None, 300)
-    assert not _live([PROGRAM, *options], tmp_path / "killed", Plan(str(report), Kill("step", step)), None, 300)
+    assert run_life([PROGRAM, *options], tmp_path / "straight", Plan(str(report)), timeout=300)
+    assert not run_life([PROGRAM, *options], tmp_path / "killed", Plan(str(report), Kill("step", step)), timeout=300)
     with contextlib.suppress(RuntimeError):  # What was forgotten may be what would have kept it from diverging.
-        _live([PROGRAM, *options], tmp_path / "killed", Plan(str(report), None, [owner]), None, 300)
+        run_life([PROGRAM, *options], tmp_path / "killed", Plan(str(report), None, [owner]), timeout=300)
     assert report.read_text().startswith(f"after the restore, {told}")
     assert first_differences(tmp_path / "straight", tmp_path / "killed")
 
