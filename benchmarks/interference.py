@@ -13,12 +13,13 @@ from typing import Any, Optional
 import numpy as np
 import paddle
 
-from benchmarks.children import report
+from benchmarks.child_process import report
 from benchmarks.saving import BACKGROUND, BATCH_SIZE, EVERY_STEPS, INLINE, PADDLE_SAVE
 from benchmarks.stopwatch import Stopwatch
 from paddle_resume.data.image_arrays import ImageArrays
 from paddle_resume.models import MNIST
 from paddle_resume.training.callbacks import Callback
+from paddle_resume.training.run_view import RunView
 from paddle_resume.training.save_schedule import SaveSchedule
 from paddle_resume.training.trainer import Trainer
 
@@ -34,8 +35,7 @@ def train(way: str, warmup: int, steps: int, folder: Path) -> float:
         optimizer,
         loss=paddle.nn.CrossEntropyLoss(),
         save_dir=folder,
-        schedule=SaveSchedule(every_epochs=None, every_steps=EVERY_STEPS if ours else None),
-        background=way != INLINE,
+        schedule=SaveSchedule(every_epochs=None, every_steps=EVERY_STEPS if ours else None, background=way != INLINE),
         callbacks=[_EachStep(watch, folder if way == PADDLE_SAVE else None)],
     )
     random = np.random.default_rng(0)
@@ -52,9 +52,9 @@ class _EachStep(Callback):
         self._watch = watch
         self._folder = folder
 
-    def on_step_end(self, trainer: Trainer) -> None:
+    def on_step_end(self, trainer: RunView) -> None:
         self._watch.step_done()
-        if self._folder is not None and trainer.progress.step % EVERY_STEPS == 0:
+        if self._folder is not None and trainer.step % EVERY_STEPS == 0:
             paddle.save(trainer.model.state_dict(), str(self._folder / "paddle.pdparams"))
             optimizer: Any = trainer.optimizer
             paddle.save(optimizer.state_dict(), str(self._folder / "paddle.pdopt"))

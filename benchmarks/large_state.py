@@ -18,15 +18,15 @@ import numpy as np
 import paddle
 import xxhash
 
-from benchmarks.children import await_answer, report
-from paddle_resume.checkpoint.checkpointer import Checkpointer
+from benchmarks.child_process import await_answer, report
+from paddle_resume.checkpoint.engine import CheckpointEngine
 from paddle_resume.checkpoint.record import SUFFIX
 from paddle_resume.environment import Environment
 from paddle_resume.owners.model import ParameterNames
 from paddle_resume.owners.optimizer import OptimizerState
 from paddle_resume.owners.paddle_owners import paddle_owners
 from paddle_resume.owners.tensor_views import fill
-from paddle_resume.parallel.per_rank import EachRank
+from paddle_resume.parallel.per_rank import PerRank
 from paddle_resume.parallel.world import World
 from paddle_resume.rng import RandomStreams
 from paddle_resume.stateful import Owners
@@ -67,7 +67,7 @@ class State:
         self.owners = Owners(
             environment=Environment(),
             **paddle_owners(self.model, {"": self.optimizer}),
-            rng=EachRank(random_streams, world or World()),
+            rng=PerRank(random_streams, world or World()),
         )
 
     def parts(self) -> Iterator[tuple[str, Any]]:
@@ -87,7 +87,7 @@ class Contest:
     def __init__(self, size: int, folder: Path) -> None:
         self._state = State(size)
         self._folder = folder
-        self._checkpointer = Checkpointer(folder, "large", keep=1)
+        self._checkpointer = CheckpointEngine(folder, "large", keep=1)
         self._checkpointer.prepare()
         self._arrays = self._state.arrays()
         self.bytes = sum(array.nbytes for array in self._arrays)
@@ -200,7 +200,7 @@ def time_all(size: int, rounds: int, folder: Path) -> None:
 def hold_still_for_memory(part: str, size: int, folder: Path) -> None:
     """Report the size; then, each time that the parent answers, save (twice) or restore, and report that it is done."""
     state = State(size)
-    checkpointer = Checkpointer(folder, "large", keep=1)
+    checkpointer = CheckpointEngine(folder, "large", keep=1)
     # The writer process has started, and has its libraries, when this save is done.
     checkpointer.save(0, {"rng": state.owners["rng"]})
     checkpointer.wait()
@@ -208,7 +208,7 @@ def hold_still_for_memory(part: str, size: int, folder: Path) -> None:
         prefix = str(checkpointer.save(1, state.owners))
         checkpointer.wait()
         checkpointer.close()
-        checkpointer = Checkpointer(folder, "large")
+        checkpointer = CheckpointEngine(folder, "large")
         checkpointer.prepare()
     report({"bytes": sum(array.nbytes for array in state.arrays())})
     await_answer()

@@ -12,8 +12,8 @@ from typing import Any, Callable
 
 import paddle
 
-from benchmarks.children import report
-from benchmarks.parallel import (
+from benchmarks.child_process import report
+from benchmarks.parallel_rounds import (
     AGREE,
     AVERAGE,
     GATHER,

@@ -14,10 +14,10 @@ from typing import Any
 
 import paddle
 
-from benchmarks.children import report
+from benchmarks.child_process import report
 from benchmarks.large_state import State, await_one_checkpoint
-from benchmarks.parallel import PERSIST, RESTORE, STALL
-from paddle_resume.checkpoint.checkpointer import Checkpointer
+from benchmarks.parallel_rounds import PERSIST, RESTORE, STALL
+from paddle_resume.checkpoint.engine import CheckpointEngine
 from paddle_resume.parallel.world import World
 
 
@@ -29,10 +29,10 @@ def time_saving(size: int, saves: int, folder: Path) -> dict[str, list[float]]:
     world = World.current()
     state = State(size, world)
     seconds: dict[str, list[float]] = {STALL: [], PERSIST: [], RESTORE: []}
-    checkpointer = Checkpointer(folder, "large", keep=1, world=world)
+    checkpointer = CheckpointEngine(folder, "large", keep=1, world=world)
     with world.together():
         for step in range(saves + 1):
-            if world.first:
+            if world.is_main:
                 os.sync()  # Nobody pays for what was left to be written before.
             world.agree()
             begun = time.perf_counter()
@@ -40,7 +40,7 @@ def time_saving(size: int, saves: int, folder: Path) -> dict[str, list[float]]:
             submitted = time.perf_counter()
             checkpointer.wait()
             durable = time.perf_counter()
-            if world.first:
+            if world.is_main:
                 await_one_checkpoint(folder)
             world.agree()
             restoring = time.perf_counter()

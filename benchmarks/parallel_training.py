@@ -3,7 +3,7 @@
 python -m benchmarks.parallel_training \\
     '{"way": ..., "warmup": ..., "steps": ..., "data": ..., "folder": ...}'
 
-The peers are run with `-m` too, unlike peers.py: here all contestants have the CPU set-up of the package.
+The peers are run with `-m` too, unlike plain_loops.py: here all contestants have the CPU set-up of the package.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ import numpy as np
 import paddle
 from paddle.io import DataLoader, DistributedBatchSampler
 
-from benchmarks import own, peers
-from benchmarks.children import report
-from benchmarks.parallel import BATCH_SIZE, IN_MEMORY, TRAINER
+from benchmarks import plain_loops, trainer_contestant
+from benchmarks.child_process import report
+from benchmarks.parallel_rounds import BATCH_SIZE, IN_MEMORY, TRAINER
 from benchmarks.stopwatch import Stopwatch
 from paddle_resume.data.mnist import load_mnist
 from paddle_resume.models import MNIST
@@ -37,13 +37,13 @@ def time_plain_loop(in_memory: bool, warmup: int, steps: int, data: Path) -> dic
         model = paddle.DataParallel(model)
     watch = Stopwatch(warmup, steps)
     batches = (batches_in_memory if in_memory else batches_of_files)(data, BATCH_SIZE // processes)
-    peers.plain_loop(model, batches, watch)
+    plain_loops.plain_loop(model, batches, watch)
     return {"seconds": watch.seconds}
 
 
 def batches_of_files(data: Path, share: int) -> Batches:
     """This process's batches of `share` samples through Paddle's dataset, sampler and loader."""
-    dataset = peers.training_files(data)
+    dataset = plain_loops.training_files(data)
     return DataLoader(dataset, batch_sampler=DistributedBatchSampler(dataset, share, shuffle=True))
 
 
@@ -60,6 +60,6 @@ if __name__ == "__main__":
     spec: dict[str, Any] = json.loads(sys.argv[1])
     counts, source = (spec["warmup"], spec["steps"]), Path(spec["data"])
     if spec["way"] == TRAINER:
-        report(own.time_training(*counts, source, Path(spec["folder"]), BATCH_SIZE))
+        report(trainer_contestant.time_training(*counts, source, Path(spec["folder"]), BATCH_SIZE))
     else:
         report(time_plain_loop(spec["way"] == IN_MEMORY, *counts, source))

@@ -16,9 +16,10 @@ from typing import Any
 import numpy as np
 import paddle
 
-from benchmarks.children import report
+from benchmarks.child_process import report
 from paddle_resume.models import MLP
 from paddle_resume.training.callbacks import Callback
+from paddle_resume.training.run_view import RunView
 from paddle_resume.training.save_schedule import SaveSchedule
 from paddle_resume.training.trainer import Trainer
 
@@ -58,8 +59,8 @@ def train(stop: int, steps: int, folder: Path, workers: int, callbacks: list[Cal
 class _FirstStep(Callback):
     """Tells when the first step is done, and leaves at once, so that the checkpoint stays as it is."""
 
-    def on_step_end(self, trainer: Trainer) -> None:
-        report({"first_step_at": time.time(), "step": trainer.progress.step})
+    def on_step_end(self, trainer: RunView) -> None:
+        report({"first_step_at": time.time(), "step": trainer.step})
         os._exit(0)
 
 

@@ -17,7 +17,7 @@ from typing import Any, Callable, Optional
 import psutil
 
 from benchmarks import torch_peer
-from benchmarks.children import Child, child, result_of
+from benchmarks.child_process import Child, child, result_of
 
 MIB = 1 << 20
 WARMUP = 30
@@ -30,7 +30,6 @@ EVERY_STEPS = 10
 NO_SAVES, BACKGROUND, INLINE, PADDLE_SAVE = "no saves", "saves behind training", "saves in line", "paddle.save"
 WAYS = (NO_SAVES, BACKGROUND, INLINE, PADDLE_SAVE)
 
-_PACKAGE = "benchmarks"
 # How many times the state's size: tensors, snapshot, two buffers of the peers, what paddle.save and paddle.load add.
 _MEMORY_COPIES, _MEMORY_REST = 7, 1024 * MIB
 # Two checkpoints, paddle.save's files or the raw one, and as much again to leave the disk alone.
@@ -117,14 +116,14 @@ def measure(
             if torch_peer.is_available():
                 scratch_folder = _fresh(disk)
                 spec = {"size": size * MIB, "rounds": rounds, "folder": scratch_folder}
-                seconds.update(result_of("torch", f"{_PACKAGE}.torch_peer", spec)["seconds"])
+                seconds.update(result_of("torch", "benchmarks.torch_peer", spec)["seconds"])
                 shutil.rmtree(scratch_folder)
             comparisons += compare_times(size, times["bytes"], seconds)
             comparisons += [_memory(part, size, disk, tell) for part in ("save memory", "restore memory")]
         comparisons += _interference(rounds, steps, disk, tell)
         comparisons.append(_resume_start(rounds, disk, tell))
         machine = {
-            **(machine or result_of("the environment", f"{_PACKAGE}.large_state", {"part": "environment"})),
+            **(machine or result_of("the environment", "benchmarks.large_state", {"part": "environment"})),
             "cores": psutil.cpu_count(logical=False) or os.cpu_count(),
             "disk": _file_system(disk),
         }
@@ -169,7 +168,7 @@ def compare_times(size: int, state: int, seconds: dict[str, list[float]]) -> lis
 def _times(size: int, rounds: int, disk: Path, tell: Callable[[str], None]) -> dict[str, Any]:
     spec: dict[str, Any] = {"part": "times", "size": size * MIB, "rounds": rounds, "folder": _fresh(disk)}
     message: dict[str, Any] = {}
-    with child(f"saving {size} MiB", f"{_PACKAGE}.large_state", spec) as running:
+    with child(f"saving {size} MiB", "benchmarks.large_state", spec) as running:
         for message in running:
             if "round" in message:
                 tell(f"{size} MiB: round {message['round']} of {rounds}")
@@ -181,7 +180,7 @@ def _memory(part: str, size: int, disk: Path, tell: Callable[[str], None]) -> Co
     """Once is enough: it does not depend on what else the machine does."""
     spec: dict[str, Any] = {"part": part, "size": size * MIB, "folder": _fresh(disk)}
     state = peak = baseline = 0
-    with child(f"{part} of {size} MiB", f"{_PACKAGE}.large_state", spec) as running:
+    with child(f"{part} of {size} MiB", "benchmarks.large_state", spec) as running:
         for message in running:
             if "bytes" in message:
                 state = message["bytes"]
@@ -206,7 +205,7 @@ def _interference(rounds: int, steps: int, disk: Path, tell: Callable[[str], Non
         first = number % len(WAYS)
         for way in (*WAYS[first:], *WAYS[:first]):
             spec: dict[str, Any] = {"way": way, "warmup": WARMUP, "steps": steps, "folder": _fresh(disk)}
-            found = result_of(way, f"{_PACKAGE}.interference", spec)
+            found = result_of(way, "benchmarks.interference", spec)
             shutil.rmtree(spec["folder"])
             speeds[way].append(steps * BATCH_SIZE / found["seconds"])
             tell(f"training, round {number + 1} of {rounds}: {way}, {speeds[way][-1]:,.0f} samples/s")
@@ -223,14 +222,14 @@ def _resume_start(rounds: int, disk: Path, tell: Callable[[str], None]) -> Compa
     seconds: dict[int, list[float]] = {1: [], 99: []}
     folders = {percent: _fresh(disk) for percent in seconds}
     runs = [(_EPOCH_STEPS * percent // 100, path) for percent, path in folders.items()]
-    with child("the run to resume", f"{_PACKAGE}.resume_start", {"part": "train", "steps": _EPOCH_STEPS, "runs": runs}):
+    with child("the run to resume", "benchmarks.resume_start", {"part": "train", "steps": _EPOCH_STEPS, "runs": runs}):
         pass
     for number in range(rounds):
         for percent in (1, 99) if number % 2 == 0 else (99, 1):
             begun = time.time()
             found = result_of(
                 "resuming",
-                f"{_PACKAGE}.resume_start",
+                "benchmarks.resume_start",
                 {"part": "resume", "steps": _EPOCH_STEPS, "folder": folders[percent]},
             )
             assert found["step"] == _EPOCH_STEPS * percent // 100 + 1, found

@@ -14,7 +14,7 @@ from typing import Any, Callable, Optional
 
 import psutil
 
-from benchmarks.children import bare_environment
+from benchmarks.child_process import bare_environment
 from paddle_resume.environment import MATH_VARIABLES as MATH_VARIABLES
 from paddle_resume.errors import DataError, PaddleResumeError
 
@@ -24,8 +24,8 @@ SHARE_TARGET = 2.0
 """At most this many percent of a step are the trainer's own."""
 
 _HERE = Path(__file__).resolve().parent
-_OWN = ("-m", "benchmarks.own")
-_PEERS = (str(_HERE / "peers.py"),)
+_OWN = ("-m", "benchmarks.trainer_contestant")
+_PLAIN = (str(_HERE / "plain_loops.py"),)
 _TIMEOUT_S = 600
 
 
@@ -43,9 +43,9 @@ class Contestant:
 
 TRAINER = Contestant("trainer", (*_OWN, "train"))
 PEERS = (
-    Contestant("plain loop, default environment", (*_PEERS, "plain"), target=1.5),
-    Contestant("plain loop, same environment", (*_PEERS, "plain"), prepared=True, target=1.0),
-    Contestant("paddle.Model.fit, same environment", (*_PEERS, "fit"), prepared=True, target=1.2),
+    Contestant("plain loop, default environment", (*_PLAIN, "plain"), target=1.5),
+    Contestant("plain loop, same environment", (*_PLAIN, "plain"), prepared=True, target=1.0),
+    Contestant("paddle.Model.fit, same environment", (*_PLAIN, "fit"), prepared=True, target=1.2),
 )
 CONTESTANTS = (TRAINER, *PEERS)
 
@@ -59,7 +59,7 @@ class Throughput:
     samples_per_second: dict[str, list[float]]
     """By contestant, one value a round."""
     share: dict[str, Any]
-    """See `own.time_share`."""
+    """See `trainer_contestant.time_share`."""
     machine: dict[str, Any]
 
     @property

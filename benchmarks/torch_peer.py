@@ -15,7 +15,7 @@ from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
-from benchmarks.children import report
+from benchmarks.child_process import report
 
 SAVE, ASYNC_SAVE = "torch.save", "torch async_save"
 _TENSORS = 12

@@ -14,6 +14,7 @@ from typing import Any
 
 import psutil
 
+from paddle_resume.differences import Difference, compare_fields
 from paddle_resume.errors import MissingPaddleError
 
 # Each of these gives other bits than its neighbour, so each is part of the recorded environment.
@@ -99,16 +100,9 @@ class Environment:
             "os": platform.platform(),
         }
 
-    def set_state_dict(self, state: dict[str, Any]) -> None:
-        """Nothing to restore: what differs was reported by `differences`."""
-
-    def differences(self, state: dict[str, Any]) -> list[str]:
+    def differences(self, state: dict[str, Any]) -> list[Difference]:
         now = self.state_dict()
-        return [
-            f"environment {key}: {state.get(key)} -> {value}"
-            for key, value in now.items()
-            if key not in _INFORMATIVE and state.get(key) != value
-        ]
+        return compare_fields("environment {}", state, now, keys=[key for key in now if key not in _INFORMATIVE])
 
     def summary(self) -> str:
         """One line for the start of a run: versions, device, threads, math path."""

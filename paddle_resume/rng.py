@@ -12,6 +12,8 @@ import numpy as np
 import paddle
 import xxhash
 
+from paddle_resume.differences import Difference
+
 _WORD = 2**32
 
 
@@ -88,15 +90,16 @@ class RandomStreams:
         # The objects of this process serve as moulds: Paddle's state type cannot be constructed from Python.
         _set_paddle_states([_decode(mould, saved) for mould, saved in zip(_paddle_states(), state["paddle"])])
 
-    def differences(self, state: dict[str, Any]) -> list[str]:
-        then, now = len(state["paddle"]), len(_paddle_states())
-        lines = [] if then == now else [f"number of Paddle generators (CPU and each GPU): {then} -> {now}"]
+    def differences(self, state: dict[str, Any]) -> list[Difference]:
+        before, after = len(state["paddle"]), len(_paddle_states())
+        found = []
+        if before != after:
+            found.append(Difference("number of Paddle generators (CPU and each GPU)", before, after))
         if not state["whole"]:
-            lines.append(
-                "Paddle's CPU generator: Paddle 2.6 does not let it be saved -> as seeded by this process (give the "
-                "checkpointer a RandomStreams as `rng`, and call its begin_step(step) before each step)"
-            )
-        return lines
+            advice = "as seeded by this process (give the checkpointer a RandomStreams as `rng`, and call its "
+            advice += "begin_step(step) before each step)"
+            found.append(Difference("Paddle's CPU generator", "Paddle 2.6 does not let it be saved", advice))
+        return found
 
 
 def _cpu_generator() -> Any:

@@ -1,10 +1,11 @@
-"""What it means to own state: `state_dict()` gives it, `set_state_dict()` takes it back, bit for bit."""
+"""What it means to own state: the protocols that owners meet, all of which the checkpointer tells apart by them."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import Any, Protocol, runtime_checkable
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Protocol, Union, runtime_checkable
 
+from paddle_resume.differences import Difference
 from paddle_resume.errors import StateError
 
 
@@ -12,11 +13,8 @@ from paddle_resume.errors import StateError
 class Stateful(Protocol):
     """Whoever owns state that a resumed run needs.
 
-    `state_dict()` returns nested dicts and lists of numbers, strings, None and small NumPy arrays (they are
-    stored in the commit record). An owner with a class attribute `suffix` (".pdparams") returns a flat dict
-    of tensors instead, and gets a file of its own beside the record. An owner that can tell whether a state
-    would continue bit for bit in this process offers `differences(state) -> list[str]`, one line for each
-    thing that differs, old and new value in it; they are asked before anything is restored.
+    `state_dict()` returns nested dicts and lists of numbers, strings, None and small NumPy arrays, which are stored in
+    the commit record. It reads, and has no effect on anything.
     """
 
     def state_dict(self) -> dict[str, Any]: ...
@@ -24,29 +22,72 @@ class Stateful(Protocol):
     def set_state_dict(self, state: dict[str, Any]) -> None: ...
 
 
-class Owners(Mapping[str, Stateful]):
+@runtime_checkable
+class HasFile(Stateful, Protocol):
+    """A Stateful whose `state_dict()` is a flat dict of tensors, kept in the file `<prefix><suffix>` of its own."""
+
+    suffix: str
+
+
+@runtime_checkable
+class Compared(Protocol):
+    """Whoever can tell whether a saved state would go on bit for bit in this process.
+
+    All are asked before anything is restored. One without `set_state_dict` is recorded and compared, never restored.
+    """
+
+    def state_dict(self) -> dict[str, Any]: ...
+
+    def differences(self, state: dict[str, Any]) -> Sequence[Union[Difference, str]]: ...
+
+
+@runtime_checkable
+class PreparesSave(Protocol):
+    """An owner for which something has to happen before its state can be read for a save.
+
+    With several processes all of them call `prepare_save()`, so this is where owners whose state lies in several
+    processes bring it together. It may cross the network, or write files; `state_dict()` does neither.
+    """
+
+    def prepare_save(self) -> None: ...
+
+
+Owner = Union[Stateful, Compared]
+
+
+class Owners(Mapping[str, Owner]):
     """The owners of a run's state by name, in the order in which they are captured and restored."""
 
-    def __init__(self, **owners: Stateful) -> None:
-        self._owners: dict[str, Stateful] = {}
+    def __init__(self, **owners: Owner) -> None:
+        self._owners: dict[str, Owner] = {}
         for name, owner in owners.items():
             self.add(name, owner)
 
-    def add(self, name: str, owner: Stateful) -> None:
-        """Add `owner`; raises StateError if the name is taken or it has no state methods."""
+    def add(self, name: str, owner: Owner) -> None:
+        """Add `owner`; raises StateError if the name is taken or it meets neither Stateful nor Compared."""
         if name in self._owners:
             raise StateError(
                 f"Two owners of state are called {name!r}: {_kind(self._owners[name])} and {_kind(owner)}. "
                 "One of them would overwrite the other in the checkpoint; give one another name."
             )
-        if not isinstance(owner, Stateful):
+        if not isinstance(owner, (Stateful, Compared)):
             raise StateError(
                 f"{name!r} ({_kind(owner)}) has no state_dict() and set_state_dict(), so its state cannot be "
                 "saved; give it both, or do not register it."
             )
         self._owners[name] = owner
 
-    def __getitem__(self, name: str) -> Stateful:
+    def update(self, owners: Mapping[str, Owner]) -> None:
+        """Add each of `owners`; see `add`."""
+        for name, owner in owners.items():
+            self.add(name, owner)
+
+    @property
+    def files(self) -> dict[str, HasFile]:
+        """Those with a file of their own, by its suffix."""
+        return {owner.suffix: owner for owner in self._owners.values() if isinstance(owner, HasFile)}
+
+    def __getitem__(self, name: str) -> Owner:
         return self._owners[name]
 
     def __iter__(self) -> Iterator[str]:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent.parent))  # The benchmarks are no part of the installed package.
 
-from benchmarks.app import main
+from benchmarks.commands import main
 
 if __name__ == "__main__":
     main()

@@ -1,4 +1,4 @@
-"""Bring in torch's weights: `python tools/convert.py resnet18.pth resnet18.pdparams -c configs/my_resnet.yaml`."""
+"""Bring in torch's weights: `python tools/convert.py net.pth -c configs/my_net.yaml --output net.pdparams`."""
 
 import sys
 

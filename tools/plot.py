@@ -1,4 +1,4 @@
-"""Draw the curves of runs: `python tools/plot.py log/mnist log/mnist_lenet -o curves.png`."""
+"""Draw the curves of runs: `python tools/plot.py log/mnist log/mnist_lenet --output curves.png`."""
 
 import sys
 

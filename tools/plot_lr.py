@@ -1,4 +1,4 @@
-"""Draw a config's learning rate before training: `python tools/plot_lr.py -c configs/mnist.yaml -o lr.png`."""
+"""Draw a config's learning rate before training: `python tools/plot_lr.py -c configs/mnist.yaml --output lr.png`."""
 
 import sys
 

@@ -22,7 +22,7 @@ def prepare_weights(
     trainer: Trainer, resume: str, weights: Optional[str], partial: bool, *, quiet: bool = False
 ) -> None:
     """Load the weights if this is a fresh start, else say in one line why they are not used."""
-    found = [] if resume == "none" else trainer.checkpointer.found()
+    found = [] if resume == "none" else trainer.checkpoints
     if resume in ("auto", "none") and not found:
         if weights is not None:
             _start_from(trainer, weights, partial, quiet)
@@ -45,7 +45,7 @@ def _start_from(trainer: Trainer, weights: str, partial: bool, quiet: bool) -> N
         load_matching(model, arrays)
     else:
         raise CheckpointError(f"Nothing in {path} fits the model {type(model).__name__} by name, shape and dtype.")
-    trainer.checkpointer.lineage[0].update(weights=str(path), weights_digest=fingerprint(arrays))
+    trainer.lineage.note_start(weights=str(path), weights_digest=fingerprint(arrays))
     if not quiet:
         _show_weights(path, arrays, matches)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import math
 from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import SimpleNamespace
@@ -15,8 +14,9 @@ from paddle_resume.builders.registry import build, check_arguments, resolve, res
 from paddle_resume.config import Config, Schedule
 from paddle_resume.config.wording import show
 from paddle_resume.errors import ConfigError
-from paddle_resume.lr.stepper import EPOCH, STEP, RateSteps
+from paddle_resume.lr.stepper import EPOCH, STEP, LRStepper
 from paddle_resume.lr.warmup import Warmup
+from paddle_resume.training.run_length import RunLength
 
 VALID_LOSS = "valid/loss"
 _WHERE = "optimizer.lr"
@@ -39,23 +39,6 @@ LENGTH_KEYS = (
     "optimizer.lr.warmup",
     *(f"optimizer.lr.{own}" for own in _WRAPPERS.values()),
 )
-
-
-@dataclass(frozen=True)
-class RunLength:
-    """How many steps a run makes, all of it and each epoch, and how many epochs; None for what is not known."""
-
-    steps: Optional[int]
-    per_epoch: Optional[int]
-    epochs: int
-
-    def of(self, interval: str) -> Optional[int]:
-        """How often a schedule with this interval moves."""
-        if interval == STEP:
-            return self.steps
-        if self.steps and self.per_epoch:
-            return math.ceil(self.steps / self.per_epoch)  # trainer.max_steps may end the run earlier.
-        return self.epochs
 
 
 @dataclass(frozen=True)
@@ -111,8 +94,8 @@ def build_rate(config: Config, length: RunLength, tags: Sequence[str]) -> Rate:
         return Rate(rate)
     counted: dict[str, int] = {}
     warmup = _warmup_steps(rate, config, length)
-    before = warmup if rate.interval == STEP else warmup // (length.per_epoch or warmup + 1)
-    left = length.of(rate.interval)
+    before = warmup if rate.interval == STEP else warmup // (length.steps_per_epoch or warmup + 1)
+    left = length.moves(rate.interval)
     if left is not None and before >= left:
         raise ConfigError(f"{_WHERE}.warmup: a warm-up of {warmup} steps leaves nothing of the run; make it shorter.")
     schedule = _build_schedule(
@@ -139,7 +122,7 @@ def rates_of_steps(rate: Rate, steps: int, epoch_ends: Container[int]) -> Iterat
     is given none. Raises ConfigError if the schedule does not get that far.
     """
     optimizer: Any = SimpleNamespace(_learning_rate=rate.value)
-    mover = RateSteps({"": optimizer}, rate.interval)
+    mover = LRStepper({"": optimizer}, rate.interval)
     for step in range(steps):
         yield rate.value() if isinstance(rate.value, LRScheduler) else rate.value
         mover.after(STEP)
@@ -246,11 +229,11 @@ def _warmup_steps(rate: Schedule, config: Config, length: RunLength) -> int:
     if rate.warmup.steps is not None:
         return rate.warmup.steps
     assert rate.warmup.epochs is not None
-    if length.per_epoch is None:
+    if length.steps_per_epoch is None:
         raise ConfigError(
             f"{_WHERE}.warmup.epochs: the length of {config.data.name} is not known; give {_WHERE}.warmup.steps."
         )
-    return max(1, round(rate.warmup.epochs * length.per_epoch))
+    return max(1, round(rate.warmup.epochs * length.steps_per_epoch))
 
 
 def _watched(tag: str, tags: Sequence[str]) -> str:

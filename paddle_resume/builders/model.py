@@ -95,7 +95,7 @@ def choose_device(config: Config) -> None:
     Among several processes each has been given a device of its own by the launcher.
     """
     wanted = config.run.device
-    if wanted in ("auto", "gpu") and not World.current().alone:
+    if wanted in ("auto", "gpu") and not World.current().is_single:
         wanted = paddle.device.get_device()
     if wanted == "auto":
         wanted = "gpu" if paddle.is_compiled_with_cuda() and paddle.device.cuda.device_count() else "cpu"

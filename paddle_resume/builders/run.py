@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Optional
 
 import paddle
 
-from paddle_resume.builders.applied_changes import Changes
 from paddle_resume.builders.data import DataSplits, build_data, describe, part_of
 from paddle_resume.builders.initial_weights import prepare_weights
-from paddle_resume.builders.lr_schedule import LENGTH_KEYS, VALID_LOSS, RunLength, build_rate
+from paddle_resume.builders.lr_schedule import LENGTH_KEYS, VALID_LOSS, Rate, build_rate
 from paddle_resume.builders.mesh import build_mesh
 from paddle_resume.builders.model import (
     build_metrics,
@@ -25,6 +24,7 @@ from paddle_resume.builders.model import (
 )
 from paddle_resume.builders.optimizer import build_optimizer
 from paddle_resume.builders.registry import build, resolve
+from paddle_resume.builders.resume_changes import ConfigChanges
 from paddle_resume.config import Config
 from paddle_resume.config.allowed_changes import AllowedChanges
 from paddle_resume.config.config_state import ConfigState
@@ -40,11 +40,13 @@ from paddle_resume.storage.durable_files import readable
 from paddle_resume.training.best import Best
 from paddle_resume.training.divergence import Divergence
 from paddle_resume.training.ema import WeightAverage
-from paddle_resume.training.evaluation_mode import training_undisturbed
+from paddle_resume.training.evaluator import training_undisturbed
+from paddle_resume.training.options import Monitoring, Processes, StepOptions
 from paddle_resume.training.precision import Precision
+from paddle_resume.training.run_length import RunLength
 from paddle_resume.training.save_schedule import SaveSchedule
 from paddle_resume.training.trainer import Trainer
-from paddle_resume.ui.run_console import ConsoleReport
+from paddle_resume.ui.run_console import RunConsole
 
 
 @dataclass(frozen=True)
@@ -54,6 +56,8 @@ class Run:
     config: Config
     trainer: Trainer
     data: DataSplits
+    new_rate: Callable[[], Rate]
+    """Gives the rate as it was built for this start, at its beginning."""
     verbosity: int = 1
     counted: tuple[str, ...] = ()
     """The config's keys that were `auto`."""
@@ -74,9 +78,9 @@ class Run:
         `allow_change` are overrides `key=value` whose keys may differ from those of the checkpoint.
         """
         with self.trainer.world.together():
-            self.trainer.checkpointer.wanted = AllowedChanges(allow_change, self.counted, LENGTH_KEYS).wanted
+            allowed = AllowedChanges(allow_change, self.counted, LENGTH_KEYS)
             data, trainer = self.config.data, self.trainer
-            prepare_weights(trainer, resume, weights, partial, quiet=self.verbosity == 0 or not trainer.world.first)
+            prepare_weights(trainer, resume, weights, partial, quiet=self.verbosity == 0 or not trainer.world.is_main)
             return trainer.train(
                 self.data.train,
                 self.data.valid,
@@ -90,6 +94,7 @@ class Run:
                 resume=resume,
                 allow_inexact=allow_inexact,
                 overwrite=overwrite,
+                changes=ConfigChanges(allowed, self.new_rate),
             )
 
 
@@ -116,7 +121,7 @@ def _build_run(config: Config, world: World, verbosity: int) -> Run:
     resolved["model"].update(model_arguments(config, described))
     _try_one_batch(config, data.train, model, loss, metrics)
     facts = _facts(config, data, model, described)
-    if config.parallel.sync_batch_norm and not world.alone:
+    if config.parallel.sync_batch_norm and not world.is_single:
         model = synchronized(model)
     mesh = build_mesh(config, world)
     if mesh is not None:
@@ -133,33 +138,20 @@ def _build_run(config: Config, world: World, verbosity: int) -> Run:
         name=config.run.name,
         logger=_build_loggers(config),
         callbacks=[
-            Changes(new_rate, config.trainer.accumulate_steps),
-            *([ConsoleReport(facts, verbosity)] if world.first else []),
+            *([RunConsole(facts, verbosity)] if world.is_main else []),
             *_build_callbacks(config),
         ],
         seed=config.run.seed,
-        schedule=SaveSchedule(
-            config.checkpoint.every_epochs,
-            config.checkpoint.every_steps,
-            config.checkpoint.every_minutes,
-            config.checkpoint.on_error,
-            config.checkpoint.on_busy,
-            config.checkpoint.budget,
-        ),
-        background=config.checkpoint.background,
-        keep=config.checkpoint.keep,
-        keep_epochs=config.checkpoint.keep_epochs,
-        log_every=config.trainer.log_every,
-        lr_interval=rate.interval,
-        lr_metric=rate.metric or VALID_LOSS,
-        **_build_options(config, metrics, data),
         model_path=config.run.model_path,
-        mesh=mesh,
+        schedule=SaveSchedule(**config.checkpoint.model_dump()),
+        step=_step_options(config, rate),
+        monitoring=_monitoring(config, tags),
+        processes=Processes(mesh=mesh),
         owners={"config": ConfigState(resolved, only_watches)},
     )
     # The record tells where the data came from, also that the small digits stood in for MNIST.
-    trainer.checkpointer.lineage[0].update(data=" ".join([data.source, *data.notes]))
-    return Run(config, trainer, data, verbosity, tuple(rate.counted))
+    trainer.lineage.note_start(data=" ".join([data.source, *data.notes]))
+    return Run(config, trainer, data, new_rate, verbosity, tuple(rate.counted))
 
 
 def evaluate_weights(config: Config, weights: str, split: str = "test") -> dict[str, float]:
@@ -184,19 +176,16 @@ def count_steps(config: Config) -> tuple[int, Optional[int]]:
     Raises ConfigError if the first is not known before the run ends.
     """
     length = run_length(config, build_data(config))
-    if length.steps is None:
+    if length.total_steps is None:
         raise ConfigError(f"The length of {config.data.name} is not known; set trainer.max_steps.")
-    return length.steps, length.per_epoch
+    return length.total_steps, length.steps_per_epoch
 
 
 def run_length(config: Config, data: DataSplits) -> RunLength:
     """How long the config's run on these data is."""
-    fed = config.data
-    batches = Feed(data.train, batch_size=fed.global_batch_size, drop_last=fed.drop_last).steps_per_epoch
-    per_epoch = -(-batches // config.trainer.accumulate_steps) if batches is not None else None
-    limits = [config.trainer.max_steps, per_epoch * config.trainer.epochs if per_epoch else None]
-    steps = min((limit for limit in limits if limit is not None), default=None)
-    return RunLength(steps, per_epoch, config.trainer.epochs)
+    fed, options = config.data, config.trainer
+    batches = Feed(data.train, batch_size=fed.global_batch_size, drop_last=fed.drop_last).batches_per_epoch
+    return RunLength(options.epochs, options.max_steps, batches, options.accumulate_steps, fed.global_batch_size)
 
 
 def only_watches(name: str) -> bool:
@@ -236,24 +225,29 @@ def _build_loggers(config: Config) -> list[Any]:
     return [VisualDLLogger(folder, config.run.name), JsonlLogger(folder)]
 
 
-def _build_options(config: Config, metrics: list[Any], data: DataSplits) -> dict[str, Any]:
-    """What a trainer may have beyond the plain loop: precision, average, best, and what to do when it diverges."""
+def _step_options(config: Config, rate: Rate) -> StepOptions:
+    options = config.trainer
+    return StepOptions(
+        accumulate_steps=options.accumulate_steps,
+        lr_interval=rate.interval,
+        lr_metric=rate.metric or VALID_LOSS,
+        precision=Precision(options.amp, options.amp_dtype),
+        on_nan=Divergence(options.on_nan, lr_factor=options.rollback_lr, most=options.max_rollbacks),
+    )
+
+
+def _monitoring(config: Config, tags: Sequence[str]) -> Monitoring:
+    """Raises ConfigError for a best metric that no evaluation of this run gives."""
     options, best = config.trainer, config.best
-    if best is not None:
-        tags = evaluation_tags(metrics) if data.valid is not None else []
-        if best.monitor not in tags:
-            have = f"use {', '.join(tags)}" if tags else "there is no validation data"
-            raise ConfigError(f"best.monitor: {best.monitor} is none of what an evaluation gives; {have}.")
-    ema = WeightAverage(options.ema.decay, warmup=options.ema.warmup) if options.ema else None
-    return {
-        "evaluate_every": options.evaluate_every,
-        "accumulate_steps": options.accumulate_steps,
-        "precision": Precision(options.amp, options.amp_dtype),
-        "ema": ema,
-        "evaluate_ema": options.ema is not None and options.ema.evaluate,
-        "best": Best(**best.model_dump()) if best is not None else None,
-        "on_nan": Divergence(options.on_nan, lr_factor=options.rollback_lr, most=options.max_rollbacks),
-    }
+    if best is not None and best.monitor not in tags:
+        have = f"use {', '.join(tags)}" if tags else "there is no validation data"
+        raise ConfigError(f"best.monitor: {best.monitor} is none of what an evaluation gives; {have}.")
+    return Monitoring(
+        log_every=options.log_every,
+        evaluate_every=options.evaluate_every,
+        ema=WeightAverage(**options.ema.model_dump()) if options.ema else None,
+        best=Best(**best.model_dump()) if best is not None else None,
+    )
 
 
 def _build_callbacks(config: Config) -> list[Any]:
@@ -290,7 +284,7 @@ def _facts(
 def _processes(world: World, config: Config) -> list[tuple[str, str]]:
     if config.parallel.mesh is not None:
         return [("Processes", f"{world.size}, as a mesh: {config.parallel.mesh}")]
-    if world.alone:
+    if world.is_single:
         return []
     size = config.data.global_batch_size
     at_most = "" if size % world.size == 0 else "at most "

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import glob
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from paddle_resume.checkpoint.reader import peek, sibling
-from paddle_resume.checkpoint.record import SUFFIX, Record, Unreadable
+from paddle_resume.checkpoint.record import SUFFIX, Record
+from paddle_resume.checkpoint.unreadable import Unreadable
+from paddle_resume.differences import Difference, sentences
 from paddle_resume.errors import CheckpointError, InexactResumeError
 from paddle_resume.storage.durable_files import temporary
 
@@ -95,11 +98,11 @@ def missing(prefix: Path, good: list[str]) -> CheckpointError:
     return CheckpointError(f"{text} {offer(good)}")
 
 
-def inexact_foreign(prefix: Path, differences: list[str], good: list[str]) -> InexactResumeError:
+def inexact_foreign(prefix: Path, differences: Sequence[Difference], good: list[str]) -> InexactResumeError:
     """The error for a checkpoint that another program saved, as long as nobody has said that it may be inexact."""
     return InexactResumeError(
         f"{prefix} has .pdparams and .pdopt but no commit record ({prefix.name}{SUFFIX}): another program saved it, or "
-        f"its record was lost. Going on from it would not be exact: {'; '.join(differences)}. Go on all the same with "
+        f"its record was lost. Going on from it would not be exact: {sentences(differences)}. Go on all the same with "
         "--allow-inexact (the run's lineage will say so), or load its weights alone into a new run with --weights. "
         f"{offer(good)}"
     )

@@ -10,8 +10,9 @@ from typing import Callable
 
 from paddle_resume.checkpoint.digested_file import SealedFile
 from paddle_resume.checkpoint.reader import load, read_file, sibling
-from paddle_resume.checkpoint.record import SUFFIX, FileEntry, Record, Unreadable, encode, read
+from paddle_resume.checkpoint.record import SUFFIX, FileEntry, Record, encode, read
 from paddle_resume.checkpoint.shard_folder import remove_shards
+from paddle_resume.checkpoint.unreadable import Unreadable
 from paddle_resume.storage.durable_files import DISK, FileSystem, explain, make_folder, temporary, write_durably
 
 

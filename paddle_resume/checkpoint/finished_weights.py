@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from paddle_resume.checkpoint.reader import load
-from paddle_resume.checkpoint.record import Unreadable
+from paddle_resume.checkpoint.unreadable import Unreadable
 from paddle_resume.errors import CheckpointError
 from paddle_resume.storage.durable_files import replace_file
 from paddle_resume.storage.framing import FramedFile

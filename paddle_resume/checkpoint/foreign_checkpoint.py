@@ -10,13 +10,16 @@ from typing import Any, Optional
 
 import numpy as np
 
+from paddle_resume.checkpoint.phases import EVALUATE, TRAIN
 from paddle_resume.checkpoint.reader import Arrays, sibling
-from paddle_resume.checkpoint.record import SUFFIX, Unreadable
+from paddle_resume.checkpoint.record import SUFFIX
+from paddle_resume.checkpoint.unreadable import Foreign
 from paddle_resume.checkpoint.weights import NAME_TABLE, as_array, is_ours, joined, named_arrays
+from paddle_resume.differences import Difference, reported_by
 from paddle_resume.errors import CheckpointError
+from paddle_resume.stateful import HasFile
 from paddle_resume.storage.durable_files import temporary
 from paddle_resume.storage.restricted_pickle import read_foreign
-from paddle_resume.training.progress import EVALUATE, TRAIN
 
 _PARAMETERS, _OPTIMIZER = ".pdparams", ".pdopt"
 _MASTER, _RATE = "master_weights", "LR_Scheduler"
@@ -34,7 +37,7 @@ class Translated:
     step: int
     states: dict[str, Any]
     tensors: dict[str, Arrays]
-    differences: list[str]
+    differences: list[Difference]
 
 
 @dataclass
@@ -53,7 +56,7 @@ def is_foreign(prefix: Path) -> bool:
     return all(sibling(prefix, suffix).is_file() for suffix in (_PARAMETERS, _OPTIMIZER))
 
 
-def translate(prefix: Path, owners: Mapping[str, Any]) -> Translated:
+def translate(prefix: Path, owners: Mapping[str, Any], steps_per_epoch: Optional[int] = None) -> Translated:
     """What the files under `prefix` hold for these owners, freshly built.
 
     Weights go by structured name, optimizer state by the table of names in the `.pdparams` or, without one, by
@@ -82,8 +85,7 @@ def translate(prefix: Path, owners: Mapping[str, Any]) -> Translated:
         notes += lines
         if scheduler is not None:
             states["scheduler"] = scheduler
-    per_epoch = getattr(owners.get("data"), "steps_per_epoch", None)
-    position = _position(prefix, rate, per_epoch)
+    position = _position(prefix, rate, steps_per_epoch)
     notes += position.notes
     step = position.steps or 0
     if "progress" in owners:
@@ -91,7 +93,9 @@ def translate(prefix: Path, owners: Mapping[str, Any]) -> Translated:
         states["progress"] = {**owners["progress"].state_dict(), "step": step, "phase": phase}
     if "data" in owners and position.epochs is not None:
         states["data"] = {**owners["data"].state_dict(), "epoch": position.epochs, "samples": 0}
-    return Translated(prefix, step, states, tensors, [*notes, *_not_taken(prefix, owners, states, tensors)])
+    return Translated(
+        prefix, step, states, tensors, reported_by("foreign", [*notes, *_not_taken(prefix, owners, states, tensors)])
+    )
 
 
 def foreign_weights(prefix: Path) -> tuple[Arrays, Optional[dict[str, str]]]:
@@ -297,7 +301,7 @@ def _from_states(prefix: Path) -> tuple[Optional[int], list[str]]:
     if not isinstance(content, dict):
         raise CheckpointError(f"{path} holds a {type(content).__name__}, not a dict with the epoch.")
     if NAME_TABLE in content:
-        raise Unreadable(f"{path.name} holds weights, not where a run stands")
+        raise Foreign(f"{path.name} holds weights, not where a run stands")
     epoch: Any = as_array(content.get("epoch"))
     epoch = epoch.item() if isinstance(epoch, np.ndarray) and epoch.size == 1 else epoch
     known = isinstance(epoch, int) and 0 <= epoch < 1 << 31
@@ -309,7 +313,7 @@ def _from_states(prefix: Path) -> tuple[Optional[int], list[str]]:
 def _not_taken(
     prefix: Path, owners: Mapping[str, Any], states: dict[str, Any], tensors: dict[str, Arrays]
 ) -> list[str]:
-    suffixes = {name: getattr(owner, "suffix", None) for name, owner in owners.items()}
+    suffixes = {name: owner.suffix if isinstance(owner, HasFile) else None for name, owner in owners.items()}
     taken = {_PARAMETERS, _OPTIMIZER, SUFFIX}
     start = len(prefix.name)
     beside = {p.name[start:] for p in prefix.parent.glob(f"{_escaped(prefix.name)}.*")} - taken

@@ -10,8 +10,9 @@ import numpy as np
 
 from paddle_resume.checkpoint.catalog import find_all, missing, named_prefix, offer
 from paddle_resume.checkpoint.reader import load, sibling
-from paddle_resume.checkpoint.record import SUFFIX, Record, Unreadable
+from paddle_resume.checkpoint.record import SUFFIX, Record
 from paddle_resume.checkpoint.shard_folder import OWNER, ShardFolder
+from paddle_resume.checkpoint.unreadable import Damaged, NoRecord, Unreadable
 from paddle_resume.checkpoint.weights import NAME_TABLE
 from paddle_resume.errors import CheckpointError
 from paddle_resume.storage.distcp import StoredTensor, Target, fill_targets
@@ -60,9 +61,9 @@ def _sharded(prefix: Path) -> tuple[Record, ShardFolder]:
     try:
         record = load(prefix).record
         shards = ShardFolder.of(record)
+    except NoRecord as error:
+        raise missing(prefix, _good(prefix)) from error
     except Unreadable as error:
-        if error.reason == "it is missing":
-            raise missing(prefix, _good(prefix)) from error
         raise CheckpointError(f"Checkpoint {prefix} is not whole: {error.reason}. {_others(prefix)}") from error
     if shards is None:
         raise CheckpointError(f"Checkpoint {prefix} is not sharded: its .pdparams is what stock Paddle loads already.")
@@ -77,7 +78,7 @@ def _assembled(stored: Mapping[str, StoredTensor], shards: ShardFolder, beside: 
             dtypes.setdefault(key, array.dtype)
     absent = [key for key in stored if key not in dtypes]
     if absent:
-        raise Unreadable(f"{absent[0]} is in none of its files")
+        raise Damaged(f"{absent[0]} is in none of its files")
     targets = {
         key: Target(np.empty(tensor.shape, dtypes[key]), (0,) * len(tensor.shape)) for key, tensor in stored.items()
     }

@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 import xxhash
 
-from paddle_resume.checkpoint.record import SUFFIX, FileEntry, Record, Unreadable, read
+from paddle_resume.checkpoint.record import SUFFIX, FileEntry, Record, read
 from paddle_resume.checkpoint.shard_folder import ShardFolder
+from paddle_resume.checkpoint.unreadable import Damaged, Foreign, Missing, NoRecord, Unreadable, WrongSize
 from paddle_resume.storage.durable_files import temporary
 from paddle_resume.storage.framing import digest
 
@@ -37,7 +38,7 @@ def sibling(prefix: Path, suffix: str) -> Path:
 
 def peek(prefix: Path) -> Record:
     """The newest sound record under `prefix`, without a look at its files; raises Unreadable."""
-    problem = Unreadable("it is missing")
+    problem: Unreadable = NoRecord()
     for path in (temporary(sibling(prefix, SUFFIX)), sibling(prefix, SUFFIX)):
         try:
             return read_record(path, prefix)
@@ -55,7 +56,7 @@ def load(prefix: Path, read_one: Callable[[Path, FileEntry], Arrays] | None = No
     or the other, is a commit that only lacks its renames; otherwise the published record counts.
     """
     final = sibling(prefix, SUFFIX)
-    problem = Unreadable("it is missing")
+    problem: Unreadable = NoRecord()
     for record_path in (temporary(final), final):
         try:
             record = read_record(record_path, prefix)
@@ -96,31 +97,31 @@ def _each_tensor(path: Path, entry: FileEntry) -> Iterator[tuple[str, np.ndarray
     position = 0
     try:
         if path.is_symlink() or not path.is_file():
-            raise Unreadable(f"{path.name} is missing" if not path.exists() else f"{path.name} is no regular file")
+            raise Missing(path.name) if not path.exists() else Foreign(f"{path.name} is no regular file")
         size = path.stat().st_size
         if size != entry.size:
-            raise Unreadable(f"{path.name} has {size} bytes and should have {entry.size}")
+            raise WrongSize(f"{path.name} has {size} bytes and should have {entry.size}")
         with path.open("rb", buffering=0) as file:
             source = Source(file.fileno(), path)
             for tensor in entry.tensors:
                 framing += source.read(position, tensor.offset - position).tobytes()
                 raw, found = source.digested(tensor.offset, tensor.length)
                 if found != tensor.digest:
-                    raise Unreadable(f"{path.name}: the digest of {tensor.name} does not match, so it is damaged")
+                    raise Damaged(f"{path.name}: the digest of {tensor.name} does not match, so it is damaged")
                 yield tensor.name, raw.view(tensor.dtype).reshape(tensor.shape)
                 position = tensor.offset + tensor.length
             framing += source.read(position, entry.size - position).tobytes()
     except OSError as error:
         raise Unreadable(f"{path.name} could not be read: {error.strerror}") from error
     if digest(framing) != entry.framing:
-        raise Unreadable(f"{path.name}: the digest of its framing does not match, so it is damaged")
+        raise Damaged(f"{path.name}: the digest of its framing does not match, so it is damaged")
 
 
 def read_record(path: Path, prefix: Path) -> Record:
     """The record at `path`, which has to be that of the checkpoint `prefix`; raises Unreadable."""
     record = read(path)
     if record.name != prefix.name:
-        raise Unreadable(f"it is the record of {record.name!r}, moved or renamed")
+        raise Foreign(f"it is the record of {record.name!r}, moved or renamed")
     return record
 
 

@@ -13,6 +13,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from typing_extensions import Annotated
 
+from paddle_resume.checkpoint.unreadable import Damaged, Foreign, NoRecord, Unreadable
 from paddle_resume.errors import StateError
 from paddle_resume.storage.framing import digest
 
@@ -87,14 +88,6 @@ class Record(_Strict):
     lineage: list[dict[str, Any]]
 
 
-class Unreadable(Exception):
-    """Why a file is no record of ours."""
-
-    def __init__(self, reason: str) -> None:
-        super().__init__(reason)
-        self.reason = reason
-
-
 def encode(record: Record) -> bytes:
     """The bytes of the record file: the record with its own digest, laid out to be read by people."""
     body = json.loads(json.dumps(record.model_dump(), default=_pack, allow_nan=True))
@@ -105,32 +98,32 @@ def encode(record: Record) -> bytes:
 def decode(raw: bytes) -> Record:
     """The record in `raw`; raises Unreadable saying what is wrong with it."""
     if len(raw) > _MAX_BYTES:
-        raise Unreadable(f"it has {len(raw)} bytes, more than any record")
+        raise Foreign(f"it has {len(raw)} bytes, more than any record")
     if not raw:
-        raise Unreadable("it is empty")
+        raise Damaged("it is empty")
     try:
         body = json.loads(raw.decode("utf-8"))
     except (ValueError, RecursionError) as error:
-        raise Unreadable("it is no JSON, or was cut short") from error
+        raise Damaged("it is no JSON, or was cut short") from error
     if not isinstance(body, dict) or "format" not in body:
-        raise Unreadable("it is no commit record of paddle_resume")
+        raise Foreign("it is no commit record of paddle_resume")
     if body["format"] != FORMAT:
-        raise Unreadable(f"it has format {body['format']!r}; this version reads format {FORMAT}")
+        raise Foreign(f"it has format {body['format']!r}; this version reads format {FORMAT}")
     if body.pop("digest", None) != _own_digest(body):
-        raise Unreadable("its digest does not match: it was altered or damaged")
+        raise Damaged("its digest does not match: it was altered or damaged")
     try:
         return Record(**{**body, "owners": _unpack(body["owners"])})
     except (ValidationError, KeyError, TypeError, ValueError) as error:
-        raise Unreadable(f"it is inconsistent: {_first_line(error)}") from error
+        raise Damaged(f"it is inconsistent: {_first_line(error)}") from error
 
 
 def read(path: Path) -> Record:
     """The record at `path`; raises Unreadable."""
     try:
         if path.is_symlink() or not path.is_file():
-            raise Unreadable("it is missing" if not path.exists() else "it is no regular file")
+            raise NoRecord() if not path.exists() else Foreign("it is no regular file")
         if path.stat().st_size > _MAX_BYTES:
-            raise Unreadable("it is larger than any record")
+            raise Foreign("it is larger than any record")
         return decode(path.read_bytes())
     except OSError as error:
         raise Unreadable(f"it could not be read: {error.strerror}") from error

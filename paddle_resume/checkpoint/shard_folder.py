@@ -16,7 +16,8 @@ import numpy as np
 from pydantic import Field, ValidationError
 from typing_extensions import Annotated
 
-from paddle_resume.checkpoint.record import SUFFIX, Record, Unreadable, _Count, _Digest, _Strict, read
+from paddle_resume.checkpoint.record import SUFFIX, Record, _Count, _Digest, _Strict, read
+from paddle_resume.checkpoint.unreadable import Damaged, Unreadable, WrongSize
 from paddle_resume.errors import CheckpointError
 from paddle_resume.storage.distcp import METADATA, MetadataReader, StoredTensor, stored_tensors
 from paddle_resume.storage.durable_files import DISK, FileSystem, size_and_digest
@@ -52,7 +53,7 @@ class ShardFolder(_Strict):
         try:
             return cls(folder=state["folder"], files=state["files"])
         except (ValidationError, KeyError, TypeError) as error:
-            raise Unreadable("its entry of the shards is inconsistent") from error
+            raise Damaged("its entry of the shards is inconsistent") from error
 
     def verify(self, beside: Path) -> None:
         """Check sizes and digests of all files, in the folder of the checkpoints `beside`; raises Unreadable."""
@@ -74,7 +75,7 @@ class ShardFolder(_Strict):
                 raise ValueError(f"it names {', '.join(sorted(unlisted))}, which the record does not list")
             return stored
         except (ValueError, KeyError, AttributeError, TypeError) as error:
-            raise Unreadable(f"{self.folder}/{METADATA} is inconsistent: {error}") from error
+            raise Damaged(f"{self.folder}/{METADATA} is inconsistent: {error}") from error
 
     def arrays(self, beside: Path, name: str) -> dict[str, np.ndarray]:
         """The arrays of one file by key; raises as `tensors` does."""
@@ -146,6 +147,6 @@ def _require_regular(path: Path) -> None:
 
 def _require_same(shown: str, entry: ShardFile, size: int, found: str) -> None:
     if size != entry.size:
-        raise Unreadable(f"{shown} has {size} bytes and should have {entry.size}")
+        raise WrongSize(f"{shown} has {size} bytes and should have {entry.size}")
     if found != entry.digest:
-        raise Unreadable(f"{shown}: its digest does not match, so it is damaged")
+        raise Damaged(f"{shown}: its digest does not match, so it is damaged")

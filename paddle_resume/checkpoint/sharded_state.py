@@ -16,9 +16,9 @@ import numpy as np
 import paddle
 
 from paddle_resume.checkpoint.merge_shards import MODEL, OPTIMIZER
-from paddle_resume.checkpoint.record import Unreadable
 from paddle_resume.checkpoint.shard_folder import ShardFolder, next_folder
-from paddle_resume.errors import CheckpointError, SaveError
+from paddle_resume.checkpoint.unreadable import Unreadable
+from paddle_resume.errors import CheckpointError, SaveError, StateError
 from paddle_resume.owners.model import ParameterNames
 from paddle_resume.owners.optimizer import OptimizerState
 from paddle_resume.owners.tensor_views import fill, local_part, view
@@ -38,8 +38,6 @@ class ShardedState:
         save_dir, name: those of the run's Checkpointer; a folder that every node sees.
     """
 
-    across_ranks = True
-
     def __init__(
         self,
         model: paddle.nn.Layer,
@@ -57,24 +55,31 @@ class ShardedState:
         self._name = name
         self._world = world
         self._disk = disk
+        self._entry: dict[str, Any] = {}
 
-    def state_dict(self) -> dict[str, Any]:
-        """Write this process's part, and return the entry of all parts once they are durable.
+    def prepare_save(self) -> None:
+        """Write this process's part; afterwards the parts of all are durable.
 
         To be called by all processes. Raises SaveError in all of them if one cannot write.
         """
-        folder = self._world.from_first(self._fresh_folder() if self._world.first else None)
+        folder = self._world.broadcast_object(self._fresh_folder() if self._world.is_main else None)
         if isinstance(folder, SaveError):
             raise folder
         with _without_chatter():
             written = self._write(self._folder / folder)
         files = self._collected(self._folder / folder, written)
         names = self._names.state_dict().items()
-        return {
+        self._entry = {
             "folder": folder,
             "files": files,
             "names": {structured: name[: -len(_DIST)] if name.endswith(_DIST) else name for structured, name in names},
         }
+
+    def state_dict(self) -> dict[str, Any]:
+        """The entry of all parts as `prepare_save` has written them; raises StateError before it."""
+        if not self._entry:
+            raise StateError("The parts of a sharded model are written by prepare_save(), in all processes.")
+        return self._entry
 
     def set_state_dict(self, state: dict[str, Any]) -> None:
         """Fill this process's part from the files, whatever mesh they were written on.
@@ -125,14 +130,14 @@ class ShardedState:
         """The entries of all files; raises SaveError in every process if one of them failed."""
         result: Any = self._world.gather(written)
         failed = next((one for one in result if isinstance(one, SaveError)), None)
-        if failed is None and self._world.first:
+        if failed is None and self._world.is_main:
             try:  # All have come, so whichever process wrote the metadata has done so.
                 self._disk.fsync_file(folder / METADATA)
                 self._disk.fsync_folder(folder)
                 result.append(_entry(folder / METADATA))
             except OSError as error:
                 failed = explain(error, folder / METADATA, 0)
-        result, failed = self._world.from_first((result, failed))
+        result, failed = self._world.broadcast_object((result, failed))
         if failed is not None:
             raise failed
         return {name: entry for one in result for name, entry in one.items()}

@@ -15,6 +15,7 @@ from rich.console import Console
 from typing_extensions import Annotated
 
 from paddle_resume._version import __version__
+from paddle_resume.cli.command import check_overrides
 from paddle_resume.errors import ConfigError, PaddleResumeError
 
 app = typer.Typer(
@@ -28,7 +29,13 @@ app = typer.Typer(
 ConfigPath = Annotated[str, typer.Option("-c", "--config", help="The YAML file of the run, or a name of `configs`.")]
 Overrides = Annotated[
     Optional[List[str]],
-    typer.Option("-o", "--override", help="Set one key: -o trainer.epochs=5. May be repeated."),
+    typer.Option(
+        "-o",
+        "--override",
+        metavar="KEY=VALUE",
+        callback=check_overrides,
+        help="Set one key: -o trainer.epochs=5. May be repeated.",
+    ),
 ]
 
 
@@ -136,7 +143,6 @@ def export(
     """Write a checkpoint's model in a format that runs without this package, and check what it gives."""
     from paddle_resume.config import load_config
 
-    _take_no_path(override or [])
     loaded = load_config(config, override or [])
     _import_paddle(quietly=True)
     from paddle_resume.inference.export_model import export_weights
@@ -238,11 +244,9 @@ def prove(
 @app.command("plot-lr")
 def plot_lr(
     config: ConfigPath,
-    output: Annotated[str, typer.Option("-o", "--output", help="The picture: a .png, .svg or .pdf file.")] = "lr.png",
+    override: Overrides = None,
+    output: Annotated[str, typer.Option("--output", help="The picture: a .png, .svg or .pdf file.")] = "lr.png",
     epochs: Annotated[Optional[int], typer.Option(help="Draw this many epochs in place of trainer.epochs.")] = None,
-    override: Annotated[
-        Optional[List[str]], typer.Option("--override", help="Set one key: --override optimizer.lr=0.001.")
-    ] = None,
 ) -> None:
     """Draw the learning rate of the whole run before it is trained."""
     from pathlib import Path
@@ -280,13 +284,6 @@ def _ctrl_c() -> Iterator[None]:
         yield
     except KeyboardInterrupt:
         sys.exit(130)
-
-
-def _take_no_path(overrides: Sequence[str]) -> None:
-    """Elsewhere `-o` names an output file; here it sets a key of the config, as in every command."""
-    path = next((text for text in overrides if "=" not in text), None)
-    if path is not None:
-        raise ConfigError(f"-o sets a key of the config, as in -o run.name=digits; for a path write --output {path}.")
 
 
 def _import_paddle(*, quietly: bool = False) -> None:

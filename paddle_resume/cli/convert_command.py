@@ -22,13 +22,14 @@ def convert(
     source: Annotated[
         str, typer.Argument(help="A .pt, .pth, .bin, .ckpt, .safetensors or .pdparams file, or a checkpoint's prefix.")
     ],
-    output: Annotated[
-        Optional[str], typer.Argument(help="The .pdparams or .safetensors file to write; none with --dry-run.")
-    ] = None,
     config: Annotated[
         Optional[str], typer.Option("-c", "--config", help="The YAML file whose model the weights are for.")
     ] = None,
     override: Overrides = None,
+    output: Annotated[
+        Optional[str],
+        typer.Option("--output", help="The .pdparams or .safetensors file to write; none with --dry-run."),
+    ] = None,
     name_map: Annotated[
         Optional[str], typer.Option("--map", help="A YAML file: pattern of names in the file -> name in the model.")
     ] = None,
@@ -49,7 +50,7 @@ def convert(
     from paddle_resume.errors import ConfigError
 
     if (output is None) != dry_run:
-        raise ConfigError("convert needs an output file such as weights.pdparams, or --dry-run and none.")
+        raise ConfigError("convert writes a file: give --output FILE, such as weights.pdparams, or --dry-run and none.")
     if config is None and override:
         raise ConfigError("-o changes a config; leave it out, or give -c as well.")
     loaded = load_config(config, override or []) if config is not None else None

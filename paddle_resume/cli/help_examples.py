@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import typer
 
+from paddle_resume.cli.command import Command
+
 EXAMPLES: dict[str, tuple[str, ...]] = {
     "train": (
         "paddle-resume train -c configs/mnist.yaml",
@@ -21,14 +23,17 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
         "paddle-resume run --max-restarts 5 --hang-timeout 600 -- python tools/train.py -c configs/mnist.yaml",
     ),
     "convert": (
-        "paddle-resume convert net.pth net.pdparams -c configs/mnist.yaml",
-        "paddle-resume convert checkpoint/mnist_epoch2 mnist.safetensors",
+        "paddle-resume convert net.pth -c configs/mnist.yaml --output net.pdparams",
+        "paddle-resume convert checkpoint/mnist_epoch2 --output mnist.safetensors",
     ),
-    "interval": ("paddle-resume interval --save-stall 250ms --mtbf 60d --step-time 400ms",),
+    "interval": (
+        "paddle-resume interval --save-stall 250ms --mtbf 60d --step-time 400ms",
+        "paddle-resume interval --save-stall 250ms --mtbf 60d --step-time 400ms --output overhead.png",
+    ),
     "prove": ("paddle-resume prove -c configs/mnist.yaml --kills 5 --steps 60",),
-    "plot-lr": ("paddle-resume plot-lr -c configs/mnist.yaml -o lr.png",),
+    "plot-lr": ("paddle-resume plot-lr -c configs/mnist.yaml -o optimizer.lr=0.01 --output lr.png",),
     "inspect": ("paddle-resume inspect -c configs/mnist.yaml --values --weights checkpoint/mnist_epoch2",),
-    "plot": ("paddle-resume plot log/mnist log/mnist_lr3 -o curves.png",),
+    "plot": ("paddle-resume plot log/mnist log/mnist_lr3 --output curves.png",),
     "wrong": ("paddle-resume wrong -c configs/mnist.yaml --weights checkpoint/mnist_epoch2 --output wrong.png",),
     "list": ("paddle-resume list checkpoint", "paddle-resume list checkpoint --verify --json"),
     "show": ("paddle-resume show checkpoint/mnist_epoch2", "paddle-resume show mnist.pdparams --no-values"),
@@ -72,4 +77,5 @@ def attach_examples(app: typer.Typer) -> None:
         if name in EXAMPLES and command.epilog is None:
             # Typer joins lines that no empty line parts.
             command.epilog = "\n\n".join(("Examples:", *EXAMPLES[name]))
+        command.cls = Command
     app.info.epilog = _EXIT_CODES

@@ -44,7 +44,7 @@ def inspect(
 @app.command()
 def plot(
     runs: Annotated[List[str], typer.Argument(metavar="RUN...", help="The folders of the runs' logs: log/mnist.")],
-    output: Annotated[str, typer.Option("-o", "--output", help=Picture)] = "curves.png",
+    output: Annotated[str, typer.Option("--output", help=Picture)] = "curves.png",
     save_dir: Annotated[str, typer.Option(help="The folder of the checkpoints, which tell of resumes.")] = "checkpoint",
 ) -> None:
     """Draw the curves of one run, or of several over each other."""

@@ -54,8 +54,8 @@ def interval(
         Optional[List[str]], typer.Option(help="An interval to compare with: 30m or 500steps. May be repeated.")
     ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
-    plot: Annotated[
-        Optional[str], typer.Option(metavar="FILE", help="Draw overhead over interval, .png or .svg.")
+    output: Annotated[
+        Optional[str], typer.Option("--output", help="Draw overhead over interval in this file, .png or .svg.")
     ] = None,
 ) -> None:
     """The time from save to save that costs least, by the formulas of Young and Daly."""
@@ -70,12 +70,12 @@ def interval(
         step=read_seconds(step_time, "--step-time"),
     )
     rows = compare_intervals(costs, compare or [])
-    if plot is not None:
+    if output is not None:
         from paddle_resume.interval.overhead_picture import draw_overhead
         from paddle_resume.pictures.figure import check_target, save_figure
 
-        target = check_target(plot, "--plot")
+        target = check_target(output)
     (print_json if json else print_table)(costs, nodes, rows)
-    if plot is not None:
+    if output is not None:
         with _ctrl_c():
             save_figure(draw_overhead(costs, rows), target)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Callable
 
-from paddle_resume.config.trajectory import trajectory_differences
-from paddle_resume.config.wording import show
+from paddle_resume.config.trajectory import config_difference, trajectory_differences
+from paddle_resume.differences import Difference
 
 # These the data feed compares itself, since it is also used without a config.
 _OF_THE_FEED = ("run.seed", "data.global_batch_size", "data.shuffle", "data.drop_last")
@@ -25,16 +25,13 @@ class ConfigState:
     def state_dict(self) -> dict[str, Any]:
         return self._resolved
 
-    def set_state_dict(self, state: dict[str, Any]) -> None:
-        """Nothing to restore: the config of this start is the one in force."""
-
-    def differences(self, state: dict[str, Any]) -> list[str]:
-        lines = trajectory_differences(self._taking_part(state), self._taking_part(self._resolved))
+    def differences(self, state: dict[str, Any]) -> list[Difference]:
+        found = trajectory_differences(self._taking_part(state), self._taking_part(self._resolved))
         if _watched(self._resolved) or self._resolved.get("best"):
             # Evaluations move the rate, and say which is the best; otherwise they leave no trace in the trajectory.
-            then, now = (config["trainer"].get("evaluate_every") for config in (state, self._resolved))
-            lines += [f"trainer.evaluate_every: {show(then)} -> {show(now)}"] if then != now else []
-        return [line for line in lines if line.split(":")[0] not in _OF_THE_FEED]
+            before, after = (config["trainer"].get("evaluate_every") for config in (state, self._resolved))
+            found += [config_difference("trainer.evaluate_every", before, after)] if before != after else []
+        return [one for one in found if one.subject not in _OF_THE_FEED]
 
     def _taking_part(self, config: Mapping[str, Any]) -> dict[str, Any]:
         callbacks = [each for each in config.get("callbacks", []) if not self._only_watches(each["name"])]

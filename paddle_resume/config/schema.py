@@ -64,7 +64,7 @@ class Data(Component):
     )
     fallback: Optional[Literal["digits"]] = Field(
         default=None,
-        description="digits = use scikit-learn's handwritten digits when MNIST is not there; null = stop",
+        description="digits = use the small handwritten digits of this package when MNIST is not there; null = stop",
         json_schema_extra=ASIDE,
     )
     global_batch_size: int = Field(

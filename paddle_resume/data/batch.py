@@ -1,4 +1,4 @@
-"""A batch as one process sees it: its own share of the samples, and how many the whole batch has."""
+"""A batch as one process sees it: its own share of the samples, and how many the global batch has."""
 
 from __future__ import annotations
 
@@ -9,31 +9,31 @@ import numpy as np
 
 
 class Batch(list):
-    """`[*inputs, label]`: `samples` of the `whole` batch's samples, each entry a tensor [samples, ...].
+    """`[*inputs, label]`: `local_size` of the `global_size` samples, each entry a tensor [local_size, ...].
 
-    If there are fewer samples than processes, some have `samples` 0: their entries hold one sample that stands in
+    If there are fewer samples than processes, some have `local_size` 0: their entries hold one sample that stands in
     and does not count, so that every process takes the same steps.
     """
 
-    def __init__(self, entries: Iterable[Any], samples: int, whole: int) -> None:
+    def __init__(self, entries: Iterable[Any], local_size: int, global_size: int) -> None:
         super().__init__(entries)
-        self.samples = samples
-        self.whole = whole
+        self.local_size = local_size
+        self.global_size = global_size
 
     @classmethod
     def of(cls, batch: list) -> Batch:
-        """`batch` as what it is, or as one whole batch."""
+        """`batch` as what it is, or as a global batch that this process has all of."""
         return batch if isinstance(batch, cls) else cls(batch, len(batch[0]), len(batch[0]))
 
-    def cut(self, most: int) -> Iterator[Batch]:
+    def micro_batches(self, most: int) -> Iterator[Batch]:
         """The batch in as few pieces as have at most `most` samples each; their sizes differ by one at most."""
-        pieces = -(-self.samples // most)
+        pieces = -(-self.local_size // most)
         if pieces <= 1:
             yield self
             return
         for piece in range(pieces):
-            part = share(self.samples, piece, pieces)
-            yield Batch([entry[part] for entry in self], part.stop - part.start, self.whole)
+            part = share(self.local_size, piece, pieces)
+            yield Batch([entry[part] for entry in self], part.stop - part.start, self.global_size)
 
 
 def share(length: int, rank: int, size: int) -> slice:
@@ -46,3 +46,7 @@ def share_or_stand_in(indices: np.ndarray, rank: int, size: int) -> np.ndarray:
     """The rank's share of a batch's indices; if that is none, the first of the batch."""
     mine = indices[share(len(indices), rank, size)]
     return mine if len(mine) else indices[:1]
+
+
+class MicroBatches(list[Batch]):
+    """The batches whose gradients make up one step, where that is more than one."""

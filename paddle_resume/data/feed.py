@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from itertools import islice
 from typing import Any, Callable, Optional
 
@@ -14,7 +14,25 @@ from paddle_resume.data.dataset_identity import dataset_identity
 from paddle_resume.data.order import batches, epoch_order
 from paddle_resume.data.sample_loader import load_batches
 from paddle_resume.data.stream import Stream
+from paddle_resume.differences import ConfigScope, Difference, compare_fields
 from paddle_resume.errors import DataError
+
+# What in a config decides each field of a feed's identity; all else follows from the data themselves.
+_SCOPES = {
+    "global_batch_size": ConfigScope(("data.global_batch_size",)),
+    "seed": ConfigScope(("run.seed",)),
+    "shuffle": ConfigScope(("data.shuffle",)),
+    "drop_last": ConfigScope(("data.drop_last",)),
+    # The samples' transforms are keyed by the seed.
+    "digest": ConfigScope(("data", "run.seed"), without=("data.global_batch_size", "data.shuffle", "data.drop_last")),
+}
+_DATA = ConfigScope(("data",), without=("data.global_batch_size", "data.shuffle", "data.drop_last"))
+_ARGUMENTS = {
+    "global_batch_size": "Trainer.train(global_batch_size=)",
+    "seed": "Trainer(seed=)",
+    "shuffle": "Trainer.train(shuffle=)",
+    "drop_last": "Trainer.train(drop_last=)",
+}
 
 
 class Feed:
@@ -68,7 +86,7 @@ class Feed:
             self._stream = Stream(dataset, seed=seed, batch_size=batch_size, drop_last=drop_last, collate_fn=collate_fn)
         # Before the first epoch, so that what a stream consumes to tell of itself cannot be missed later.
         self._dataset_identity = dataset_identity(dataset, seed)
-        if self._stream is None and self.steps_per_epoch == 0:
+        if self._stream is None and self.batches_per_epoch == 0:
             raise DataError(
                 f"{type(dataset).__name__} has {len(dataset)} samples, less than one batch of {batch_size}."
             )
@@ -88,7 +106,7 @@ class Feed:
         )
 
     @property
-    def steps_per_epoch(self) -> Optional[int]:
+    def batches_per_epoch(self) -> Optional[int]:
         """Batches an epoch; None for a stream, whose length is not known."""
         if self._stream is not None:
             return None
@@ -96,10 +114,10 @@ class Feed:
         return length // self.batch_size if self._drop_last else -(-length // self.batch_size)
 
     @property
-    def steps_in_epoch(self) -> int:
+    def batches_in_epoch(self) -> int:
         """Batches of the current epoch that were handed out; between two epochs, all of the one before."""
-        if self.between_epochs and self.steps_per_epoch is not None:
-            return self.steps_per_epoch
+        if self.between_epochs and self.batches_per_epoch is not None:
+            return self.batches_per_epoch
         return -(-self.samples // self.batch_size)
 
     @property
@@ -119,7 +137,7 @@ class Feed:
             return
         yield from self._load(0, batches(self._order(0), 0, self.batch_size, self._drop_last))
 
-    def turns(self) -> Iterator[Optional[list[paddle.Tensor]]]:
+    def round_robin(self) -> Iterator[Optional[list[paddle.Tensor]]]:
         """The same for an evaluation in which the processes take turns: this one's batch of each round.
 
         Whole batches, so that what each gives is the same in a world of any size. Every process has as many rounds;
@@ -141,7 +159,7 @@ class Feed:
         Each counts as fed, by all its samples, once it has been handed out.
         """
         for batch in self._shares(self.epoch, self.samples):
-            self.samples += batch.whole
+            self.samples += batch.global_size
             yield batch
         self._stream_ended = self._stream is not None
 
@@ -174,8 +192,8 @@ class Feed:
         if self._stream is not None and state["stream"] is not None:
             self._stream.set_state_dict(state["stream"])
 
-    def differences(self, state: dict[str, Any]) -> list[str]:
-        return _changes("data", state["fed"], self.identity())
+    def differences(self, state: dict[str, Any]) -> list[Difference]:
+        return _differences("data", state["fed"], self.identity())
 
     def identity(self) -> dict[str, Any]:
         """What, besides the position, decides which samples come: a change makes a resume inexact."""
@@ -228,23 +246,26 @@ class Feed:
 class EvaluationData:
     """Compares the data that a run is evaluated on; there is no position in it to restore."""
 
-    def __init__(self, feeds: dict[str, Feed]) -> None:
+    def __init__(self, feeds: Mapping[str, Feed]) -> None:
         self._feeds = feeds
 
     def state_dict(self) -> dict[str, Any]:
         return {split: feed.identity() for split, feed in self._feeds.items()}
 
-    def set_state_dict(self, state: dict[str, Any]) -> None:
-        """Nothing to restore: what differs was reported by `differences`."""
-
-    def differences(self, state: dict[str, Any]) -> list[str]:
+    def differences(self, state: dict[str, Any]) -> list[Difference]:
         now = self.state_dict()
-        return [line for s in {**state, **now} for line in _changes(f"{s} data", state.get(s, {}), now.get(s, {}))]
+        splits = dict.fromkeys([*state, *now])
+        return [one for s in splits for one in _differences(f"{s} data", state.get(s, {}), now.get(s, {}))]
 
 
-def _changes(what: str, then: dict[str, Any], now: dict[str, Any]) -> list[str]:
-    keys = dict.fromkeys([*then, *now])
-    return [f"{what} {key}: {then.get(key)} -> {now.get(key)}" for key in keys if then.get(key) != now.get(key)]
+def _differences(what: str, before: dict[str, Any], after: dict[str, Any]) -> list[Difference]:
+    return [
+        one
+        for key in dict.fromkeys([*before, *after])
+        for one in compare_fields(
+            f"{what} {{}}", before, after, keys=[key], scope=_SCOPES.get(key, _DATA), argument=_ARGUMENTS.get(key, "")
+        )
+    ]
 
 
 def _loader_options(loader: paddle.io.DataLoader) -> dict[str, Any]:

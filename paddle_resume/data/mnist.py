@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -12,12 +11,13 @@ from typing import Any, Callable, Optional, Union
 import numpy as np
 
 from paddle_resume.data import download
-from paddle_resume.data.idx import open_maybe_gzip, read_idx
+from paddle_resume.data.digits import digits_like_mnist
+from paddle_resume.data.idx import read_idx
 from paddle_resume.data.image_arrays import ImageArrays
+from paddle_resume.data.paddle_book import BOOK_FILE, read_book
 from paddle_resume.errors import ConfigError, DataError
 
 DATA_VARIABLE = "PADDLE_RESUME_DATA"
-_BOOK_FILE = "mnist.json.gz"
 _LABELS = {
     "mnist": tuple("0123456789"),
     "fashion_mnist": (
@@ -74,7 +74,7 @@ def load_mnist(
     Looked for in this order: `root`, if given, and nowhere else (the four IDX files, gzipped or plain, there
     or in its mnist / fashion-mnist subfolder; or the Paddle book's mnist.json.gz); that subfolder of
     $PADDLE_RESUME_DATA; Paddle's cache; a download into it; and with `fallback="digits"` (MNIST only)
-    scikit-learn's 1,797 small digits, which a line in `notes` then says.
+    the 1,797 small digits that come with this package, which a line in `notes` then says.
 
     `valid` samples are taken from the end of the training files: "auto" is one sixth (the last 10,000 of
     60,000, as in the Paddle book), an int a count, a float in (0, 1) a fraction, 0 none (`valid` is None).
@@ -118,8 +118,7 @@ def _check_fallback(name: str, fallback: Optional[str]) -> None:
         raise ConfigError(f"Unknown fallback {fallback!r}; expected 'digits' or none.")
     if fallback == "digits" and name != "mnist":
         raise ConfigError(
-            f"{name} has no digits fallback: scikit-learn's digits stand in for mnist only. "
-            "Remove `fallback`, or use mnist."
+            f"{name} has no digits fallback: the small digits stand in for mnist only. Remove `fallback`, or use mnist."
         )
 
 
@@ -168,12 +167,12 @@ def _search(name: str, fallback: Optional[str], notes: list[str]) -> _Found:
         + "".join(f"  - {place}\n" for place in looked)
         + f"Put {', '.join(file.path.name for file in files)} into {cache}, or into a folder named "
         f"{cache.name} whose parent you name in ${DATA_VARIABLE}, or name their folder as the data root"
-        + ("; or set `fallback: digits` to train on scikit-learn's small digits." if name == "mnist" else ".")
+        + ("; or set `fallback: digits` to train on the small digits of this package." if name == "mnist" else ".")
     )
 
 
 def _read_root(name: str, root: Path) -> _Found:
-    book = root / _BOOK_FILE if root.is_dir() else root
+    book = root / BOOK_FILE if root.is_dir() else root
     folders = (root, root / download.folder_name(name))
     for folder in folders:
         paths, missing = _idx_paths(folder)
@@ -222,83 +221,18 @@ def _ten_classes(images: np.ndarray, labels: np.ndarray, *sources: str) -> Image
     return ImageArrays(images, labels, num_classes=10, images_source=sources[0], labels_source=sources[-1])
 
 
-class _Numbers(dict[str, int]):
-    """Numbers of a JSON text by their spelling: each new one gets the next code."""
-
-    def __missing__(self, text: str) -> int:
-        self[text] = len(self)
-        return self[text]
-
-
 def _read_book(path: Path) -> _Found:
-    """The Paddle book's file: [[images, labels]] x train, valid, test, rows of 784 floats in 0..1."""
-    numbers = _Numbers()
-    try:
-        with open_maybe_gzip(path) as stream:
-            # Pixels have few distinct values. As small codes they need a quarter of the memory of floats.
-            parts = json.load(stream, parse_float=numbers.__getitem__, parse_int=numbers.__getitem__)
-        images, labels = zip(*((_codes(rows, 2), _codes(digits, 1)) for rows, digits in parts))
-        if len(images) != 3:
-            raise ValueError(f"found {len(images)} parts")
-    except (ValueError, TypeError, OverflowError) as error:
-        raise DataError(
-            f"{path} is not the Paddle book's MNIST file: expected JSON [[images, labels], [images, labels], "
-            f"[images, labels]] with rows of 784 numbers; {error}. Fetch the file again."
-        ) from error
-    values = np.array([float(text) for text in numbers])
-    levels, scale = _pixel_levels(path, values, np.concatenate(images))
-    whole = np.where(values % 1 == 0, values, -1).astype(np.int64)
-    parts = [
-        _ten_classes(
-            levels[np.concatenate(images[part])].reshape(-1, 28, 28),
-            whole[np.concatenate(labels[part])],
-            f"{path} ({which})",
-        )
-        for part, which in ((slice(0, 2), "train and valid"), (slice(2, 3), "test"))
-    ]
-    note = f"{path} holds pixels as n/256: they are read as the bytes n, and fed as n/255 like the IDX files"
-    return _Found(parts[0], parts[1], f"mnist from {path} (Paddle book)", note if scale == 256 else None)
-
-
-def _codes(nested: Any, ndim: int) -> np.ndarray:
-    codes = np.asarray(nested)
-    is_table = codes.ndim == ndim and np.issubdtype(codes.dtype, np.integer)
-    if not is_table or (ndim == 2 and codes.shape[1] != 784):
-        raise ValueError(f"found {codes.dtype} {list(codes.shape)}")
-    return codes
-
-
-def _pixel_levels(path: Path, values: np.ndarray, codes: np.ndarray) -> tuple[np.ndarray, int]:
-    """uint8 by code, and the scale; MNIST as floats is found as n/255 and (from mnist.pkl) as n/256."""
-    used = np.unique(codes)
-    misfits = []
-    for scale in (255, 256):
-        levels = np.rint(values * scale)
-        exact = (levels >= 0) & (levels <= 255) & (np.abs(levels / scale - values) <= 1e-6)
-        if exact[used].all():
-            return levels.clip(0, 255).astype(np.uint8), scale
-        misfits.append(values[used][~exact[used]])
-    # Of the nearer scale: there the values that spoil it are few, and the first of them says something.
-    first = min(misfits, key=len)[0]
-    raise DataError(
-        f"{path} holds the pixel value {float(first)!r}, which is neither n/255 nor n/256 for a byte n like "
-        "the others, so the images cannot be kept as bytes without changing them. Use the IDX files instead."
-    )
+    book = read_book(path)
+    train = _ten_classes(*book.train, f"{path} (train and valid)")
+    return _Found(train, _ten_classes(*book.test, f"{path} (test)"), f"mnist from {path} (Paddle book)", book.note)
 
 
 def _read_digits(reason: str) -> _Found:
-    """scikit-learn's 8x8 digits, values 0..16, as 28x28 bytes: each pixel three times, a border of two."""
-    from sklearn.datasets import load_digits
-
-    digits = load_digits()
-    scans = (digits.images.astype(np.int64) * 255 // 16).astype(np.uint8)
-    images = np.pad(scans.repeat(3, axis=1).repeat(3, axis=2), ((0, 0), (2, 2), (2, 2)))
-    source = "scikit-learn's digits"
-    everything = _ten_classes(images, digits.target, source)
+    everything = _ten_classes(*digits_like_mnist(), "the small digits")
     stop = len(everything) - len(everything) // 6
     note = (
-        f"MNIST was not found, so this run uses scikit-learn's {len(everything):,} small digits instead; its "
-        f"accuracies are not those of MNIST ({reason})"
+        f"MNIST was not found, so this run uses the {len(everything):,} small digits that come with paddle_resume "
+        f"instead; its accuracies are not those of MNIST ({reason})"
     )
     test = everything.subset(stop, len(everything))
-    return _Found(everything.subset(0, stop), test, f"{source} (fallback)", note)
+    return _Found(everything.subset(0, stop), test, "the small digits of paddle_resume (fallback)", note)

@@ -9,6 +9,7 @@ import paddle
 
 from paddle_resume.data.feed import Feed
 from paddle_resume.data.order import batches, epoch_order
+from paddle_resume.differences import Difference
 from paddle_resume.errors import DataError, StateError
 
 
@@ -79,8 +80,8 @@ class ResumableBatchSampler(paddle.io.BatchSampler):
 
     def __len__(self) -> int:
         """Batches of a whole epoch, wherever the position is."""
-        assert self._feed.steps_per_epoch is not None
-        return self._feed.steps_per_epoch
+        assert self._feed.batches_per_epoch is not None
+        return self._feed.batches_per_epoch
 
     def state_dict(self) -> dict[str, Any]:
         return self._feed.state_dict()
@@ -88,5 +89,5 @@ class ResumableBatchSampler(paddle.io.BatchSampler):
     def set_state_dict(self, state: dict[str, Any]) -> None:
         self._feed.set_state_dict(state)
 
-    def differences(self, state: dict[str, Any]) -> list[str]:
+    def differences(self, state: dict[str, Any]) -> list[Difference]:
         return self._feed.differences(state)

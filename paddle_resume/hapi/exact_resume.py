@@ -7,7 +7,7 @@ from typing import Any, Optional, Union
 
 import paddle
 
-from paddle_resume.checkpoint.checkpointer import Checkpointer, Restored
+from paddle_resume.checkpoint.engine import CheckpointEngine, Restored
 from paddle_resume.errors import StateError
 from paddle_resume.hapi.fit import ResumableFit
 from paddle_resume.hapi.takeover import callbacks_of_fit
@@ -23,12 +23,11 @@ class ExactResume(paddle.callbacks.Callback):
         save_dir, name: checkpoints are `<save_dir>/<name>_epoch<E>` and `<save_dir>/<name>_step<S>`. Each fit that is
             to be resumed by itself needs a name of its own.
         seed: keys the order of the data and what the transforms draw.
-        schedule: when checkpoints are saved; None saves after each epoch and every ten minutes.
+        schedule: when checkpoints are saved, how, and how many stay; None saves after each epoch and every ten
+            minutes, and keeps two of each kind.
         resume: `auto` (continue if there is a checkpoint), a checkpoint's prefix, or `none` (start over).
         allow_inexact: go on although something differs from when the checkpoint was saved.
         overwrite: with `resume="none"`, remove the checkpoints of the run before.
-        keep, keep_epochs: how many step and epoch checkpoints stay; None keeps all.
-        background: write them behind training, in a process of its own; else training waits for each.
 
     While it trains, `fit` takes its batches in this package's order, and Paddle's VisualDL callback writes one file,
     `<log_dir>/vdlrecords.<name>.log`, which is cut back on a resume. From within `fit` come CheckpointError,
@@ -46,19 +45,15 @@ class ExactResume(paddle.callbacks.Callback):
         resume: str = "auto",
         allow_inexact: bool = False,
         overwrite: bool = False,
-        keep: int = 2,
-        keep_epochs: Optional[int] = 2,
-        background: bool = True,
     ) -> None:
         super().__init__()
         self.save_dir = save_dir
         self.name = name
         self.seed = seed
-        self.schedule = schedule or SaveSchedule(every_minutes=_EVERY_MINUTES)
+        self.schedule = schedule or SaveSchedule(every_minutes=_EVERY_MINUTES, keep_epochs=2)
         self.resume = resume
         self.allow_inexact = allow_inexact
         self.overwrite = overwrite
-        self._keep: dict[str, Any] = {"keep": keep, "keep_epochs": keep_epochs, "background": background}
         self._fit: Optional[ResumableFit] = None
 
     @property
@@ -75,7 +70,13 @@ class ExactResume(paddle.callbacks.Callback):
             self.model,
             callbacks,
             self,
-            Checkpointer(self.save_dir, self.name, **self._keep),
+            CheckpointEngine(
+                self.save_dir,
+                self.name,
+                keep=self.schedule.keep,
+                keep_epochs=self.schedule.keep_epochs,
+                background=self.schedule.background,
+            ),
             seed=self.seed,
             schedule=self.schedule,
         )

@@ -9,6 +9,7 @@ import numpy as np
 import paddle
 
 from paddle_resume.checkpoint.record import encode_state
+from paddle_resume.differences import Difference
 from paddle_resume.owners.tensor_views import fill
 
 _SCALAR, _TENSOR = "__scalar__", "__tensor__"
@@ -49,7 +50,7 @@ class MovingFields:
                 live = thawed(value)
                 setattr(self._thing, name, tuple(live) if isinstance(now, tuple) else live)
 
-    def differences(self, state: dict[str, Any]) -> list[str]:
+    def differences(self, state: dict[str, Any]) -> list[Difference]:
         return changes(self._label, state["given"], self._given)
 
     def _found(self) -> dict[str, Any]:
@@ -57,11 +58,11 @@ class MovingFields:
         return {name: frozen(value) for name, value in fields if name not in self._ignored and _is_plain(value)}
 
 
-def changes(label: str, then: dict[str, Any], now: dict[str, Any]) -> list[str]:
-    """A line for each key whose value, as `frozen` gives it, is another now."""
-    texts = [{key: encode_state(label, value) for key, value in side.items()} for side in (then, now)]
-    keys = [key for key in dict.fromkeys([*then, *now]) if texts[0].get(key) != texts[1].get(key)]
-    return [f"{label} {key}: {then.get(key)} -> {now.get(key)}" for key in keys]
+def changes(label: str, before: dict[str, Any], after: dict[str, Any]) -> list[Difference]:
+    """What is another value now, as `frozen` gives them."""
+    texts = [{key: encode_state(label, value) for key, value in side.items()} for side in (before, after)]
+    keys = [key for key in dict.fromkeys([*before, *after]) if texts[0].get(key) != texts[1].get(key)]
+    return [Difference(f"{label} {key}", before.get(key), after.get(key)) for key in keys]
 
 
 def frozen(value: Any) -> Any:

@@ -10,7 +10,8 @@ from typing import Any, Optional
 
 import paddle
 
-from paddle_resume.checkpoint.checkpointer import Checkpointer, Restored
+from paddle_resume.checkpoint.engine import CheckpointEngine, Restored
+from paddle_resume.checkpoint.phases import DONE, EVALUATE, TRAIN
 from paddle_resume.data.feed import EvaluationData, Feed
 from paddle_resume.errors import SaveError
 from paddle_resume.hapi.curves import Curves
@@ -22,7 +23,6 @@ from paddle_resume.loggers.logbook import Logbook
 from paddle_resume.rng import RandomStreams, preserved
 from paddle_resume.stateful import Owners
 from paddle_resume.training.interrupt import Interruption, SignalWatch
-from paddle_resume.training.progress import DONE, EVALUATE, TRAIN
 from paddle_resume.training.save_schedule import SaveSchedule
 from paddle_resume.training.saver import Saver
 
@@ -41,7 +41,7 @@ class ResumableFit:
         model: Any,
         callback_list: Any,
         own: Any,
-        checkpointer: Checkpointer,
+        checkpointer: CheckpointEngine,
         *,
         seed: int,
         schedule: SaveSchedule,
@@ -227,7 +227,7 @@ class ResumableFit:
         if not self._has_updated:
             return  # Gradients are being accumulated, and they are in no checkpoint.
         position = self._position
-        self._saver.make_ready(self._owners)
+        self._saver.make_ready(lambda: self._owners)
         self._saver.collect(position.step)
         if self._signals.signum is not None or self._saver.is_due(position.step):
             self._save(f"step{position.step}", position.epoch)

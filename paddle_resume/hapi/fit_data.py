@@ -76,9 +76,9 @@ class RemainingBatches:
 
 
 def _length(feed: Feed) -> int:
-    if feed.steps_per_epoch is None:
+    if feed.batches_per_epoch is None:
         raise TypeError("the length of a stream is not known")  # as DataLoader has it
-    return feed.steps_per_epoch
+    return feed.batches_per_epoch
 
 
 def _tensors(batch: Any) -> list[Any]:

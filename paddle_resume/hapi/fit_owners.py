@@ -7,6 +7,7 @@ from typing import Any
 
 import paddle
 
+from paddle_resume.differences import Difference
 from paddle_resume.environment import Environment
 from paddle_resume.hapi.fields import MovingFields, changes, frozen, thawed
 from paddle_resume.owners.paddle_owners import paddle_owners
@@ -87,7 +88,7 @@ class LossScale:
                 self._model._scaler = paddle.amp.GradScaler(**self._model._adapter._amp_configs)
             self._model._scaler.load_state_dict(thawed(state["state"]))
 
-    def differences(self, state: dict[str, Any]) -> list[str]:
+    def differences(self, state: dict[str, Any]) -> list[Difference]:
         return changes("amp_configs", state["given"], self._given)
 
 

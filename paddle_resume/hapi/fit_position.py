@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any, Callable, Optional
 
+from paddle_resume.checkpoint.phases import EVALUATE, TRAIN
+from paddle_resume.differences import Difference
 from paddle_resume.hapi.fields import changes, frozen, thawed
-from paddle_resume.training.progress import EVALUATE, TRAIN
 
 
 class Position:
@@ -82,7 +83,7 @@ class Position:
         self.logs.clear()
         self.logs.update(thawed(state["logs"]))
 
-    def differences(self, state: dict[str, Any]) -> list[str]:
+    def differences(self, state: dict[str, Any]) -> list[Difference]:
         return changes("fit", state["given"], self._given)
 
     @property

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any, Optional
+from typing import Any, Optional
 
 import numpy as np
 import paddle
@@ -14,9 +14,7 @@ from paddle_resume.inspection.tensor_statistics import Statistics
 from paddle_resume.loggers import VisualDLLogger
 from paddle_resume.loggers.graph import model_graph
 from paddle_resume.training.callbacks import Callback
-
-if TYPE_CHECKING:
-    from paddle_resume.training.trainer import Trainer
+from paddle_resume.training.run_view import RunView
 
 
 class LookInside(Callback):
@@ -68,9 +66,9 @@ class LookInside(Callback):
         self._was_called = False
         self._found: dict[str, np.ndarray] = {}
 
-    def on_train_begin(self, trainer: Trainer) -> None:
+    def on_train_begin(self, trainer: RunView) -> None:
         self._log = next((log for log in trainer.loggers if isinstance(log, VisualDLLogger)), None)
-        if self._log is None and trainer.world.first:
+        if self._log is None and trainer.world.is_main:
             raise ConfigError(
                 "LookInside logs to VisualDL, and this run has no VisualDLLogger; give the trainer one, as in "
                 "Trainer(logger=VisualDLLogger('log/model', 'model')), or leave LookInside out."
@@ -80,9 +78,9 @@ class LookInside(Callback):
             self._graph and self._log is not None and (trainer.restored is None or not self._log.graph_path.exists())
         )
 
-    def on_step_begin(self, trainer: Trainer) -> None:
+    def on_step_begin(self, trainer: RunView) -> None:
         self._stop_watching()
-        due = self._is_due(trainer.progress.step + 1)
+        due = self._is_due(trainer.step + 1)
         if due or self._graph_is_due:
             self._watches.append(LayerWatch(trainer.model, self._see if due else self._see_inputs))
         if due and self._gradients:
@@ -91,19 +89,19 @@ class LookInside(Callback):
             several = [optimizer] if isinstance(optimizer, paddle.optimizer.Optimizer) else list(optimizer.values())
             self._watches += [_GradientWatch(each, names, self._found) for each in several]
 
-    def on_step_end(self, trainer: Trainer) -> None:
+    def on_step_end(self, trainer: RunView) -> None:
         if not self._watches:
             return
         inputs, was_called = self._inputs, self._was_called
         gradients, calls = dict(self._found), dict(self._calls)
         self._stop_watching()
-        if self._is_due(trainer.progress.step):
-            self._write(trainer.model, trainer.progress.step, inputs, gradients, calls)
+        if self._is_due(trainer.step):
+            self._write(trainer.model, trainer.step, inputs, gradients, calls)
         if self._graph_is_due:
             self._graph_is_due = False
             self._write_graph(trainer, inputs if was_called else None)
 
-    def on_train_end(self, trainer: Trainer) -> None:
+    def on_train_end(self, trainer: RunView) -> None:
         self._stop_watching()
 
     def _is_due(self, step: int) -> bool:
@@ -157,7 +155,7 @@ class LookInside(Callback):
         for i, image in enumerate(_pictures(inputs, self._images)):
             self._log.log_image(f"input/{i}", image, step)
 
-    def _write_graph(self, trainer: Trainer, inputs: Optional[list[paddle.Tensor]]) -> None:
+    def _write_graph(self, trainer: RunView, inputs: Optional[list[paddle.Tensor]]) -> None:
         assert self._log is not None
         try:
             if inputs is None:

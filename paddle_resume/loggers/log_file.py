@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from paddle_resume.differences import Difference
 from paddle_resume.errors import CheckpointError, SaveError
 from paddle_resume.storage.durable_files import explain
 
@@ -86,15 +87,15 @@ class Logger(ABC):
                 os.close(self._handle)
                 self._handle = None
 
-    def state_dict(self) -> dict[str, Any]:
-        """The cursor; all that was logged before it is then durable on disk.
-
-        Raises SaveError if it could not be made so.
-        """
+    def prepare_save(self) -> None:
+        """Make all that was logged durable on disk; raises SaveError if that fails."""
         self.flush()
         if self._handle is not None:
             self._make_durable(self._handle)
-        return {"file": self._path.name, "offset": self._size()}
+
+    def state_dict(self) -> dict[str, Any]:
+        """The cursor: how many bytes there are, with those that wait to be written."""
+        return {"file": self._path.name, "offset": self._size() + len(self._pending)}
 
     def set_state_dict(self, state: dict[str, Any]) -> None:
         """Cut the file back to the cursor and continue there.
@@ -107,28 +108,24 @@ class Logger(ABC):
         if self._path.exists():
             self._cut(self._whole_before(offset))
 
-    def differences(self, state: dict[str, Any]) -> list[str]:
-        """What prevents this log from continuing exactly at the cursor `state`, one line each; [] if nothing.
+    def differences(self, state: dict[str, Any]) -> list[Difference]:
+        """What prevents this log from continuing exactly at the cursor `state`; [] if nothing does.
 
         Raises CheckpointError if `state` is not a cursor.
         """
         offset = _offset(state)
-        lines = []
+        found = []
         if state["file"] != self._path.name:
-            lines.append(f"{self._path}: the checkpoint's log is called {state['file']}")
+            found.append(Difference("name of the log", state["file"], self._path))
         if offset and not self._path.exists():
-            lines.append(f"{self._path}: the log is missing, expected {offset} bytes, found no file")
+            found.append(Difference(f"log {self._path}", f"{offset} bytes", "no file"))
         elif offset > self._size():
-            lines.append(
-                f"{self._path}: the log is shorter than at the checkpoint, expected {offset} bytes, "
-                f"found {self._size()}"
-            )
+            found.append(Difference(f"log {self._path}", f"{offset} bytes", f"{self._size()} bytes"))
         elif offset and (whole := self._whole_before(offset)) != offset:
-            lines.append(
-                f"{self._path}: the log is not the one of the checkpoint, expected a record to end at byte "
-                f"{offset}, found the last one before it to end at {whole}"
+            found.append(
+                Difference(f"log {self._path}", f"a record ended at byte {offset}", f"the last one ends at {whole}")
             )
-        return lines
+        return found
 
     def start_over(self) -> None:
         """Empty this run's log, for a fresh run in the same folder."""

@@ -8,8 +8,8 @@ from typing import Union
 import numpy as np
 
 from paddle_resume.loggers.log_file import Logger
-from paddle_resume.parallel.per_rank import FirstRank
-from paddle_resume.stateful import Stateful
+from paddle_resume.parallel.per_rank import MainRankOnly
+from paddle_resume.stateful import Owner
 
 
 class Logbook:
@@ -20,9 +20,9 @@ class Logbook:
         self.loggers = [] if silent else given
         self._names = [f"log.{type(log).__name__}" for log in given]
 
-    def owners(self) -> list[tuple[str, Stateful]]:
+    def owners(self) -> list[tuple[str, Owner]]:
         """Each logger with its name as an owner of state."""
-        return [(name, self.loggers[i] if self.loggers else FirstRank()) for i, name in enumerate(self._names)]
+        return [(name, self.loggers[i] if self.loggers else MainRankOnly()) for i, name in enumerate(self._names)]
 
     def start_over(self) -> None:
         for logger in self.loggers:

@@ -7,14 +7,17 @@ from typing import Any
 
 import paddle
 
+from paddle_resume.differences import ConfigScope, Difference, compare_fields
 from paddle_resume.errors import ConfigError
 from paddle_resume.lr.warmup import Warmup, waits_for_metric
 
 STEP, EPOCH = "step", "epoch"
 INTERVALS = (STEP, EPOCH)
+LR_SCOPE = ConfigScope(("optimizer.lr",))
+"""What in a config decides the learning rate."""
 
 
-class RateSteps:
+class LRStepper:
     """Steps the schedulers of the optimizers.
 
     Args:
@@ -45,12 +48,9 @@ class RateSteps:
             "metric": self._metric if any(waiting) else None,
         }
 
-    def set_state_dict(self, state: dict[str, Any]) -> None:
-        """Nothing to restore: what differs was reported by `differences`."""
-
-    def differences(self, state: dict[str, Any]) -> list[str]:
+    def differences(self, state: dict[str, Any]) -> list[Difference]:
         now = self.state_dict()
-        return [f"learning rate {key}: {state[key]} -> {now[key]}" for key in now if state[key] != now[key]]
+        return compare_fields("learning rate {}", state, now, scope=LR_SCOPE, argument="StepOptions(lr_{}=)")
 
     def after(self, interval: str) -> None:
         """A `step` or an `epoch` has just ended; raises ConfigError for a schedule that ends here."""

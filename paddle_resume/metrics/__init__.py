@@ -3,7 +3,8 @@
 from paddle_resume.metrics.auc import Auc
 from paddle_resume.metrics.classification import F1, Accuracy, ConfusionMatrix, CountMetric, Precision, Recall, TopK
 from paddle_resume.metrics.perplexity import Perplexity
-from paddle_resume.metrics.running import RunningMetrics, evaluation_tags
+from paddle_resume.metrics.running import RunningMetrics
+from paddle_resume.metrics.tags import evaluation_tags
 
 __all__ = [
     "F1",

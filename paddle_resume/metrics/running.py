@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from itertools import zip_longest
 from typing import Any, Optional
 
@@ -15,14 +13,20 @@ import paddle
 import xxhash
 from typing_extensions import TypeGuard
 
-from paddle_resume.errors import ConfigError, PaddleResumeError, StateError
+from paddle_resume.differences import Difference
 from paddle_resume.metrics.classification import CountMetric
 from paddle_resume.metrics.counts import Counts
-from paddle_resume.metrics.paddle_own import require_fitting
+from paddle_resume.metrics.metric_adapter import (
+    metric_state,
+    metric_values,
+    set_metric_state,
+    update_arguments,
+    update_metric,
+)
 from paddle_resume.metrics.predictions import Predictions
+from paddle_resume.metrics.tags import kept_for, require_unique_names
 from paddle_resume.parallel.world import World
 
-_NOT_STATE = ("splits", "class_names")
 # What a process may hold back of its batches before all bring them together.
 _MOST_PENDING = 64
 
@@ -41,34 +45,32 @@ class RunningMetrics:
         metrics: all metrics of the run, each with names of its own.
         split: the part of the data that these are for.
         world: the processes whose outputs count.
-        turns: whether they take turns, a whole batch each; else each has its share of every batch, and the losses
+        round_robin: whether they take whole batches in turn; else each has its share of every batch, and the losses
             that come in are those of the whole batch.
 
     Raises ConfigError if two metrics have one name.
     """
-
-    across_ranks = True
 
     def __init__(
         self,
         metrics: Sequence[paddle.metric.Metric],
         split: str = "train",
         world: Optional[World] = None,
-        turns: bool = False,
+        round_robin: bool = False,
     ) -> None:
         self._world = world or World()
-        self._turns = turns and not self._world.alone
+        self._round_robin = round_robin and not self._world.is_single
         self._of_all_splits = list(metrics)
-        self._metrics = _kept_for(split, metrics)
+        self._metrics = kept_for(split, metrics)
         _share_counts(self._of_all_splits)
-        _require_names_of_their_own(self._metrics)
+        require_unique_names(self._metrics)
         self._counts: list[Counts] = list(dict.fromkeys(m.counts for m in self._metrics if _is_counted(m)))
         self._others = [metric for metric in self._metrics if not _is_counted(metric)]
         self._fetch = paddle.device.get_device() == "cpu"
         # What the arguments made of each: other arguments would make the running values mean something else.
-        self._fresh = [xxhash.xxh3_64_hexdigest(repr(_metric_state(metric)).encode()) for metric in self._metrics]
+        self._fresh = [xxhash.xxh3_64_hexdigest(repr(metric_state(metric)).encode()) for metric in self._metrics]
         # Those of this process alone, until they are brought together.
-        self._own_counts = self._counts if self._world.alone else [_emptied(counts) for counts in self._counts]
+        self._own_counts = self._counts if self._world.is_single else [_emptied(counts) for counts in self._counts]
         self._own_parts: list[Optional[list[list[Any]]]] = []
         self._pending: list[tuple[int, paddle.Tensor, int]] = []
         self._loss_sum = 0.0
@@ -80,7 +82,7 @@ class RunningMetrics:
         metrics = copy.deepcopy(self._of_all_splits)
         for metric in metrics:
             metric.reset()
-        return RunningMetrics(metrics, split, self._world, turns=True)
+        return RunningMetrics(metrics, split, self._world, round_robin=True)
 
     def update(self, step: int, loss: paddle.Tensor, output: Any, label: Optional[paddle.Tensor], samples: int) -> None:
         """Take in one batch: its mean loss, its output and label if metrics are wanted, and its size.
@@ -103,23 +105,23 @@ class RunningMetrics:
             batch = Predictions(output, label, self._fetch)
             for counts in self._own_counts:
                 counts.add(batch)
-        parts = [_parts(metric, output, label) for metric in self._others]
-        if self._world.alone:
+        parts = [update_arguments(metric, output, label) for metric in self._others]
+        if self._world.is_single:
             for metric, part in zip(self._others, parts):
-                _update(metric, part, output, label)
+                update_metric(metric, part, output, label)
         else:
             self._hold_back(parts)
 
     def add_nothing(self) -> None:
         """Take part, as every process has to for each batch, without one."""
-        if not self._world.alone:
+        if not self._world.is_single:
             self._hold_back(None)
 
     def gather(self) -> None:
         """Bring together what all processes took in; all of them have to call this at the same point."""
-        if self._world.alone:
+        if self._world.is_single:
             return
-        if self._turns:
+        if self._round_robin:
             own_losses = [(step, loss.item(), samples) for step, loss, samples in self._pending]
             self._pending.clear()
         else:
@@ -131,7 +133,7 @@ class RunningMetrics:
             self._add(*loss)
         for part in _in_order(parts):
             for metric, each in zip(self._others, part):
-                _update(metric, each)
+                update_metric(metric, each)
         for states in counted:
             for counts, state in zip(self._counts, states):
                 counts.merge(state)
@@ -154,7 +156,7 @@ class RunningMetrics:
         self._drain()
         results = {"loss": self._loss_sum / self._samples} if self._samples else {}
         for metric in self._metrics:
-            results.update(_named(metric))
+            results.update(metric_values(metric))
         return results
 
     def pictures(self) -> dict[str, np.ndarray]:
@@ -174,14 +176,21 @@ class RunningMetrics:
         for metric in self._metrics:
             metric.reset()
 
-    def state_dict(self) -> dict[str, Any]:
+    def prepare_save(self) -> None:
+        """Bring together what all processes took in, and read the losses."""
         self.gather()
         self._drain()
+
+    def state_dict(self) -> dict[str, Any]:
+        loss_sum: Any = self._loss_sum
+        samples = self._samples
+        for _, loss, count in self._pending:
+            loss_sum, samples = loss_sum + loss.item() * count, samples + count
         return {
-            "loss_sum": self._loss_sum,
-            "samples": self._samples,
+            "loss_sum": loss_sum,
+            "samples": samples,
             "metrics": [
-                {"class": type(metric).__name__, "fresh": fresh, "state": _metric_state(metric)}
+                {"class": type(metric).__name__, "fresh": fresh, "state": metric_state(metric)}
                 for metric, fresh in zip(self._metrics, self._fresh)
             ],
         }
@@ -192,15 +201,13 @@ class RunningMetrics:
         for metric, fresh, saved in zip(self._metrics, self._fresh, state["metrics"]):
             if (saved["class"], saved["fresh"]) != (type(metric).__name__, fresh):
                 continue  # another metric than then, as `differences` told: it starts here
-            if hasattr(metric, "set_state_dict"):
-                metric.set_state_dict(saved["state"])
-            else:
-                vars(metric).update(copy.deepcopy(saved["state"]))
+            set_metric_state(metric, saved["state"])
 
-    def differences(self, state: dict[str, Any]) -> list[str]:
-        then = [f"{saved['class']} {saved['fresh']}" for saved in state["metrics"]]
-        now = [f"{type(metric).__name__} {fresh}" for metric, fresh in zip(self._metrics, self._fresh)]
-        return [] if then == now else [f"metrics: {', '.join(then) or 'none'} -> {', '.join(now) or 'none'}"]
+    def differences(self, state: dict[str, Any]) -> list[Difference]:
+        before = ", ".join(f"{saved['class']} {saved['fresh']}" for saved in state["metrics"]) or "none"
+        now = zip(self._metrics, self._fresh)
+        after = ", ".join(f"{type(metric).__name__} {fresh}" for metric, fresh in now) or "none"
+        return [] if before == after else [Difference("metrics", before, after, argument="Trainer(metrics=)")]
 
     def _drain(self) -> None:
         for step, loss, samples in self._pending:
@@ -217,19 +224,6 @@ class RunningMetrics:
         self._own_parts.append(parts)
         if len(self._own_parts) >= _MOST_PENDING:
             self.gather()
-
-
-def evaluation_tags(metrics: Sequence[paddle.metric.Metric], split: str = "valid") -> list[str]:
-    """The tags, such as `valid/acc`, of what an evaluation with these metrics gives.
-
-    Single classes, `valid/f1/<class>`, are among them if their names are known before the data comes in.
-    """
-    names = [name for metric in _kept_for(split, metrics) for name in _names(metric)]
-    return [f"{split}/{name}" for name in ["loss", *names]]
-
-
-def _kept_for(split: str, metrics: Sequence[paddle.metric.Metric]) -> list[paddle.metric.Metric]:
-    return [metric for metric in metrics if split in getattr(metric, "splits", (split,))]
 
 
 def _share_counts(metrics: Sequence[paddle.metric.Metric]) -> None:
@@ -254,74 +248,3 @@ def _in_order(of_ranks: Sequence[Sequence[Any]]) -> Iterator[Any]:
     """What each rank has of each batch, or of each of its turns: batch by batch, and within one rank by rank."""
     for row in zip_longest(*of_ranks):
         yield from (each for each in row if each is not None)
-
-
-def _parts(metric: paddle.metric.Metric, output: Any, label: paddle.Tensor) -> list[Any]:
-    """What `metric.update` is called with for a batch."""
-    require_fitting(metric, output, label)
-    with _telling(metric, output, label):
-        result = metric.compute(output, label)
-        parts = result if isinstance(result, (list, tuple)) else [result]
-        return [p.numpy() if isinstance(p, paddle.Tensor) else p for p in parts]
-
-
-def _update(metric: paddle.metric.Metric, parts: list[Any], output: Any = None, label: Any = None) -> None:
-    with _telling(metric, output, label):
-        metric.update(*parts)
-
-
-@contextmanager
-def _telling(metric: paddle.metric.Metric, output: Any, label: Any) -> Iterator[None]:
-    try:
-        yield
-    except PaddleResumeError:
-        raise
-    except Exception as error:
-        shapes = [list(getattr(part, "shape", [])) for part in (output, label)]
-        raise ConfigError(
-            f"metrics: {type(metric).__module__}.{type(metric).__name__} cannot take an output {shapes[0]} with labels "
-            f"{shapes[1]}: {type(error).__name__}: {' '.join(str(error).split())[:300]}. Choose another metric, or "
-            "leave it out."
-        ) from error
-
-
-def _require_names_of_their_own(metrics: Sequence[paddle.metric.Metric]) -> None:
-    names = [name for metric in metrics for name in _names(metric)]
-    doubled = [name for name, count in Counter(["loss", *names]).items() if count > 1]
-    if doubled:
-        raise ConfigError(
-            f"metrics: two values are called {doubled[0]}, and one would overwrite the other in the logs. Give one of "
-            "the metrics another name: `tag: another` in the config, name='another' in Python."
-        )
-
-
-def _names(metric: paddle.metric.Metric) -> list[str]:
-    name = metric.name()
-    return [str(each) for each in name] if isinstance(name, (list, tuple)) else [str(name)]
-
-
-def _named(metric: paddle.metric.Metric) -> dict[str, float]:
-    """Its values by name; of a metric without a name, such as a confusion matrix, none."""
-    values: Any = metric.accumulate()
-    return dict(zip(_names(metric), map(float, values if isinstance(values, (list, tuple)) else [values])))
-
-
-def _metric_state(metric: paddle.metric.Metric) -> dict[str, Any]:
-    if hasattr(metric, "state_dict"):
-        return metric.state_dict()
-    fields = {name: value for name, value in vars(metric).items() if name not in _NOT_STATE and not callable(value)}
-    for name, value in fields.items():
-        if not _is_plain(value):
-            raise StateError(
-                f"The metric {type(metric).__name__} holds {name!r} of type {type(value).__name__}, which cannot be "
-                "saved. Keep numbers, lists and NumPy arrays in it, or give it state_dict() and set_state_dict()."
-            )
-    return fields
-
-
-def _is_plain(value: Any) -> bool:
-    if isinstance(value, (list, tuple)):
-        return all(map(_is_plain, value))
-    if isinstance(value, dict):
-        return all(map(_is_plain, value.values()))
-    return value is None or isinstance(value, (bool, int, float, str, np.ndarray, np.generic))

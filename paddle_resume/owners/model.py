@@ -8,7 +8,7 @@ import numpy as np
 import paddle
 
 from paddle_resume.errors import CheckpointError
-from paddle_resume.owners.tensor_views import fill, view
+from paddle_resume.owners.tensor_views import fill, view, views
 
 # Paddle's own key: structured name -> parameter name, so that any reader can rebind a `.pdopt`.
 NAME_TABLE = "StructuredToParameterName@@"
@@ -53,8 +53,7 @@ class ModelState:
         self._names = names or ParameterNames(model)
 
     def state_dict(self) -> dict[str, Any]:
-        tensors = {name: view(tensor) for name, tensor in self._model.state_dict().items()}
-        return {**tensors, NAME_TABLE: self._names.state_dict()}
+        return {**views(self._model.state_dict()), NAME_TABLE: self._names.state_dict()}
 
     def set_state_dict(self, state: dict[str, Any]) -> None:
         """Fill the model from arrays; raises CheckpointError listing every name and shape that does not fit."""
@@ -74,7 +73,7 @@ class BufferState:
         self._buffers = {name: buffer for name, buffer in model.named_buffers() if name not in known}
 
     def state_dict(self) -> dict[str, Any]:
-        return {name: view(buffer) for name, buffer in self._buffers.items()}
+        return views(self._buffers)
 
     def set_state_dict(self, state: dict[str, Any]) -> None:
         """Fill the buffers; raises CheckpointError listing every name and shape that does not fit."""

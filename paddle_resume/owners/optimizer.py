@@ -11,7 +11,7 @@ from paddle.base.layer_helper import LayerHelper
 
 from paddle_resume.errors import CheckpointError, StateError
 from paddle_resume.owners.model import ParameterNames
-from paddle_resume.owners.tensor_views import fill, view
+from paddle_resume.owners.tensor_views import fill, views
 
 _MASTER = "master_weights"
 # What Paddle puts between the parameter's name and the slot where the state belongs to the master weight.
@@ -38,16 +38,17 @@ class OptimizerState:
         for structured, slot, tensor in self.tensors():
             prefix = self._names.in_files(structured)
             if slot == _MASTER:
-                master[prefix] = view(tensor)
+                master[prefix] = tensor
             else:
-                state[f"{prefix}_{slot}_0"] = view(tensor)
+                state[f"{prefix}_{slot}_0"] = tensor
         self._require_complete(len(state) + len(master))
+        arrays: dict[str, Any] = dict(views(state))
         if master:
-            state[_MASTER] = master
+            arrays[_MASTER] = views(master)
         scheduler = self._optimizer._learning_rate
         if isinstance(scheduler, paddle.optimizer.lr.LRScheduler):
-            state["LR_Scheduler"] = {key: _number(value) for key, value in scheduler.state_dict().items()}
-        return state
+            arrays["LR_Scheduler"] = {key: _number(value) for key, value in scheduler.state_dict().items()}
+        return arrays
 
     def set_state_dict(self, state: dict[str, Any]) -> None:
         """Fill the optimizer from arrays; raises CheckpointError listing every entry that does not fit."""
@@ -151,3 +152,9 @@ def _parameters(optimizer: paddle.optimizer.Optimizer) -> Iterator[paddle.Tensor
 
 def _show(key: tuple[str, str]) -> str:
     return f"{key[0]} {key[1]}"
+
+
+def parameters_of(optimizer: paddle.optimizer.Optimizer) -> Iterator[paddle.Tensor]:
+    """Every parameter that the optimizer updates, through its groups."""
+    for entry in optimizer._parameter_list or []:
+        yield from entry["params"] if isinstance(entry, dict) else [entry]

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import paddle
 
+from paddle_resume.differences import ConfigScope, Difference
 from paddle_resume.owners.model import ParameterNames
 from paddle_resume.owners.optimizer import parameters_by_name
 
@@ -16,6 +17,7 @@ _NOT_SETTINGS = {"_learning_rate", "_name", "type", "_sign"}
 _PAIRS = ("_learning_rate_range", "_etas")
 _OF_PARAMETERS = "parameters"
 _SHOWN = 3
+_SCOPE = ConfigScope(("optimizer",), without=("optimizer.lr",))
 
 
 class OptimizerSettings:
@@ -36,21 +38,19 @@ class OptimizerSettings:
     def state_dict(self) -> dict[str, Any]:
         return self._settings
 
-    def set_state_dict(self, state: dict[str, Any]) -> None:
-        """Nothing to restore: what differs was reported by `differences`."""
-
-    def differences(self, state: dict[str, Any]) -> list[str]:
+    def differences(self, state: dict[str, Any]) -> list[Difference]:
         now = self._settings
-        keys = [key for key in dict.fromkeys([*state, *now]) if state.get(key) != now.get(key)]
-        keys = [key for key in keys if key not in _PAIRS or (key in state and key in now)]
-        lines = [
-            f"optimizer {key.lstrip('_')}: {state.get(key)} -> {now.get(key)}" for key in keys if key != _OF_PARAMETERS
+        keys = [key for key in dict.fromkeys([*state, *now]) if key not in _PAIRS or (key in state and key in now)]
+        found = [
+            Difference(f"optimizer {key.lstrip('_')}", state.get(key), now.get(key), _SCOPE, "Trainer(optimizer=)")
+            for key in keys
+            if key != _OF_PARAMETERS and state.get(key) != now.get(key)
         ]
         if _OF_PARAMETERS not in state:  # as the first versions wrote it
-            return lines
+            return found
         before, after = state[_OF_PARAMETERS], now[_OF_PARAMETERS]
-        return lines + [
-            f"optimizer parameters with {what}: {_listed(before.get(what))} -> {_listed(after.get(what))}"
+        return found + [
+            Difference(f"optimizer parameters with {what}", before.get(what), after.get(what), _SCOPE, spelled=_listed)
             for what in dict.fromkeys([*before, *after])
             if before.get(what) != after.get(what)
         ]

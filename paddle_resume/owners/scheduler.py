@@ -8,7 +8,9 @@ from typing import Any
 import numpy as np
 import paddle
 
+from paddle_resume.differences import Difference
 from paddle_resume.errors import StateError
+from paddle_resume.lr.stepper import LR_SCOPE
 from paddle_resume.lr.warmup import Warmup, waits_for_metric
 
 _Scheduler = paddle.optimizer.lr.LRScheduler
@@ -17,6 +19,7 @@ _NOT_STATE = {"_var_name", "keys", "verbose"}
 # What moves in Paddle's own classes besides what they save; all else in them comes from their arguments.
 _MOVING = {"last_epoch", "last_lr", "T_cur", "T_i"}
 _TENSOR = "__tensor__"
+_ARGUMENT = "Trainer(optimizer=)"
 
 
 class SchedulerState:
@@ -56,7 +59,7 @@ class SchedulerState:
             # A number that was changed in the config is the one wanted from here on.
             self._optimizer.set_lr(state["state"]["value"])
 
-    def differences(self, state: dict[str, Any]) -> list[str]:
+    def differences(self, state: dict[str, Any]) -> list[Difference]:
         return _compare("learning rate", state, self.state_dict())
 
 
@@ -120,19 +123,19 @@ def _take_over_plateau(scheduler: Any, saved: dict[str, Any]) -> None:
             scheduler.last_lr = fresh
 
 
-def _compare(where: str, then: dict[str, Any], now: dict[str, Any]) -> list[str]:
+def _compare(where: str, then: dict[str, Any], now: dict[str, Any]) -> list[Difference]:
     if then["class"] != now["class"]:
-        return [f"{where} scheduler: {then['class']} -> {now['class']}"]
-    lines = []
+        return [Difference(f"{where} scheduler", then["class"], now["class"], LR_SCOPE, _ARGUMENT)]
+    found = []
     # A record of an earlier version may count as state what follows from the arguments.
     before = {**then["state"], **then["given"]}
     for field in sorted({*then["given"], *now["given"]}):
         old, new = before.get(field), {**now["state"], **now["given"]}.get(field)
         if isinstance(old, dict) and isinstance(new, dict) and "class" in old and "class" in new:
-            lines += _compare(f"{where} {field}", old, new)
+            found += _compare(f"{where} {field}", old, new)
         elif old != new:
-            lines.append(f"{where} {now['class']}.{field}: {old} -> {new}")
-    return lines
+            found.append(Difference(f"{where} {now['class']}.{field}", old, new, LR_SCOPE, _ARGUMENT))
+    return found
 
 
 def _exact(scheduler: Any, field: str, value: Any) -> Any:

@@ -3,38 +3,32 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import paddle
 
-_together = False
 
+def views(tensors: Mapping[str, paddle.Tensor]) -> dict[str, np.ndarray]:
+    """The values of all of them, each as `view` gives it.
 
-@contextlib.contextmanager
-def copied_together() -> Iterator[None]:
-    """Inside, `view` of a tensor on a GPU only begins the copy to the host; at the end all of them have arrived.
-
-    One wait for all tensors instead of one for each, and copies at the speed of pinned memory.
+    Copies from a GPU go to pinned memory side by side, with one wait for all.
     """
-    global _together
-    _together = paddle.device.get_device().startswith("gpu")
-    try:
-        yield
-        if _together:
-            paddle.device.synchronize()
-    finally:
-        _together = False
+    arrays = {name: view(tensor, overlap=True) for name, tensor in tensors.items()}
+    if paddle.device.get_device().startswith("gpu"):
+        paddle.device.synchronize()
+    return arrays
 
 
-def view(tensor: paddle.Tensor) -> np.ndarray:
+def view(tensor: paddle.Tensor, overlap: bool = False) -> np.ndarray:
     """The tensor's values as an array: on CPU its own memory, to read; else a copy on the host.
 
-    bfloat16 comes as uint16. Of a tensor on a mesh of processes it is the part that this one holds.
+    With `overlap`, a copy from a GPU may still be on its way: `views` waits for it. bfloat16 comes as uint16. Of a
+    tensor on a mesh of processes it is the part that this one holds.
     """
     tensor = local_part(tensor.detach())
-    if _together and tensor.place.is_gpu_place() and tensor.is_contiguous():
+    if overlap and tensor.place.is_gpu_place() and tensor.is_contiguous():
         with contextlib.suppress(RuntimeError, BufferError):  # bfloat16: copied at once
             return np.from_dlpack(_Exporter(tensor.pin_memory(False)))
     if not tensor.place.is_cpu_place() or not tensor.is_contiguous():

@@ -3,7 +3,7 @@
     mesh = DeviceMesh(Mesh(data=1, model=2), World.current())
     mesh.shard_model(model, [Split(name="*.linear1.weight", split=1), ...])
     optimizer = mesh.shard_optimizer(paddle.optimizer.AdamW(parameters=model.parameters()))
-    loss = mesh.whole(loss_function(model(mesh.spread(x)), mesh.spread(label)))
+    loss = mesh.unshard(loss_function(model(mesh.shard_batch(x)), mesh.shard_batch(label)))
 
 Every process builds the model from the same seed and writes the program of a single one; Paddle inserts the
 communication. What is computed is what one process computes, up to the order of sums.
@@ -18,6 +18,7 @@ import numpy as np
 import paddle
 
 from paddle_resume.config.mesh import Mesh, Split
+from paddle_resume.differences import Difference
 from paddle_resume.errors import ConfigError
 from paddle_resume.owners.tensor_views import view
 from paddle_resume.parallel.shard_plan import check_mesh, resolve_plan
@@ -74,7 +75,7 @@ class DeviceMesh:
             )
         return paddle.distributed.shard_optimizer(optimizer)
 
-    def spread(self, tensor: paddle.Tensor) -> paddle.Tensor:
+    def shard_batch(self, tensor: paddle.Tensor) -> paddle.Tensor:
         """A whole batch, the same in every process, as one tensor whose samples are split over the axis `data`.
 
         Raises ConfigError if the axis does not divide its samples.
@@ -87,20 +88,20 @@ class DeviceMesh:
         rows = [paddle.distributed.Shard(0), paddle.distributed.Replicate()]
         return paddle.distributed.shard_tensor(tensor, self._processes, rows)
 
-    def everywhere(self, tensor: paddle.Tensor) -> paddle.Tensor:
+    def replicate(self, tensor: paddle.Tensor) -> paddle.Tensor:
         """A whole batch in every process: for an evaluation, whose last batch may have any number of samples."""
         return paddle.distributed.shard_tensor(tensor, self._processes, self._placements(None))
 
-    def whole(self, tensor: paddle.Tensor) -> paddle.Tensor:
+    def unshard(self, tensor: paddle.Tensor) -> paddle.Tensor:
         """A result as one process would have it: the whole of it in every process, a dense tensor."""
         if not tensor.is_dist():
             return tensor
         # Paddle gives the mean over the processes of a single number as an array of one.
         return paddle.distributed.unshard_dtensor(tensor).reshape(tensor.shape)
 
-    def whole_weights(self, model: paddle.nn.Layer) -> dict[str, np.ndarray]:
+    def unsharded_weights(self, model: paddle.nn.Layer) -> dict[str, np.ndarray]:
         """The parameters and buffers of a sharded model, as one file would hold them; every process has to ask."""
-        return {name: view(self.whole(tensor)) for name, tensor in model.state_dict().items()}
+        return {name: view(self.unshard(tensor)) for name, tensor in model.state_dict().items()}
 
     def _placements(self, dimension: int | None) -> list[Any]:
         everywhere = paddle.distributed.Replicate()
@@ -120,16 +121,15 @@ class ShardingState:
         split = {name: list(part) for name, part in parts.items() if part != whole[name]}
         return {"mesh": self._mesh.model_dump(), "parts": split}
 
-    def set_state_dict(self, state: dict[str, Any]) -> None:
-        """Nothing to restore: what differs was reported by `differences`."""
-
-    def differences(self, state: dict[str, Any]) -> list[str]:
+    def differences(self, state: dict[str, Any]) -> list[Difference]:
         """The mesh, or else each parameter that is split in another way; sums in another order give other bits."""
-        then, now = Mesh(**state["mesh"]), self.state_dict()
-        if then != self._mesh:
-            return [f"parallel.mesh: {then} -> {self._mesh}"]
+        before, now = Mesh(**state["mesh"]), self.state_dict()
+        if before != self._mesh:
+            return [Difference("parallel.mesh", before, self._mesh)]
         return [
-            f"the part of {name} in each process: {state['parts'].get(name, 'all')} -> {now['parts'].get(name, 'all')}"
+            Difference(
+                f"the part of {name} in each process", state["parts"].get(name, "all"), now["parts"].get(name, "all")
+            )
             for name in sorted({*state["parts"], *now["parts"]})
             if state["parts"].get(name) != now["parts"].get(name)
         ]

@@ -4,39 +4,50 @@ from __future__ import annotations
 
 from typing import Any
 
+from paddle_resume.differences import Difference
+from paddle_resume.errors import StateError
 from paddle_resume.parallel.world import World
 
 
-class EachRank:
+class PerRank:
     """Owner of `owner`'s states in all processes; each gets its own back.
 
     In a world of another size the ranks that were not there before keep the state that they have.
     """
 
-    across_ranks = True
-
     def __init__(self, owner: Any, world: World) -> None:
         self._owner = owner
         self._world = world
+        self._gathered: list[Any] = []
+
+    def prepare_save(self) -> None:
+        """Have every process learn the states of all."""
+        if not self._world.is_single:
+            self._gathered = self._world.gather(self._owner.state_dict())
 
     def state_dict(self) -> dict[str, Any]:
-        return {"ranks": self._world.gather(self._owner.state_dict())}
+        """The states by rank, with several processes those of the last `prepare_save`; raises StateError before it."""
+        if self._world.is_single:
+            return {"ranks": [self._owner.state_dict()]}
+        if not self._gathered:
+            raise StateError("The states of several processes are known only after prepare_save() in all of them.")
+        return {"ranks": self._gathered}
 
     def set_state_dict(self, state: dict[str, Any]) -> None:
         if self._world.rank < len(state["ranks"]):
             self._owner.set_state_dict(state["ranks"][self._world.rank])
 
-    def differences(self, state: dict[str, Any]) -> list[str]:
-        if self._world.rank < len(state["ranks"]) and hasattr(self._owner, "differences"):
+    def differences(self, state: dict[str, Any]) -> list[Difference]:
+        if self._world.rank < len(state["ranks"]):
             return self._owner.differences(state["ranks"][self._world.rank])
         return []
 
 
-class FirstRank:
-    """Owner of what only rank 0 has, such as logs, as the other processes see it: nothing."""
+class MainRankOnly:
+    """Stands in the other processes for an owner that only rank 0 has, such as a log: there is nothing to compare."""
 
     def state_dict(self) -> dict[str, Any]:
         return {}
 
-    def set_state_dict(self, state: dict[str, Any]) -> None:
-        """Nothing to restore here."""
+    def differences(self, state: dict[str, Any]) -> list[Difference]:
+        return []

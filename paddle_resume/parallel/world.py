@@ -13,9 +13,11 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Optional
 
+from paddle_resume.differences import reported_by, sentences
 from paddle_resume.errors import PaddleResumeError, ParallelError, RankError
 from paddle_resume.parallel.channel import Channel, Failure, Hub, Spoke
 from paddle_resume.parallel.rendezvous import meet
+from paddle_resume.stateful import Compared
 
 if TYPE_CHECKING:
     import paddle
@@ -62,11 +64,11 @@ class World:
         return cls._current
 
     @property
-    def alone(self) -> bool:
+    def is_single(self) -> bool:
         return self.size == 1
 
     @property
-    def first(self) -> bool:
+    def is_main(self) -> bool:
         """Whether this is rank 0."""
         return self.rank == 0
 
@@ -80,20 +82,20 @@ class World:
         """Every process's value, by rank."""
         return [value] if self._channel is None else self._channel.round(value, list)
 
-    def from_first(self, value: Any) -> Any:
+    def broadcast_object(self, value: Any) -> Any:
         """What rank 0 gave; what the others give does not count."""
         if self._channel is None:
             return value
-        return self._channel.round(value if self.first else None, lambda values: values[0])
+        return self._channel.round(value if self.is_main else None, lambda values: values[0])
 
     def set_timeout(self, seconds: float) -> None:
         """How long to wait for another process before saying that it is missing."""
         if self._channel is not None:
             self._channel.timeout = seconds
 
-    def sum(self, tensor: paddle.Tensor) -> paddle.Tensor:
+    def all_reduce(self, tensor: paddle.Tensor) -> paddle.Tensor:
         """The sum over all processes, in place."""
-        if not self.alone:
+        if not self.is_single:
             import paddle
 
             with self._collective():
@@ -105,7 +107,7 @@ class World:
 
         This process's counts `weight` times.
         """
-        if self.alone:
+        if self.is_single:
             return
         from paddle.distributed.fleet.utils.hybrid_parallel_util import fused_allreduce_gradients
 
@@ -116,9 +118,9 @@ class World:
         with self._collective():
             fused_allreduce_gradients(with_gradient, None)
 
-    def copy_from_first(self, tensors: Sequence[paddle.Tensor]) -> None:
+    def broadcast(self, tensors: Sequence[paddle.Tensor]) -> None:
         """Give every process rank 0's values, in place; one broadcast for each data type."""
-        if self.alone or not tensors:
+        if self.is_single or not tensors:
             return
         import paddle
 
@@ -129,7 +131,7 @@ class World:
             for group in kinds.values():
                 flat = paddle.concat([tensor.reshape([-1]) for tensor in group])
                 paddle.distributed.broadcast(flat, src=0)
-                if not self.first:
+                if not self.is_main:
                     for tensor, part in zip(group, paddle.split(flat, [tensor.size for tensor in group])):
                         tensor.set_value(part.reshape(tensor.shape))
 
@@ -199,13 +201,13 @@ class World:
         return cls(rank, size, channel)
 
 
-def compare(world: World, owners: Mapping[str, Any]) -> None:
+def compare(world: World, owners: Mapping[str, Compared]) -> None:
     """Raises ParallelError if what this process has differs from rank 0, as the owners' `differences` tell."""
-    states = world.from_first({name: owner.state_dict() for name, owner in owners.items()})
-    lines = [line for name, owner in owners.items() for line in owner.differences(states[name])]
-    if lines:
+    states = world.broadcast_object({name: owner.state_dict() for name, owner in owners.items()})
+    found = [one for name, owner in owners.items() for one in reported_by(name, owner.differences(states[name]))]
+    if found:
         raise ParallelError(
-            f"started differently than rank 0: {'; '.join(lines)}. All processes need the same config, data and "
+            f"started differently than rank 0: {sentences(found)}. All processes need the same config, data and "
             "environment; with --allow-inexact they may differ."
         )
     world.agree()

@@ -29,11 +29,11 @@ _STYLE: Any = {
 }
 
 
-def check_target(output: str, option: str = "--output") -> Path:
-    """The path of a picture to write, as given with `option`; raises ConfigError if it is neither PNG nor SVG."""
+def check_target(output: str) -> Path:
+    """The path of a picture to write, as given with `--output`; raises ConfigError if it is neither PNG nor SVG."""
     path = Path(output)
     if path.suffix.lower() not in _SUFFIXES:
-        raise ConfigError(f"{option} {output}: expected a name that ends in {' or '.join(_SUFFIXES)}.")
+        raise ConfigError(f"--output {output}: expected a name that ends in {' or '.join(_SUFFIXES)}.")
     return path
 
 
@@ -51,8 +51,7 @@ def style() -> Any:
         import matplotlib
     except ImportError as error:
         raise PaddleResumeError(
-            "Drawing needs Matplotlib, which is not installed; install it with pip install matplotlib, or with this "
-            "package's extra, pip install 'paddle_resume[plot]'."
+            "Drawing needs Matplotlib, which is not installed here. Install it with pip install matplotlib."
         ) from error
     return matplotlib.rc_context(_STYLE)
 

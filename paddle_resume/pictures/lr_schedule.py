@@ -57,20 +57,20 @@ def preview_rates(config: Config) -> Preview:
     check_rate(config)
     data = build_data(config)
     length = run_length(config, data)
-    if length.steps is None:
+    if length.total_steps is None:
         raise ConfigError(f"The length of {config.data.name} is not known; set trainer.max_steps.")
     rate = build_rate(
         config, length, evaluation_tags(build_metrics(config, data.train)) if data.valid is not None else []
     )
-    per_epoch = length.per_epoch
-    ends = range(per_epoch, length.steps + 1, per_epoch) if per_epoch else ()
-    rates = np.fromiter(_with_progress(rates_of_steps(rate, length.steps, ends), length.steps), "float64")
+    per_epoch = length.steps_per_epoch
+    ends = range(per_epoch, length.total_steps + 1, per_epoch) if per_epoch else ()
+    rates = np.fromiter(_with_progress(rates_of_steps(rate, length.total_steps, ends), length.total_steps), "float64")
     given = config.optimizer.lr
     return Preview(
         title=f"{config.run.name}: {'constant' if isinstance(given, float) else given.name}",
         rates=rates,
         per_epoch=per_epoch,
-        warmup_steps=min(rate.value.steps, length.steps) if isinstance(rate.value, Warmup) else 0,
+        warmup_steps=min(rate.value.steps, length.total_steps) if isinstance(rate.value, Warmup) else 0,
         metric=rate.metric,
     )
 

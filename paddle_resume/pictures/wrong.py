@@ -68,7 +68,7 @@ def find_mistakes(config: Config, weights: str, split: str = "test", count: int 
     batches = track(
         feed.from_start(),
         description="Classifying",
-        total=feed.steps_per_epoch,
+        total=feed.batches_per_epoch,
         console=console,
         transient=True,
         disable=not console.is_terminal,

@@ -52,9 +52,9 @@ class _Executioner:
 
 def install(plan: Plan) -> None:
     """Put the planned kill and omissions into the classes of this process."""
-    from paddle_resume.checkpoint import checkpointer
+    from paddle_resume.checkpoint import owner_states
 
-    checkpointer._restore = _checked(checkpointer, plan)
+    owner_states.restore = _checked(owner_states, plan)
     if plan.kill is not None:
         executioner = _Executioner(plan.kill)
         _arm(executioner)
@@ -63,7 +63,7 @@ def install(plan: Plan) -> None:
 
 
 def _arm(executioner: _Executioner) -> None:
-    from paddle_resume.checkpoint.checkpointer import Checkpointer
+    from paddle_resume.checkpoint.engine import CheckpointEngine
     from paddle_resume.data.feed import Feed
     from paddle_resume.metrics import RunningMetrics
     from paddle_resume.rng import RandomStreams
@@ -71,7 +71,7 @@ def _arm(executioner: _Executioner) -> None:
     _before(RandomStreams, "begin_step", lambda streams, step: executioner.step(step, "begin"))
     _before(RunningMetrics, "add_loss", lambda metrics, step, *_: executioner.step(step))
     _before(Feed, "finish_epoch", lambda *_: executioner.pass_by("epoch"))
-    restore, turns = Checkpointer.restore, Feed.turns
+    restore, round_robin = CheckpointEngine.restore, Feed.round_robin
 
     def restore_then_pass(self: Any, *args: Any, **options: Any) -> Any:
         restored = restore(self, *args, **options)
@@ -79,12 +79,12 @@ def _arm(executioner: _Executioner) -> None:
         return restored
 
     def batches_passing(self: Any) -> Any:
-        for batch in turns(self):
+        for batch in round_robin(self):
             executioner.pass_by("evaluate")
             yield batch
 
-    Checkpointer.restore = restore_then_pass  # type: ignore[method-assign]
-    Feed.turns = batches_passing  # type: ignore[method-assign]
+    CheckpointEngine.restore = restore_then_pass  # type: ignore[method-assign]
+    Feed.round_robin = batches_passing  # type: ignore[method-assign]
 
 
 def _arm_writer(executioner: _Executioner, kill: Kill, marker: Path) -> None:
@@ -139,19 +139,19 @@ def _before(owner: type, method: str, action: Callable[..., None]) -> None:
     setattr(owner, method, with_action)
 
 
-def _checked(checkpointer: Any, plan: Plan) -> Callable[..., None]:
-    """The checkpointer's restore, without the owners to be forgotten, followed by a comparison with the record."""
+def _checked(owner_states: Any, plan: Plan) -> Callable[..., None]:
+    """The engine's restore, without the owners to be forgotten, followed by a comparison with the record."""
     from paddle_resume.checkpoint.digested_file import SealedFile
     from paddle_resume.checkpoint.record import decode_state
     from paddle_resume.stateful import Owners
     from paddle_resume.storage.framing import FramedFile
     from paddle_resume.testing.compare import state_differences
 
-    restore = checkpointer._restore
+    restore = owner_states.restore
 
     def restore_and_compare(owners: Owners, states: dict[str, Any], tensors: dict[str, Any]) -> None:
         restore(Owners(**{n: o for n, o in owners.items() if n not in plan.forget}), states, tensors)
-        now, files = checkpointer._capture(owners)
+        now, files = owner_states.capture(owners)
         entries = {suffix: SealedFile(FramedFile(content)).entry() for suffix, content in files.items()}
         found = next(state_differences(states, tensors, decode_state(now), entries), None)
         if found is not None:

@@ -15,7 +15,8 @@ import numpy as np
 from paddle_resume.checkpoint.catalog import find_all, named_prefix, offer
 from paddle_resume.checkpoint.foreign_checkpoint import foreign_weights, optimizer_entries
 from paddle_resume.checkpoint.reader import Arrays, Source, check_file, load, read_record, sibling
-from paddle_resume.checkpoint.record import SUFFIX, FileEntry, Record, Unreadable
+from paddle_resume.checkpoint.record import SUFFIX, FileEntry, Record
+from paddle_resume.checkpoint.unreadable import Foreign, Missing, Unreadable, WrongSize
 from paddle_resume.checkpoint.weights import NAME_TABLE, is_ours, named_arrays
 from paddle_resume.errors import CheckpointError
 from paddle_resume.storage.durable_files import temporary
@@ -148,9 +149,9 @@ def locate(prefix: Path, *, verify: bool = False, advance: Advance = unheard) ->
     for suffix, entry in record.files.items():
         path = sibling(prefix, suffix)
         if path.is_symlink() or not path.is_file():
-            raise Unreadable(f"{path.name} is missing" if not path.exists() else f"{path.name} is no regular file")
+            raise Missing(path.name) if not path.exists() else Foreign(f"{path.name} is no regular file")
         if path.stat().st_size != entry.size:
-            raise Unreadable(f"{path.name} has {path.stat().st_size} bytes and should have {entry.size}")
+            raise WrongSize(f"{path.name} has {path.stat().st_size} bytes and should have {entry.size}")
     return Located(record, {suffix: sibling(prefix, suffix) for suffix in record.files}, False)
 
 

@@ -10,7 +10,8 @@ from typing import Optional
 import numpy as np
 
 from paddle_resume.checkpoint.reader import Source, check_file
-from paddle_resume.checkpoint.record import FileEntry, TensorEntry, Unreadable
+from paddle_resume.checkpoint.record import FileEntry, TensorEntry
+from paddle_resume.checkpoint.unreadable import Unreadable, WrongSize
 
 
 def judged_tensors(path: Path, entry: FileEntry) -> Iterator[tuple[TensorEntry, Optional[np.ndarray], str]]:
@@ -33,11 +34,11 @@ def damages(path: Path, entry: FileEntry) -> list[str]:
         check_file(path, entry)
         return []
     except Unreadable as error:
-        first = error.reason
+        first = error
     lost = [f"{path.name}: {tensor.name}: {why}" for tensor, _, why in judged_tensors(path, entry) if why]
     if len(lost) == len(entry.tensors) or not lost:
-        return [first]  # The whole file, or what lies between the tensors: one line says it.
-    return [*([first] if "bytes and should have" in first else []), *lost]
+        return [first.reason]  # The whole file, or what lies between the tensors: one line says it.
+    return [*([first.reason] if isinstance(first, WrongSize) else []), *lost]
 
 
 def _judge(source: Source, tensor: TensorEntry, size: int) -> tuple[Optional[np.ndarray], str]:

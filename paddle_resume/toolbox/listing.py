@@ -8,7 +8,8 @@ from typing import Any, Optional
 
 from paddle_resume.checkpoint.catalog import find_all, run_of
 from paddle_resume.checkpoint.reader import sibling
-from paddle_resume.checkpoint.record import SUFFIX, Record, Unreadable
+from paddle_resume.checkpoint.record import SUFFIX, Record
+from paddle_resume.checkpoint.unreadable import Unreadable
 from paddle_resume.toolbox.byte_progress import Advance, unheard
 from paddle_resume.toolbox.checkpoint_source import OPTIMIZER, WEIGHTS, has_record, locate
 

@@ -9,9 +9,10 @@ from typing import Optional
 
 from paddle_resume.checkpoint import commit
 from paddle_resume.checkpoint.catalog import Found, find_all, is_epoch, run_of
-from paddle_resume.checkpoint.checkpointer import Checkpointer
+from paddle_resume.checkpoint.engine import CheckpointEngine
 from paddle_resume.checkpoint.reader import sibling
-from paddle_resume.checkpoint.record import SUFFIX, Record, Unreadable
+from paddle_resume.checkpoint.record import SUFFIX, Record
+from paddle_resume.checkpoint.unreadable import Unreadable
 from paddle_resume.errors import CheckpointError, SaveError
 from paddle_resume.toolbox.byte_progress import Advance, unheard
 from paddle_resume.toolbox.checkpoint_source import has_record, locate
@@ -51,7 +52,7 @@ def prune(
     """
     done = []
     for run in _runs(folder, name):
-        as_writer = Checkpointer(folder, run, background=False)
+        as_writer = CheckpointEngine(folder, run, background=False)
         try:
             as_writer.prepare()
             # Planned only now: until the lock was held, a trainer may have saved and removed others.

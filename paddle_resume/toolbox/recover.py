@@ -7,7 +7,7 @@ from pathlib import Path
 
 from paddle_resume.checkpoint import commit
 from paddle_resume.checkpoint.catalog import run_of, unfinished
-from paddle_resume.checkpoint.checkpointer import Checkpointer
+from paddle_resume.checkpoint.engine import CheckpointEngine
 from paddle_resume.storage.durable_files import explain
 from paddle_resume.toolbox.byte_progress import Advance, unheard
 from paddle_resume.toolbox.listing import UNPUBLISHED, Listed, list_checkpoints
@@ -49,7 +49,7 @@ def tidy(folder: Path, advance: Advance = unheard) -> Recovered:
     """
     unpublished = [Path(one.prefix) for one in list_checkpoints(folder) if one.state == UNPUBLISHED]
     for run in dict.fromkeys([*map(_run, unpublished), *_leftovers(folder)]):
-        as_writer = Checkpointer(folder, run, background=False)
+        as_writer = CheckpointEngine(folder, run, background=False)
         try:
             as_writer.prepare()
             for prefix in unpublished:

@@ -13,7 +13,8 @@ from pydantic import ValidationError
 from paddle_resume.checkpoint.catalog import named_prefix
 from paddle_resume.checkpoint.foreign_checkpoint import foreign_weights
 from paddle_resume.checkpoint.reader import Arrays, read_record, sibling
-from paddle_resume.checkpoint.record import SUFFIX, FileEntry, Unreadable
+from paddle_resume.checkpoint.record import SUFFIX, FileEntry
+from paddle_resume.checkpoint.unreadable import Unreadable
 from paddle_resume.errors import CheckpointError
 from paddle_resume.storage.durable_files import temporary
 from paddle_resume.toolbox.checkpoint_source import WEIGHTS

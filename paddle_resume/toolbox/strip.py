@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from paddle_resume.checkpoint.reader import check_file
-from paddle_resume.checkpoint.record import Unreadable
+from paddle_resume.checkpoint.unreadable import Unreadable
 from paddle_resume.errors import CheckpointError
 from paddle_resume.storage.durable_files import replace_file
 from paddle_resume.toolbox.byte_progress import Advance, unheard

@@ -9,7 +9,8 @@ from pathlib import Path
 from paddle_resume.checkpoint.catalog import find_all, named_prefix
 from paddle_resume.checkpoint.foreign_checkpoint import owner_of
 from paddle_resume.checkpoint.reader import peek, sibling
-from paddle_resume.checkpoint.record import SUFFIX, Record, Unreadable
+from paddle_resume.checkpoint.record import SUFFIX, Record
+from paddle_resume.checkpoint.unreadable import Unreadable
 from paddle_resume.errors import CheckpointError
 from paddle_resume.storage.durable_files import temporary
 from paddle_resume.toolbox.byte_progress import Advance, unheard

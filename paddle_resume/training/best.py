@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any, Optional
 
+from paddle_resume.differences import ConfigScope, Difference, compare_fields
 from paddle_resume.errors import ConfigError
 
 # What a metric's name says of its direction; everything else is better the higher it is.
@@ -88,9 +89,9 @@ class Best:
     def set_state_dict(self, state: dict[str, Any]) -> None:
         self.value, self.step, self.waited = state["value"], state["step"], state["waited"]
 
-    def differences(self, state: dict[str, Any]) -> list[str]:
-        then, now = state["rule"], self.state_dict()["rule"]
-        return [f"best.{key}: {then[key]} -> {now[key]}" for key in now if then[key] != now[key]]
+    def differences(self, state: dict[str, Any]) -> list[Difference]:
+        before, now = state["rule"], self.state_dict()["rule"]
+        return compare_fields("best.{}", before, now, scope=ConfigScope(("best",)), argument="Best({}=)")
 
     def _is_better(self, value: float) -> bool:
         if math.isnan(value):

@@ -7,6 +7,7 @@ from typing import Any, Callable, Optional
 
 import paddle
 
+from paddle_resume.differences import ConfigScope, Difference, compare_fields
 from paddle_resume.errors import ConfigError, NonFiniteLossError
 from paddle_resume.metrics import RunningMetrics
 from paddle_resume.owners.tensor_views import first_non_finite
@@ -34,6 +35,8 @@ class Divergence:
         self.most = most
         self.skipped = 0
         self.rollbacks = 0
+        self.checks_each_loss = paddle.device.get_device() == "cpu"
+        """Reading a loss waits for a GPU, but costs nothing on the CPU."""
         self.target = ""
         """The name of the checkpoint to go back to; empty before the first."""
         self._parameters: list[paddle.Tensor] = []
@@ -100,14 +103,15 @@ class Divergence:
         self.skipped, self.rollbacks, self.target = state["skipped"], state["rollbacks"], state["target"]
         self._apply()
 
-    def differences(self, state: dict[str, Any]) -> list[str]:
+    def differences(self, state: dict[str, Any]) -> list[Difference]:
         if SKIP not in (self.policy, state["rule"]["policy"]) and ROLL_BACK not in (
             self.policy,
             state["rule"]["policy"],
         ):
             return []  # To stop or not makes no other bits.
-        then, now = state["rule"], self.state_dict()["rule"]
-        return [f"on_nan {key}: {then[key]} -> {now[key]}" for key in now if then[key] != now[key]]
+        scope = ConfigScope(("trainer.on_nan", "trainer.rollback_lr", "trainer.max_rollbacks"))
+        now = self.state_dict()["rule"]
+        return compare_fields("on_nan {}", state["rule"], now, scope=scope, argument="Divergence({}=)")
 
     def _apply(self) -> None:
         # Through the parameters and not the scheduler: this works for every optimizer, with a schedule or a number.

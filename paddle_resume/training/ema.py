@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 import paddle
 
+from paddle_resume.differences import Difference, compare_fields
 from paddle_resume.errors import ConfigError
 from paddle_resume.owners.model import fill_all
-from paddle_resume.owners.tensor_views import fill, view
+from paddle_resume.owners.tensor_views import fill, view, views
 
 
 class WeightAverage:
@@ -24,17 +25,19 @@ class WeightAverage:
     Args:
         decay: how much of the average stays at each update, from 0 to below 1.
         warmup: whether the decay begins small.
+        evaluate: evaluate, and write the finished weights, with the average in place of the weights.
 
     Raises ConfigError for a decay outside that range.
     """
 
     suffix = ".pdema"
 
-    def __init__(self, decay: float = 0.999, *, warmup: bool = True) -> None:
+    def __init__(self, decay: float = 0.999, *, warmup: bool = True, evaluate: bool = True) -> None:
         if not 0 <= decay < 1:
             raise ConfigError(f"trainer.ema.decay: {decay} is not from 0 to below 1; 0.999 is usual.")
         self.decay = decay
         self.warmup = warmup
+        self.evaluate = evaluate
         self.updates = 0
         self._live: dict[str, paddle.Tensor] = {}
         self._average: dict[str, paddle.Tensor] = {}
@@ -72,7 +75,7 @@ class WeightAverage:
             fill(tensor, np.array(view(self._average[name].astype(tensor.dtype))))
 
     def state_dict(self) -> dict[str, Any]:
-        return {name: view(average) for name, average in self._average.items()}
+        return views(self._average)
 
     def set_state_dict(self, state: dict[str, Any]) -> None:
         """Fill the average; raises CheckpointError listing every name and shape that does not fit."""
@@ -91,9 +94,9 @@ class AverageProgress:
     def set_state_dict(self, state: dict[str, Any]) -> None:
         self._average.updates = state["updates"]
 
-    def differences(self, state: dict[str, Any]) -> list[str]:
-        now = self.state_dict()
-        return [f"ema {key}: {state[key]} -> {now[key]}" for key in ("decay", "warmup") if state[key] != now[key]]
+    def differences(self, state: dict[str, Any]) -> list[Difference]:
+        keys = ("decay", "warmup")
+        return compare_fields("ema {}", state, self.state_dict(), keys=keys, argument="WeightAverage({}=)")
 
 
 def _is_float(tensor: paddle.Tensor) -> bool:

@@ -46,7 +46,7 @@ class SignalWatch:
 
     def check(self, world: Optional[World] = None, agreed: Optional[int] = None) -> None:
         """Raise Interruption if a signal has come; among several processes, if they agreed that one has."""
-        if world is not None and not world.alone:
+        if world is not None and not world.is_single:
             self.signum = agreed or self.signum
             if agreed is None:
                 return

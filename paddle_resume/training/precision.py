@@ -9,6 +9,7 @@ from typing import Any, Optional
 import numpy as np
 import paddle
 
+from paddle_resume.differences import ConfigScope, Difference, compare_fields
 from paddle_resume.errors import ConfigError
 
 _REDUCED = (paddle.float16, paddle.bfloat16)
@@ -95,9 +96,15 @@ class Precision:
             saved: Any = state["scaler"]
             self._scaler.load_state_dict(saved)
 
-    def differences(self, state: dict[str, Any]) -> list[str]:
-        now = self.state_dict()
-        return [f"precision {key}: {state[key]} -> {now[key]}" for key in ("level", "dtype") if state[key] != now[key]]
+    def differences(self, state: dict[str, Any]) -> list[Difference]:
+        return compare_fields(
+            "precision {}",
+            state,
+            self.state_dict(),
+            keys=("level", "dtype"),
+            scope=ConfigScope(("trainer.amp", "trainer.amp_dtype")),
+            argument="Precision({}=)",
+        )
 
 
 def readable_output(output: Any) -> Any:

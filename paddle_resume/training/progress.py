@@ -1,14 +1,10 @@
-"""Where a run stands: how many steps it has made, and what comes next."""
+"""Where a run stands: how many steps it has made, and what comes next; the epoch belongs to the data."""
 
 from __future__ import annotations
 
 from typing import Any
 
-# What comes next. The epoch and the position in it belong to the data feed.
-TRAIN = "train"
-EVALUATE = "evaluate"
-FINISH = "finish"
-DONE = "done"
+from paddle_resume.checkpoint.phases import TRAIN
 
 
 class Progress:

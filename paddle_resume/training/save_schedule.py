@@ -16,7 +16,10 @@ _SAMPLES = 5
 
 @dataclass(frozen=True)
 class SaveSchedule:
-    """How often a run saves itself; None switches one of the three off. The end of a run is always saved."""
+    """How often a run saves itself, how, and how many checkpoints stay. The end of a run is always saved.
+
+    None switches one of `every_epochs`, `every_steps` and `every_minutes` off.
+    """
 
     every_epochs: Optional[int] = 1
     every_steps: Union[int, str, None] = None
@@ -28,6 +31,12 @@ class SaveSchedule:
     """When a save is due and the one before is not durable yet: `wait` for it, or `skip` this one."""
     budget: float = 0.03
     """The share of training time that `auto` may spend on saving."""
+    keep: int = 2
+    """How many step checkpoints stay."""
+    keep_epochs: Optional[int] = None
+    """How many epoch checkpoints stay; None keeps all."""
+    background: bool = True
+    """Write them behind training, in a process of its own; else training waits for each."""
 
     def epoch_is_due(self, epoch: int) -> bool:
         return self.every_epochs is not None and (epoch + 1) % self.every_epochs == 0

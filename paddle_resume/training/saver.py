@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Callable, Optional
 
 from paddle_resume.checkpoint.catalog import BEST
-from paddle_resume.checkpoint.checkpointer import Checkpointer
+from paddle_resume.checkpoint.engine import CheckpointEngine
 from paddle_resume.errors import SaveError
 from paddle_resume.parallel.world import World
 from paddle_resume.stateful import Owners
@@ -25,7 +25,7 @@ class Saver:
 
     def __init__(
         self,
-        checkpointer: Checkpointer,
+        checkpointer: CheckpointEngine,
         schedule: SaveSchedule,
         *,
         landed: Callable[[Path], None],
@@ -43,19 +43,19 @@ class Saver:
         self._position: Optional[tuple[int, str]] = None
         self._is_ready = False
 
-    def make_ready(self, owners: Owners) -> None:
+    def make_ready(self, owners: Callable[[], Owners]) -> None:
         """Have memory ready for the first save; called after a first step, when the optimizer has its state."""
         if not self._is_ready:
             self._is_ready = True
             with self._errors():
-                self._checkpointer.reserve(owners)
+                self._checkpointer.reserve(owners())
 
     def is_due(self, step: int) -> bool:
         """Whether a step checkpoint is due at this step, and not left out because the one before is still under way.
 
         Rank 0 decides, for its clock and its disk are those that count.
         """
-        if not self._world.first or not self._clock.is_due(step):
+        if not self._world.is_main or not self._clock.is_due(step):
             return False
         if self._checkpointer.busy and self.schedule.on_busy == "skip":
             self._tell(f"Skipped the save of step {step}: the one before is still being written.")

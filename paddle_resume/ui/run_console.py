@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Optional
+from typing import Any, Optional
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
+from paddle_resume.checkpoint.phases import DONE
 from paddle_resume.training.callbacks import Callback
-from paddle_resume.training.progress import DONE
-
-if TYPE_CHECKING:
-    from paddle_resume.training.trainer import Trainer
+from paddle_resume.training.run_view import RunView
 
 
-class ConsoleReport(Callback):
+class RunConsole(Callback):
     """Prints a run's progress; `verbosity` 0 leaves only what needs attention, 2 adds every save.
 
     `facts` are (label, text) lines for the start block.
@@ -32,61 +30,60 @@ class ConsoleReport(Callback):
         self._since_step = 0
         self._per_step: Optional[float] = None
 
-    def on_train_begin(self, trainer: Trainer) -> None:
-        for label, text in [*self._facts, *_position(trainer)]:
+    def on_train_begin(self, run: RunView) -> None:
+        for label, text in [*self._facts, *_position(run)]:
             self._print(f"{label + ':':<13}{text}")
-        if trainer.progress.phase == DONE:
+        if run.phase == DONE:
             self._print(
-                f"This run is complete ({trainer.progress.step} steps): nothing is left to do. "
-                f"{_figures(trainer.progress.results, whole_tags=True)}"
+                f"This run is complete ({run.step} steps): nothing is left to do. "
+                f"{_figures(run.results, whole_tags=True)}"
             )
-        self._since, self._since_step = time.monotonic(), trainer.progress.step
-        if self._console.is_terminal and self._verbosity > 0 and trainer.progress.phase != DONE:
+        self._since, self._since_step = time.monotonic(), run.step
+        if self._console.is_terminal and self._verbosity > 0 and run.phase != DONE:
             self._bar = Progress(
                 TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed}/{task.total}"),
                 TimeRemainingColumn(), console=self._console, transient=True,
             )  # fmt: skip
             self._bar.start()
-            self._task = self._bar.add_task("train", total=_total_steps(trainer), completed=trainer.progress.step)
+            self._task = self._bar.add_task("train", total=run.length.total_steps, completed=run.step)
 
-    def on_train_end(self, trainer: Trainer) -> None:
+    def on_train_end(self, run: RunView) -> None:
         if self._bar is not None:
             self._bar.stop()
             self._bar = None
 
-    def on_epoch_begin(self, trainer: Trainer) -> None:
+    def on_epoch_begin(self, run: RunView) -> None:
         # What lies between two epochs, evaluation and saving, is not the pace of training.
-        self._since, self._since_step = time.monotonic(), trainer.progress.step
+        self._since, self._since_step = time.monotonic(), run.step
 
-    def on_step_end(self, trainer: Trainer) -> None:
+    def on_step_end(self, run: RunView) -> None:
         # A terminal is redrawn ten times a second at most; that needs no update at each of a thousand steps.
-        if self._bar is not None and self._task is not None and trainer.progress.step % 10 == 0:
-            self._bar.update(self._task, completed=trainer.progress.step)
+        if self._bar is not None and self._task is not None and run.step % 10 == 0:
+            self._bar.update(self._task, completed=run.step)
 
-    def on_log(self, trainer: Trainer, scalars: dict[str, float]) -> None:
+    def on_log(self, run: RunView, scalars: dict[str, float]) -> None:
         if "train/loss" in scalars:
-            self._print(f"{_where(trainer)}{self._pace(trainer, scalars)}")
+            self._print(f"{_where(run)}{self._pace(run, scalars)}")
         else:
             split = next(iter(scalars)).split("/")[0]
-            self._print(f"[{split}] epoch: {trainer.epoch}, {_figures(scalars)}")
+            self._print(f"[{split}] epoch: {run.epoch}, {_figures(scalars)}")
 
-    def on_save(self, trainer: Trainer, prefix: Path) -> None:
+    def on_save(self, run: RunView, prefix: Path) -> None:
         if self._verbosity > 1:
             self._print(f"Saved {prefix}.")
 
-    def on_message(self, trainer: Trainer, text: str) -> None:
+    def on_message(self, run: RunView, text: str) -> None:
         self._console.print(text, style="yellow", markup=False)
 
-    def _pace(self, trainer: Trainer, scalars: dict[str, float]) -> str:
-        now, step = time.monotonic(), trainer.progress.step
-        assert trainer.feed is not None
+    def _pace(self, run: RunView, scalars: dict[str, float]) -> str:
+        now, step = time.monotonic(), run.step
         if step > self._since_step:
             self._per_step = (now - self._since) / (step - self._since_step)
         self._since, self._since_step = now, step
         text = _figures(scalars)
         if self._per_step:
-            text += f", samples/s: {trainer.feed.batch_size / self._per_step:.0f}"
-            total = _total_steps(trainer)
+            text += f", samples/s: {run.length.samples_per_step / self._per_step:.0f}"
+            total = run.length.total_steps
             if total is not None:
                 text += f", eta: {_clock(self._per_step * max(0, total - step))}"
         return text
@@ -96,34 +93,26 @@ class ConsoleReport(Callback):
             self._console.print(text, markup=False)
 
 
-def _position(trainer: Trainer) -> list[tuple[str, str]]:
+def _position(run: RunView) -> list[tuple[str, str]]:
     """What was resumed, from which step, and the run's history so far."""
-    if trainer.restored is None:
+    if run.restored is None:
         return [("Resume", "nothing to resume: a fresh start")]
-    lines = [("Resume", f"{trainer.restored.prefix}, step {trainer.restored.step}, next: {trainer.progress.phase}")]
-    resumes = [event for event in trainer.checkpointer.lineage if event["event"] == "resume"]
+    lines = [("Resume", f"{run.restored.prefix}, step {run.restored.step}, next: {run.phase}")]
+    resumes = run.lineage.resumes
     inexact = [event for event in resumes if not event["exact"]]
     story = f"{len(resumes)} resume{'s' if len(resumes) > 1 else ''}"
     story += f", inexact since step {inexact[0]['step']}" if inexact else ", all exact"
     lines.append(("Lineage", story))
-    lines += [("Changed", difference) for difference in trainer.restored.differences]
-    lines += [("Changed", f"{change} (allowed, from here on)") for change in trainer.restored.changes]
+    lines += [("Changed", str(difference)) for difference in run.restored.differences]
+    lines += [("Changed", f"{change} (allowed, from here on)") for change in run.restored.changes]
     return lines
 
 
-def _where(trainer: Trainer) -> str:
-    assert trainer.feed is not None
-    per_epoch = trainer.feed.steps_per_epoch
+def _where(run: RunView) -> str:
+    per_epoch = run.length.steps_per_epoch
     if per_epoch is None:
-        return f"[train] epoch: {trainer.epoch}, step: {trainer.progress.step}, "
-    return f"[train] epoch: {trainer.epoch}, step: {trainer.feed.steps_in_epoch}/{per_epoch}, "
-
-
-def _total_steps(trainer: Trainer) -> Optional[int]:
-    assert trainer.feed is not None
-    per_epoch = trainer.feed.steps_per_epoch
-    limits = [trainer.max_steps, per_epoch * trainer.epochs if per_epoch is not None else None]
-    return min((limit for limit in limits if limit is not None), default=None)
+        return f"[train] epoch: {run.epoch}, step: {run.step}, "
+    return f"[train] epoch: {run.epoch}, step: {run.steps_in_epoch}/{per_epoch}, "
 
 
 def _figures(scalars: dict[str, Any], whole_tags: bool = False) -> str:

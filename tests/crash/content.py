@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from paddle_resume.checkpoint.reader import Loaded, load
-from paddle_resume.checkpoint.record import Unreadable
+from paddle_resume.checkpoint.unreadable import Unreadable
 
 SUFFIXES = (".pdparams", ".pdopt", ".pdema")
 NAME = "run"

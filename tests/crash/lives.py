@@ -24,7 +24,7 @@ from typing import Any
 
 import crash.content as content
 from paddle_resume.checkpoint import writer_process
-from paddle_resume.checkpoint.checkpointer import Checkpointer
+from paddle_resume.checkpoint.engine import CheckpointEngine
 from paddle_resume.checkpoint.save_job import execute
 from paddle_resume.checkpoint.writer_process import BackgroundWriter, serve
 from paddle_resume.errors import PaddleResumeError, SaveError
@@ -135,10 +135,10 @@ class _Child:
         os.waitpid(self.pid, 0)
 
 
-def checkpointer(order: dict[str, Any]) -> Checkpointer:
+def checkpointer(order: dict[str, Any]) -> CheckpointEngine:
     """The checkpointer of a life; its writer is inline, forked, or spawned as in a training."""
     mode = order.get("mode", "inline")
-    one = Checkpointer(order["folder"], content.NAME, keep=order.get("keep", 2), background=mode == "spawn")
+    one = CheckpointEngine(order["folder"], content.NAME, keep=order.get("keep", 2), background=mode == "spawn")
     if mode == "fork":
         one._writer = ForkedWriter(order)
     return one

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from paddle_resume.checkpoint.checkpointer import Checkpointer
+from paddle_resume.checkpoint.engine import CheckpointEngine
 from paddle_resume.checkpoint.reader import load
-from paddle_resume.checkpoint.record import Unreadable
+from paddle_resume.checkpoint.unreadable import Unreadable
 from paddle_resume.errors import CheckpointError
 
 SUFFIXES = (".pdparams", ".pdopt", ".pdstates")
@@ -56,7 +56,7 @@ def owners(seed: int) -> dict[str, Any]:
 @pytest.fixture
 def prefixes(tmp_path: Path) -> Iterator[tuple[Path, Path]]:
     """Two checkpoints of one run, whose files have the same sizes and the same tensors."""
-    saver = Checkpointer(tmp_path, "run", background=False, keep=9)
+    saver = CheckpointEngine(tmp_path, "run", background=False, keep=9)
     try:
         yield saver.save(1, owners(1)), saver.save(2, owners(2))
     finally:
@@ -75,7 +75,7 @@ def loads(prefix: Path) -> bool:
     except Unreadable as error:
         assert error.reason
         noticed = True
-    user = Checkpointer(prefix.parent / "elsewhere", "run", background=False)
+    user = CheckpointEngine(prefix.parent / "elsewhere", "run", background=False)
     try:
         if noticed:
             with pytest.raises(CheckpointError, match=f"{prefix.name} "):

@@ -13,7 +13,7 @@ import pytest
 
 from crash.content import leftovers, loadable, owners
 from crash.sweep import SCENES, Lives, Scene, copy, memory, require_strace, saving  # noqa: F401
-from paddle_resume.checkpoint.checkpointer import Checkpointer
+from paddle_resume.checkpoint.engine import CheckpointEngine
 from paddle_resume.errors import SaveError
 
 ERRORS = ("ENOSPC", "EIO", "EDQUOT", "EMFILE", "EROFS")
@@ -150,7 +150,7 @@ def test_a_disk_that_lies_about_a_write_is_found_out_by_the_digest(
 
 
 def test_a_disk_that_fills_up_costs_no_older_checkpoint_and_serves_again_once_there_is_room(small_disk: Path) -> None:
-    one = Checkpointer(small_disk, "run", keep=99, background=False)
+    one = CheckpointEngine(small_disk, "run", keep=99, background=False)
     steps = 0
     with pytest.raises(SaveError, match="No space left on device; the save needs"):
         for steps in range(1000):

@@ -21,7 +21,7 @@ import pytest
 
 from crash.content import leftovers, loadable
 from crash.sweep import CALLS, SCENES, Lives, Scene, copy, environment, memory, require_strace, saving  # noqa: F401
-from paddle_resume.checkpoint.checkpointer import Checkpointer
+from paddle_resume.checkpoint.engine import CheckpointEngine
 from paddle_resume.errors import CheckpointError, SaveError
 from paddle_resume.storage.lock import writing
 
@@ -272,8 +272,8 @@ def test_a_save_of_a_killed_trainer_that_had_not_begun_lands_whole_or_not_at_all
 def spawned(folder: Path, code: str) -> subprocess.Popen[str]:
     """A trainer of its own that runs `code` with a checkpointer `one` and answers by lines."""
     program = (
-        "import sys; from crash.content import owners; from paddle_resume.checkpoint import Checkpointer\n"
-        f"one = Checkpointer(sys.argv[1], 'run')\n{code}"
+        "import sys; from crash.content import owners; from paddle_resume.checkpoint import CheckpointEngine\n"
+        f"one = CheckpointEngine(sys.argv[1], 'run')\n{code}"
     )
     return subprocess.Popen(
         [sys.executable, "-c", program, str(folder)],
@@ -294,13 +294,13 @@ def test_a_second_trainer_in_the_folder_is_refused_by_pid_and_host_until_the_fir
     try:
         assert answer(first) == str(memory / "run_step1")
         with pytest.raises(CheckpointError) as caught:
-            Checkpointer(memory, "run", background=False).save(2, {})
+            CheckpointEngine(memory, "run", background=False).save(2, {})
         assert f"pid {first.pid} on host {socket.gethostname()}" in str(caught.value)
         assert loadable(memory) == {"run_step1": 1}
     finally:
         first.kill()
         first.communicate()
-    one = Checkpointer(memory, "run", background=False)
+    one = CheckpointEngine(memory, "run", background=False)
     one.save(2, {})
     one.close()
 
@@ -338,7 +338,7 @@ def test_the_writer_of_a_killed_trainer_that_has_not_begun_saves_nothing(memory:
 
 
 def test_a_writer_killed_between_two_saves_is_named_and_replaced(memory: Path) -> None:
-    one = Checkpointer(memory, "run")
+    one = CheckpointEngine(memory, "run")
     try:
         one.save(1, {})
         one.wait()

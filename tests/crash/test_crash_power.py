@@ -21,8 +21,8 @@ import pytest
 from crash.content import NAME, leftovers, owners, require_state_of
 from crash.model import Cut, InPlace, Journal, NoFileSync, NoFolderSync, Recorder, crash_states
 from crash.sweep import SCENES, Lives, Scene, environment, memory, require_strace  # noqa: F401
-from paddle_resume.checkpoint import checkpointer, commit, writer_process
-from paddle_resume.checkpoint.checkpointer import Checkpointer
+from paddle_resume.checkpoint import commit, engine, writer_process
+from paddle_resume.checkpoint.engine import CheckpointEngine
 from paddle_resume.checkpoint.save_job import execute
 from paddle_resume.errors import CheckpointError
 from paddle_resume.storage import lock
@@ -30,7 +30,7 @@ from paddle_resume.storage.durable_files import make_folder
 
 
 def save(folder: Path, step: int, tag: str | None = None, keep: int = 2) -> None:
-    one = Checkpointer(folder, NAME, keep=keep, background=False)
+    one = CheckpointEngine(folder, NAME, keep=keep, background=False)
     try:
         one.save(step, owners(step), tag=tag)
     finally:
@@ -39,7 +39,7 @@ def save(folder: Path, step: int, tag: str | None = None, keep: int = 2) -> None
 
 def restored(folder: Path) -> int | None:
     """The step that a restore finds, every bit compared."""
-    one = Checkpointer(folder, NAME, background=False)
+    one = CheckpointEngine(folder, NAME, background=False)
     mine = owners()
     try:
         found = one.restore(mine)
@@ -55,7 +55,7 @@ def restored(folder: Path) -> int | None:
 def on_disk(disk: Recorder) -> Iterator[None]:
     functions = {name: functools.partial(vars(commit)[name], disk=disk) for name in ("remove", "recover")}
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(checkpointer, "commit", SimpleNamespace(**functions))
+        patch.setattr(engine, "commit", SimpleNamespace(**functions))
         patch.setattr(lock, "make_folder", functools.partial(make_folder, disk=disk))
         patch.setattr(writer_process, "execute", functools.partial(execute, disk=disk))
         yield

@@ -14,7 +14,7 @@ from places import PROGRAMS
 import paddle_resume  # isort: skip (its CPU set-up comes before Paddle)
 import paddle
 
-from paddle_resume import Best, Divergence, Trainer, WeightAverage
+from paddle_resume import Best, Divergence, StepOptions, Trainer, WeightAverage
 from paddle_resume.checkpoint.reader import load
 from paddle_resume.errors import CheckpointError, ConfigError, NonFiniteLossError, StateError
 from paddle_resume.testing import Kill, first_differences
@@ -148,7 +148,7 @@ def test_accumulated_gradients_are_those_of_the_large_batch_also_of_a_short_last
 def test_accumulation_warns_of_batch_norm_and_is_compared_on_a_resume() -> None:
     model = paddle.nn.Sequential(paddle.nn.Linear(8, 4), paddle.nn.BatchNorm1D(4), paddle.nn.Linear(4, 2))
     optimizer = paddle.optimizer.SGD(0.1, parameters=model.parameters())
-    made = Trainer(model, optimizer, loss=paddle.nn.CrossEntropyLoss(), accumulate_steps=2)
+    made = Trainer(model, optimizer, loss=paddle.nn.CrossEntropyLoss(), step=StepOptions(accumulate_steps=2))
     told: list[str] = []
     made.tell = told.append  # type: ignore[method-assign]
     made.train(Points(), global_batch_size=8)

@@ -11,7 +11,7 @@ from fitting import Crash, fit, record
 import paddle_resume  # isort: skip (its CPU set-up comes before Paddle)
 import paddle
 
-from paddle_resume import Precision, Trainer, models
+from paddle_resume import Precision, StepOptions, Trainer, models
 from paddle_resume.environment import prefer_repeatable_kernels
 from paddle_resume.metrics import Accuracy
 from paddle_resume.owners.tensor_views import copied_together, view
@@ -57,7 +57,9 @@ def trained(name: str, level: str | None, dtype: str, *stops: int) -> Trainer:
             metrics=[Accuracy()],
             name=name,
             seed=5,
-            precision=Precision(level, dtype, {"init_loss_scaling": 2.0**30, "incr_every_n_steps": 4}),
+            step=StepOptions(
+                precision=Precision(level, dtype, {"init_loss_scaling": 2.0**30, "incr_every_n_steps": 4})
+            ),
             schedule=SaveSchedule(every_steps=3),
         )
         made.train(Digits(), epochs=4, max_steps=end, global_batch_size=32)

@@ -14,7 +14,7 @@ from places import PROGRAMS
 import paddle_resume  # noqa: F401 - first of all, since it sets up the CPU before Paddle is imported
 from paddle_resume.checkpoint.catalog import find_all
 from paddle_resume.checkpoint.reader import load
-from paddle_resume.checkpoint.record import Unreadable
+from paddle_resume.checkpoint.unreadable import Unreadable
 from paddle_resume.testing import Kill, first_differences
 from paddle_resume.testing.kill_plan import Plan
 

@@ -22,9 +22,9 @@ from paddle_resume.checkpoint.catalog import find_all
 from paddle_resume.checkpoint.commit import remove
 from paddle_resume.checkpoint.merge_shards import merge_shards
 from paddle_resume.checkpoint.reader import load
-from paddle_resume.checkpoint.record import Unreadable
 from paddle_resume.checkpoint.shard_folder import OWNER, ShardFolder
 from paddle_resume.checkpoint.sharded_state import ShardedState
+from paddle_resume.checkpoint.unreadable import Unreadable
 from paddle_resume.config.mesh import Mesh, ModelParallel, Split
 from paddle_resume.errors import CheckpointError, ConfigError
 from paddle_resume.models import MLP, MNIST, TransformerLM

@@ -1,4 +1,4 @@
-"""What the tests of export and prediction share: a run on scikit-learn's digits, and the command line."""
+"""What the tests of export and prediction share: a run on the package's small digits, and the command line."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import pytest
 from idx_files import idx
 
 from paddle_resume.cli import main
+from paddle_resume.data.digits import load_digits
 
 CONFIG = """
 run: {{name: mnist, save_dir: ck, log_dir: log}}
@@ -39,13 +40,11 @@ def command(capsys: pytest.CaptureFixture[str], *arguments: object) -> Result:
 
 
 def train_digits(folder: Path) -> None:
-    """Train 25 steps in `folder`, on scikit-learn's digits as MNIST files in its `data`, and export the weights."""
-    from sklearn.datasets import load_digits
-
+    """Train 25 steps in `folder`, on the small digits as MNIST files in its `data`, and export the weights."""
     digits = load_digits()
     scans = (digits.images.astype(np.int64) * 255 // 16).astype(np.uint8)
     images = np.pad(scans.repeat(3, axis=1).repeat(3, axis=2), ((0, 0), (2, 2), (2, 2)))
-    labels = digits.target.astype(np.uint8)
+    labels = digits.labels.astype(np.uint8)
     (folder / "data").mkdir()
     for stem, part in (("train", slice(0, 1200)), ("t10k", slice(1200, 1400))):
         (folder / "data" / f"{stem}-images-idx3-ubyte").write_bytes(idx(images[part]))

@@ -1,4 +1,4 @@
-"""Runs a program in which Paddle's MNIST class finds scikit-learn's digits, made as large as those of MNIST."""
+"""Runs a program in which Paddle's MNIST class finds the package's small digits, made as large as those of MNIST."""
 
 import gzip
 import runpy
@@ -8,10 +8,11 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
-from sklearn.datasets import load_digits
 
 import paddle_resume  # noqa: F401  # isort: skip (its CPU set-up comes before Paddle)
 import paddle
+
+from paddle_resume.data.digits import load_digits
 
 COUNTS = {"train": slice(0, 400), "test": slice(400, 500)}
 
@@ -21,7 +22,7 @@ def write(folder, mode):
     digits = load_digits()
     small = digits.images[COUNTS[mode]] * 255 / 16
     images = np.pad(np.kron(small, np.ones((1, 3, 3))), ((0, 0), (2, 2), (2, 2))).astype(">u1")
-    labels = digits.target[COUNTS[mode]].astype(">u1")
+    labels = digits.labels[COUNTS[mode]].astype(">u1")
     paths = {"image_path": folder / f"{mode}-images.gz", "label_path": folder / f"{mode}-labels.gz"}
     paths["image_path"].write_bytes(gzip.compress(struct.pack(">4i", 2051, *images.shape) + images.tobytes(), 1))
     paths["label_path"].write_bytes(gzip.compress(struct.pack(">2i", 2049, len(labels)) + labels.tobytes(), 1))

@@ -1,4 +1,4 @@
-"""A small training program for the proofs: scikit-learn's digits, two epochs of eight steps."""
+"""A small training program for the proofs: the package's small digits, two epochs of eight steps."""
 
 import argparse
 import random
@@ -10,6 +10,7 @@ import paddle_resume  # isort: skip (its CPU set-up comes before Paddle)
 import paddle
 
 from paddle_resume import Callback, LookInside, Trainer, models
+from paddle_resume.data.digits import load_digits
 from paddle_resume.data.image_arrays import ImageArrays
 from paddle_resume.loggers import JsonlLogger, VisualDLLogger
 from paddle_resume.metrics import Accuracy
@@ -142,12 +143,10 @@ class TwoNetsTrainer(Trainer):
 
 
 def digits():
-    from sklearn.datasets import load_digits
-
     found = load_digits()
     images = np.pad(np.kron(found.images, np.ones((1, 3, 3))), ((0, 0), (2, 2), (2, 2))) * 255 // 16
     images = images.astype(np.uint8)
-    labels = found.target
+    labels = found.labels
     return [ImageArrays(images[part], labels[part], num_classes=10) for part in (slice(0, 250), slice(250, 320))]
 
 

@@ -8,7 +8,7 @@ from train_digits import Augmented, FlushedLogs, digits
 import paddle_resume  # isort: skip (its CPU set-up comes before Paddle)
 import paddle
 
-from paddle_resume import Trainer, models
+from paddle_resume import Monitoring, StepOptions, Trainer, models
 from paddle_resume.loggers import JsonlLogger, VisualDLLogger
 from paddle_resume.metrics import Accuracy
 from paddle_resume.training.best import Best
@@ -73,16 +73,19 @@ def main(arguments=None):
         logger=loggers,
         callbacks=[FlushedLogs(loggers)],
         seed=7,
-        schedule=SaveSchedule(every_steps=options.every_steps),
-        background=not options.inline,
-        log_every=2,
-        evaluate_every=options.evaluate_every,
-        accumulate_steps=options.accumulate,
-        lr_interval=options.interval,
-        precision=paddle_resume.Precision(options.amp),
-        ema=WeightAverage(options.ema) if options.ema is not None else None,
-        best=best if options.best or options.patience is not None else None,
-        on_nan=Divergence(options.on_nan, lr_factor=1e-30),
+        schedule=SaveSchedule(every_steps=options.every_steps, background=not options.inline),
+        monitoring=Monitoring(
+            log_every=2,
+            evaluate_every=options.evaluate_every,
+            ema=WeightAverage(options.ema) if options.ema is not None else None,
+            best=best if options.best or options.patience is not None else None,
+        ),
+        step=StepOptions(
+            accumulate_steps=options.accumulate,
+            lr_interval=options.interval,
+            precision=paddle_resume.Precision(options.amp),
+            on_nan=Divergence(options.on_nan, lr_factor=1e-30),
+        ),
         model_path="digits.pdparams",
     )
     trainer.train(train, valid, valid, epochs=options.epochs, global_batch_size=16 if options.accumulate > 1 else 32)

@@ -5,7 +5,7 @@ import sys
 import paddle_resume  # isort: skip (its CPU set-up comes before Paddle)
 import paddle
 
-from paddle_resume import Trainer
+from paddle_resume import Monitoring, Trainer
 from paddle_resume.data import augment
 from paddle_resume.data.image_folder import ImageFolder
 from paddle_resume.data.text import TextDataset
@@ -47,10 +47,9 @@ def main(kind, source, workers="0"):
         name=kind,
         logger=JsonlLogger("log"),
         seed=7,
-        schedule=SaveSchedule(every_steps=3),
-        log_every=2,
+        schedule=SaveSchedule(every_steps=3, background="--inline" not in sys.argv),
+        monitoring=Monitoring(log_every=2),
         model_path=f"{kind}.pdparams",
-        background="--inline" not in sys.argv,
     )
     trainer.train(part("train"), part("valid"), part("test"), epochs=2, global_batch_size=8, num_workers=int(workers))
 

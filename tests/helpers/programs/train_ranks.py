@@ -13,7 +13,7 @@ from paddle_resume import Trainer
 from paddle_resume.errors import PaddleResumeError
 from paddle_resume.loggers import JsonlLogger, VisualDLLogger
 from paddle_resume.metrics import Accuracy
-from paddle_resume.parallel.per_rank import EachRank
+from paddle_resume.parallel.per_rank import PerRank
 from paddle_resume.parallel.world import World
 from paddle_resume.training.callbacks import Callback
 from paddle_resume.training.save_schedule import SaveSchedule
@@ -26,8 +26,8 @@ class Doom(Callback):
         self._here = rank == World.current().rank
         self._step, self._how, self._where = step, how, where
         if where == "save" and self._here:
-            gather = EachRank.state_dict
-            EachRank.state_dict = lambda owner: (self._at("save", doomed[0]), gather(owner))[1]
+            gather = PerRank.state_dict
+            PerRank.state_dict = lambda owner: (self._at("save", doomed[0]), gather(owner))[1]
         doomed = self._trainers = []
 
     def on_train_begin(self, trainer):
@@ -43,7 +43,7 @@ class Doom(Callback):
         self._at("evaluate", trainer)
 
     def _at(self, where, trainer):
-        if self._here and where == self._where and trainer.progress.step >= self._step:
+        if self._here and where == self._where and trainer.step >= self._step:
             if self._how == "fail":
                 raise OSError("the disk of this node is gone")
             os.kill(os.getpid(), {"kill": signal.SIGKILL, "stop": signal.SIGSTOP, "term": signal.SIGTERM}[self._how])
@@ -96,8 +96,8 @@ def main(arguments=None):
 
     world = World.current()
     world.set_timeout(options.timeout)
-    if options.forget_ranks and not world.first:
-        EachRank.set_state_dict = lambda owner, state: None
+    if options.forget_ranks and not world.is_main:
+        PerRank.set_state_dict = lambda owner, state: None
     paddle_resume.seed_everything(7)
     train, valid = digits()
     model = net(options.net)

@@ -30,7 +30,7 @@ from paddle_resume.models import MLP, TransformerLM
 from paddle_resume.owners.scheduler import SchedulerState
 from paddle_resume.owners.tensor_views import local_part
 from paddle_resume.parallel.mesh import DeviceMesh, ShardingState
-from paddle_resume.parallel.per_rank import EachRank
+from paddle_resume.parallel.per_rank import PerRank
 from paddle_resume.parallel.world import World
 from paddle_resume.stateful import Owners
 from paddle_resume.storage.durable_files import FileSystem
@@ -101,7 +101,7 @@ def main(folder: Path, options: Options) -> None:
         sharding=ShardingState(mesh, model),
         **{OWNER: shards},
         scheduler=SchedulerState(optimizer),
-        rng=EachRank(streams, world),
+        rng=PerRank(streams, world),
     )
     checkpointer = Checkpointer(folder, "run", background=False, world=world)
     restored = checkpointer.restore(owners, allow_inexact=options.allow_inexact)
@@ -140,7 +140,7 @@ def train_step(kind: str, model: Any, optimizer: Any, step: int, mesh: Optional[
     loss.backward()
     optimizer.step()
     optimizer.clear_grad()
-    return float(mesh.whole(loss) if mesh else loss)
+    return float(mesh.unshard(loss) if mesh else loss)
 
 
 def compare(folder: Path, mesh: DeviceMesh, world: World) -> None:
@@ -152,18 +152,18 @@ def compare(folder: Path, mesh: DeviceMesh, world: World) -> None:
             with paddle.utils.unique_name.guard():  # The run's own model keeps the names of a first one.
                 model, optimizer, _ = build(kind, "SGD", 0.0, where)
             losses = [train_step(kind, model, optimizer, step, where) for step in range(2)]
-            runs.append((losses, [mesh.whole(tensor).numpy() for tensor in model.state_dict().values()]))
+            runs.append((losses, [mesh.unshard(tensor).numpy() for tensor in model.state_dict().values()]))
         (losses, weights), (ours, sharded) = runs
         furthest = max(float(np.abs(a - b).max()) for a, b in zip(weights, sharded))
         found[kind] = {"one process": losses, "mesh": ours, "furthest weight": furthest}
-    if world.first:
+    if world.is_main:
         (folder / "compare.json").write_text(json.dumps(found))
 
 
 def dump(path: Path, tensors: dict[str, paddle.Tensor], world: World) -> None:
     """The parts of all processes, gathered by the channel between them: Paddle's own gathering takes no part."""
     parts = world.gather({key: local_part(tensor).numpy() for key, tensor in tensors.items()})
-    if world.first:
+    if world.is_main:
         np.savez(path, **{f"{key}@{rank}": array for rank, part in enumerate(parts) for key, array in part.items()})
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -13,11 +14,13 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from benchmarks import parallel, parallel_training, saving, throughput
-from benchmarks.parallel import IN_MEMORY, PLAIN
-from benchmarks.parallel import TRAINER as PARALLEL_TRAINER
-from benchmarks.parallel_report import parallel_section
-from benchmarks.report import (
+from benchmarks import parallel_rounds, parallel_training, saving, throughput
+from benchmarks.child_process import bare_environment, result_of
+from benchmarks.parallel_page import parallel_section
+from benchmarks.parallel_rounds import IN_MEMORY, PLAIN
+from benchmarks.parallel_rounds import TRAINER as PARALLEL_TRAINER
+from benchmarks.stopwatch import OtherWork
+from benchmarks.tables_and_page import (
     comparison_tables,
     saving_section,
     saving_tables,
@@ -25,7 +28,6 @@ from benchmarks.report import (
     throughput_table,
     write_section,
 )
-from benchmarks.stopwatch import OtherWork
 from benchmarks.throughput import CONTESTANTS, PEERS, TRAINER, Throughput, measure
 from paddle_resume.errors import DataError, PaddleResumeError
 
@@ -53,6 +55,41 @@ FOUND = Throughput(
     },
     machine={**MACHINE, "MKL_DEBUG_CPU_TYPE": None},
 )
+
+
+def elsewhere(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
+    """As a user is who calls tools/benchmark.py by its path: in another folder, with nothing set."""
+    for name in ("PYTHONPATH", *throughput.MATH_VARIABLES):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.chdir(folder)
+
+
+def test_a_child_finds_the_benchmarks_from_any_folder_and_sets_up_the_cpu_before_paddle(monkeypatch, tmp_path):
+    elsewhere(monkeypatch, tmp_path)
+    environment = result_of("the environment", "benchmarks.large_state", {"part": "environment"})
+    chosen = throughput._chosen_by_the_package(bare_environment())
+    assert chosen and {name: environment[name] for name in chosen} == chosen
+
+
+def test_the_plain_loops_do_not_have_the_cpu_set_up_of_the_package(monkeypatch, tmp_path):
+    elsewhere(monkeypatch, tmp_path)
+    (command,) = {contestant.command[:-1] for contestant in PEERS}
+
+    def set_after(statement: str) -> dict[str, str]:
+        code = f"import json, os, runpy\n{statement}\nprint(json.dumps(dict(os.environ)))"
+        done = subprocess.run([sys.executable, "-c", code], env=bare_environment(), capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        found = json.loads(done.stdout.splitlines()[-1])
+        return {name: found[name] for name in throughput.MATH_VARIABLES if name in found}
+
+    assert set_after(f"runpy.run_path({command[0]!r})") == set_after("import paddle") != set_after("import benchmarks")
+
+
+def test_the_door_to_the_benchmarks_opens_from_any_folder(monkeypatch, tmp_path):
+    elsewhere(monkeypatch, tmp_path)
+    door = Path(throughput.__file__).parent.parent / "tools" / "benchmark.py"
+    done = subprocess.run([sys.executable, str(door), "saving", "--help"], capture_output=True, text=True)
+    assert done.returncode == 0 and "--sizes" in done.stdout, done.stderr
 
 
 def cells(text: str, start: str) -> list[str]:
@@ -212,10 +249,10 @@ def test_a_size_without_room_is_left_out_with_the_reason(tmp_path, monkeypatch):
 @needs_real_data
 @pytest.mark.full
 def test_every_part_of_training_with_two_processes_is_measured(monkeypatch):
-    monkeypatch.setattr(parallel, "WARMUP", 1)
+    monkeypatch.setattr(parallel_rounds, "WARMUP", 1)
     lines: list[str] = []
-    found = parallel.measure(1, 2, tell=lines.append)
-    assert len(lines) == parallel.units(1)
+    found = parallel_rounds.measure(1, 2, tell=lines.append)
+    assert len(lines) == parallel_rounds.units(1)
     assert {one.part for one in found.comparisons} == {"speed", "scaling", "exchange", "saving"}
     assert all(value > 0 for one in found.comparisons for value in (*one.values, *one.peer_values))
     assert found.machine["OMP_NUM_THREADS"] == "1"
@@ -223,16 +260,16 @@ def test_every_part_of_training_with_two_processes_is_measured(monkeypatch):
 
 @needs_real_data
 def test_two_processes_train_exchange_and_save(monkeypatch, tmp_path):
-    monkeypatch.setattr(parallel, "WARMUP", 1)
-    monkeypatch.setattr(parallel, "STATE_MIB", 1)
+    monkeypatch.setattr(parallel_rounds, "WARMUP", 1)
+    monkeypatch.setattr(parallel_rounds, "STATE_MIB", 1)
     monkeypatch.setenv("OMP_NUM_THREADS", "7")  # must reach nobody
     data = throughput.mnist_folder()
-    ours = parallel._train(PARALLEL_TRAINER, 2, 2, data)
+    ours = parallel_rounds._train(PARALLEL_TRAINER, 2, 2, data)
     assert ours["environment"]["world_size"] == 2 and ours["environment"]["OMP_NUM_THREADS"] == "1"
-    assert min(ours["seconds"], parallel._train(IN_MEMORY, 2, 2, data)["seconds"]) > 0
-    exchange = parallel._exchange()
+    assert min(ours["seconds"], parallel_rounds._train(IN_MEMORY, 2, 2, data)["seconds"]) > 0
+    exchange = parallel_rounds._exchange()
     assert len(exchange) == 6 and min(exchange.values()) > 0
-    saving_seconds = parallel._saving(2)
+    saving_seconds = parallel_rounds._saving(2)
     assert set(saving_seconds) == {"stall", "persist", "restore"} and min(saving_seconds.values()) > 0
 
 
@@ -251,13 +288,13 @@ def test_the_plain_loop_takes_the_same_kind_of_batches_from_files_and_from_memor
 def test_scaling_is_the_ratio_within_a_round_and_an_exchange_is_held_against_a_step_of_that_round():
     speeds = {(way, size): [100.0, 400.0] for way in (PARALLEL_TRAINER, PLAIN, IN_MEMORY) for size in (1, 2)}
     speeds[PARALLEL_TRAINER, 2] = [150.0, 800.0]
-    speed = {(one.part, one.case, one.peer): one for one in parallel.compare_speed(speeds)}
+    speed = {(one.part, one.case, one.peer): one for one in parallel_rounds.compare_speed(speeds)}
     assert speed["speed", "2 processes", PLAIN].ratios == [1.5, 2.0]
     assert speed["scaling", "2 processes over 1", PLAIN].values == [1.5, 2.0]
     assert speed["scaling", "2 processes over 1", IN_MEMORY].peer_values == [1.0, 1.0]
-    names = (parallel.AGREE, parallel.AVERAGE, parallel.GATHER)
-    peers = (parallel.ONE_NUMBER, parallel.ONE_TENSOR, parallel.GATHER_OBJECT)
-    exchange = parallel.compare_exchange({name: [0.002, 0.0001] for name in (*names, *peers)}, speeds)
+    names = (parallel_rounds.AGREE, parallel_rounds.AVERAGE, parallel_rounds.GATHER)
+    peers = (parallel_rounds.ONE_NUMBER, parallel_rounds.ONE_TENSOR, parallel_rounds.GATHER_OBJECT)
+    exchange = parallel_rounds.compare_exchange({name: [0.002, 0.0001] for name in (*names, *peers)}, speeds)
     # 64 samples take 427 ms in the first round and 80 ms in the second.
     assert exchange[0].ratios == pytest.approx([0.0046875, 0.00125]) and exchange[0].is_met
     assert [one.ratios for one in exchange[1:] if one.peer in peers] == [[1.0, 1.0]] * 3
@@ -279,7 +316,7 @@ def test_work_of_others_is_told_from_the_work_of_children():
 
 def test_the_section_on_several_processes_names_what_was_measured():
     saved = {(name, size): [0.01 * size] for name in ("stall", "persist", "restore") for size in (1, 2)}
-    found = parallel.Parallel(5, 60, parallel.compare_saving(saved), {**MACHINE, "other_work": 0.254})
+    found = parallel_rounds.Parallel(5, 60, parallel_rounds.compare_saving(saved), {**MACHINE, "other_work": 0.254})
     text = parallel_section(found)
     assert "benchmark.py parallel --rounds 5 --steps 60" in text and "the median of 3 saves in each round" in text
     assert "Other programs took 25% of the processors" in text

@@ -15,7 +15,7 @@ from paddle.regularizer import L1Decay, L2Decay
 
 from paddle_resume.builders.optimizer import build_optimizer, check_optimizer
 from paddle_resume.builders.parameter_groups import ClipAcrossGroups, parameter_groups, regularize
-from paddle_resume.checkpoint.checkpointer import Checkpointer
+from paddle_resume.checkpoint.engine import CheckpointEngine
 from paddle_resume.config.optimizer import Optimizer as Section
 from paddle_resume.errors import CheckpointError, ConfigError, InexactResumeError
 from paddle_resume.owners.lbfgs import LBFGSHistory, LBFGSNumbers
@@ -144,13 +144,13 @@ def _bits(value: Any) -> Any:
 
 
 def save(run: Run, folder: Path) -> None:
-    checkpointer = Checkpointer(folder, "run", background=False)
+    checkpointer = CheckpointEngine(folder, "run", background=False)
     checkpointer.save(3, run.owners)
     checkpointer.close()
 
 
 def restore(run: Run, folder: Path) -> Run:
-    checkpointer = Checkpointer(folder, "run", background=False)
+    checkpointer = CheckpointEngine(folder, "run", background=False)
     try:
         assert checkpointer.restore(run.owners) is not None
     finally:

@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from paddle_resume.checkpoint import checkpointer, commit, record, writer_process
-from paddle_resume.checkpoint.checkpointer import Restored
+from paddle_resume.checkpoint import commit, engine, record, writer_process
+from paddle_resume.checkpoint.engine import Restored
 from paddle_resume.checkpoint.reader import load
 from paddle_resume.checkpoint.save_job import execute
 from paddle_resume.checkpoint.weights import read_weights
@@ -25,7 +25,7 @@ from paddle_resume.errors import CheckpointError, InexactResumeError, SaveError,
 from paddle_resume.storage.durable_files import FileSystem
 
 # In this process, so that a disk which fails or dies can be put in the real one's place.
-Checkpointer = functools.partial(checkpointer.Checkpointer, background=False)
+CheckpointEngine = functools.partial(engine.CheckpointEngine, background=False)
 
 
 class Tensors:
@@ -67,14 +67,14 @@ def owners(value: int = 0) -> dict[str, Any]:
 
 def save(folder: Path, value: int, tag: str | None = None, name: str = "run", **options: Any) -> Path:
     """A checkpoint of `value`, at the step of that number, by a process of its own."""
-    with closing(Checkpointer(folder, name, **options)) as one:
+    with closing(CheckpointEngine(folder, name, **options)) as one:
         return one.save(value, owners(value), tag=tag)
 
 
 def restore(folder: Path, resume: str = "auto", name: str = "run") -> tuple[int, Restored] | None:
     """The one value that every owner got, and what the checkpointer told; None if there is nothing."""
     mine = owners()
-    with closing(Checkpointer(folder, name)) as one:
+    with closing(CheckpointEngine(folder, name)) as one:
         told = one.restore(mine, resume)
     if told is None:
         return None
@@ -89,7 +89,7 @@ def restored_value(folder: Path, resume: str = "auto", name: str = "run") -> int
 
 
 @contextlib.contextmanager
-def closing(one: Checkpointer) -> Iterator[Checkpointer]:
+def closing(one: CheckpointEngine) -> Iterator[CheckpointEngine]:
     try:
         yield one
     finally:
@@ -142,7 +142,7 @@ def test_a_plain_state_comes_back_bit_for_bit(tmp_path: Path) -> None:
         "nested": {"0-d": np.array(7, np.int16)},
     }
     back = Plain()
-    with closing(Checkpointer(tmp_path, "run")) as one:
+    with closing(CheckpointEngine(tmp_path, "run")) as one:
         one.save(1, {"owner": Plain(state)})
         one.restore({"owner": back})
     for name in ("array", "words"):
@@ -166,7 +166,7 @@ def test_a_state_that_would_not_come_back_is_refused_by_its_owner_s_name(
     state: dict, reason: str, tmp_path: Path
 ) -> None:
     refusal = pytest.raises(StateError, match=f"The state of 'mine' cannot be saved: {reason}")
-    with closing(Checkpointer(tmp_path, "run")) as one, refusal:
+    with closing(CheckpointEngine(tmp_path, "run")) as one, refusal:
         one.save(1, {"mine": Plain(state)})
     assert listing(tmp_path) == []
 
@@ -174,7 +174,7 @@ def test_a_state_that_would_not_come_back_is_refused_by_its_owner_s_name(
 def test_a_state_that_holds_itself_is_refused(tmp_path: Path) -> None:
     state: dict[str, Any] = {}
     state["me"] = state
-    with closing(Checkpointer(tmp_path, "run")) as one, pytest.raises(StateError, match="'mine'"):
+    with closing(CheckpointEngine(tmp_path, "run")) as one, pytest.raises(StateError, match="'mine'"):
         one.save(1, {"mine": Plain(state)})
 
 
@@ -182,14 +182,14 @@ def test_a_state_that_holds_itself_is_refused(tmp_path: Path) -> None:
 def test_two_owners_of_one_file_and_odd_file_names_are_refused(suffix: str, tmp_path: Path) -> None:
     both = {"model": Tensors(1), "other": Tensors(2, suffix)}
     refusal = pytest.raises(StateError, match=r"'(other|model)' asks for a file '")
-    with closing(Checkpointer(tmp_path, "run")) as one, refusal:
+    with closing(CheckpointEngine(tmp_path, "run")) as one, refusal:
         one.save(1, both)
     assert listing(tmp_path) == []
 
 
 def test_owners_that_came_or_went_are_differences(tmp_path: Path) -> None:
     save(tmp_path, 1)
-    with closing(Checkpointer(tmp_path, "run")) as one, pytest.raises(InexactResumeError) as caught:
+    with closing(CheckpointEngine(tmp_path, "run")) as one, pytest.raises(InexactResumeError) as caught:
         one.restore({"model": Tensors(), "ema": Tensors(0, ".pdema"), "best": Plain()})
     for line in (
         "state of 'progress': saved -> nobody here owns it",
@@ -202,11 +202,11 @@ def test_owners_that_came_or_went_are_differences(tmp_path: Path) -> None:
 
 def test_the_lineage_tells_every_resume_and_an_inexact_one_marks_what_follows(tmp_path: Path) -> None:
     save(tmp_path, 1)
-    with closing(Checkpointer(tmp_path, "run")) as one:
+    with closing(CheckpointEngine(tmp_path, "run")) as one:
         one.restore(owners())
         assert record.read(_states(one.save(2, owners(2)))).exact
     more = {**owners(), "new": Plain()}
-    with closing(Checkpointer(tmp_path, "run")) as one:
+    with closing(CheckpointEngine(tmp_path, "run")) as one:
         told = one.restore(more, allow_inexact=True)
         last = record.read(_states(one.save(3, {**owners(3), "new": Plain()})))
     assert told is not None and told.differences == ["state of 'new': not saved -> owned here"]
@@ -347,7 +347,7 @@ def test_a_record_cannot_name_files_elsewhere(name: str, tmp_path: Path) -> None
     rewrite(_states(prefix), lambda body: body["files"].update({name: body["files"].pop(".pdopt")}))
     with pytest.raises(CheckpointError, match="it is inconsistent: files"):
         restore(tmp_path, str(prefix))
-    with closing(Checkpointer(tmp_path, "run")) as one:
+    with closing(CheckpointEngine(tmp_path, "run")) as one:
         one.start_over(overwrite=True)
     assert (tmp_path / "run_step1.pdopt").exists()  # nor can it have files removed
 
@@ -479,7 +479,7 @@ class DyingDisk(FileSystem):
 def on_disk(disk: FileSystem) -> Iterator[None]:
     functions = {name: functools.partial(vars(commit)[name], disk=disk) for name in ("remove", "recover")}
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(checkpointer, "commit", SimpleNamespace(**functions))
+        patch.setattr(engine, "commit", SimpleNamespace(**functions))
         patch.setattr(writer_process, "execute", functools.partial(execute, disk=disk))
         yield
 
@@ -628,7 +628,7 @@ def test_a_removal_of_another_run_is_left_to_that_run(tmp_path: Path) -> None:
 def test_retention_keeps_the_newest_steps_and_epochs_and_touches_nothing_else(tmp_path: Path) -> None:
     save(tmp_path, 1, name="other")
     (tmp_path / "run_step1.txt").write_text("notes")
-    with closing(Checkpointer(tmp_path, "run", keep=2, keep_epochs=1)) as one:
+    with closing(CheckpointEngine(tmp_path, "run", keep=2, keep_epochs=1)) as one:
         for value in range(1, 6):
             one.save(value, owners(value))
             if value % 2 == 0:
@@ -638,7 +638,7 @@ def test_retention_keeps_the_newest_steps_and_epochs_and_touches_nothing_else(tm
 
 
 def test_without_a_number_all_epochs_are_kept(tmp_path: Path) -> None:
-    with closing(Checkpointer(tmp_path, "run", keep=1)) as one:
+    with closing(CheckpointEngine(tmp_path, "run", keep=1)) as one:
         for value in range(4):
             one.save(value, owners(value), tag=f"epoch{value}")
     assert listing(tmp_path) == names(*(f"run_epoch{value}" for value in range(4)))
@@ -655,7 +655,7 @@ def test_a_checkpoint_of_unknown_place_neither_counts_nor_goes(tmp_path: Path) -
 def test_going_back_to_an_older_checkpoint_makes_what_is_saved_then_the_newest(tmp_path: Path) -> None:
     for value in (1, 2, 3):
         save(tmp_path, value, keep=5)
-    with closing(Checkpointer(tmp_path, "run", keep=5)) as one:
+    with closing(CheckpointEngine(tmp_path, "run", keep=5)) as one:
         one.restore(owners(), str(tmp_path / "run_step1"))
         one.save(2, owners(2))
     assert restored_value(tmp_path) == 2
@@ -664,7 +664,7 @@ def test_going_back_to_an_older_checkpoint_makes_what_is_saved_then_the_newest(t
 def test_starting_over_is_refused_unless_overwriting_is_asked_for(tmp_path: Path) -> None:
     prefixes = [save(tmp_path, 1), save(tmp_path, 2)]
     save(tmp_path, 1, name="other")
-    with closing(Checkpointer(tmp_path, "run")) as one:
+    with closing(CheckpointEngine(tmp_path, "run")) as one:
         with pytest.raises(CheckpointError) as caught:
             one.start_over()
         assert all(str(prefix) in str(caught.value) for prefix in prefixes)

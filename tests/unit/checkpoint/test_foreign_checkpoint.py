@@ -16,7 +16,7 @@ import paddle_resume  # isort: skip (its CPU set-up comes before Paddle)
 import paddle
 
 from paddle_resume import Trainer
-from paddle_resume.checkpoint import checkpointer, foreign_checkpoint
+from paddle_resume.checkpoint import engine, foreign_checkpoint
 from paddle_resume.checkpoint.reader import load
 from paddle_resume.checkpoint.weights import read_weights
 from paddle_resume.cli import main
@@ -83,8 +83,7 @@ def make_trainer(folder: Path, rate: Any = 0.01, net: Any = None, optimizer: Any
         loss=paddle.nn.MSELoss(),
         save_dir=folder / "ours",
         name="run",
-        background=False,
-        schedule=SaveSchedule(every_epochs=1),
+        schedule=SaveSchedule(every_epochs=1, background=False),
     )
 
 
@@ -138,7 +137,7 @@ def test_a_checkpoint_of_paddle_s_tutorial_is_gone_on_from(protocol: int, tmp_pa
     trainer = resume(make_trainer(tmp_path), prefix)
     took_over(trainer, model, optimizer)
     assert trainer.feed is not None and (trainer.feed.epoch, trainer.feed.samples) == (4, 0)
-    assert trainer.progress.step == 4 * STEPS
+    assert trainer.step == 4 * STEPS
     assert f"position: not saved exactly -> 4 epochs done, {4 * STEPS} steps, by the name mnist_epoch3" in differences(
         trainer
     )
@@ -195,7 +194,7 @@ def test_a_checkpoint_of_paddleclas_is_gone_on_from(tmp_path: Path) -> None:
     prefix = store(tmp_path / "epoch_2", model, optimizer, {"epoch": 2, "metric": 0.5, "acc": paddle.to_tensor([1.0])})
     trainer = resume(make_trainer(tmp_path, paddle.optimizer.lr.PolynomialDecay(0.1, 100)), prefix)
     took_over(trainer, model, optimizer)
-    assert trainer.feed is not None and (trainer.feed.epoch, trainer.progress.step) == (2, 2 * STEPS)
+    assert trainer.feed is not None and (trainer.feed.epoch, trainer.step) == (2, 2 * STEPS)
     assert trainer.learning_rate == optimizer.get_lr()
     listed = differences(trainer)
     assert ".pdstates metric: saved -> nobody here owns it" in listed
@@ -213,7 +212,7 @@ def test_a_checkpoint_of_hapi_s_fit_is_gone_on_from(steps: int, tmp_path: Path) 
     (tmp_path / "hapi" / "final.pdscaler").write_bytes(b"?")
     for name, epochs in (("0", 1), ("1", 2), ("final", 2)):
         trainer = resume(make_trainer(tmp_path, paddle.optimizer.lr.StepDecay(0.1, 2)), tmp_path / "hapi" / name)
-        assert trainer.feed is not None and (trainer.feed.epoch, trainer.progress.step) == (epochs, epochs * STEPS)
+        assert trainer.feed is not None and (trainer.feed.epoch, trainer.step) == (epochs, epochs * STEPS)
     took_over(trainer, net, optimizer)
     assert "file .pdscaler: saved -> nobody here owns it" in differences(trainer)
 
@@ -445,7 +444,7 @@ def test_resuming_our_own_checkpoints_unpickles_nothing(tmp_path: Path, monkeypa
     monkeypatch.setattr(pickle._Unpickler, "load", refuse)  # type: ignore[attr-defined]
     monkeypatch.setattr(paddle, "load", refuse)
     monkeypatch.setattr(paddle.framework.io, "load", refuse)
-    monkeypatch.setattr(checkpointer, "translate", refuse)
+    monkeypatch.setattr(engine, "translate", refuse)
     for how in ("auto", str(tmp_path / "ours" / "run_epoch0"), str(tmp_path / "ours")):
         trainer = make_trainer(tmp_path, paddle.optimizer.lr.StepDecay(0.1, 2))
         trainer.train(Points(), epochs=2, global_batch_size=4, resume=how)

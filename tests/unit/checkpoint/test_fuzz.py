@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from paddle_resume.checkpoint import record
-from paddle_resume.checkpoint.checkpointer import Checkpointer
+from paddle_resume.checkpoint.engine import CheckpointEngine
 from paddle_resume.checkpoint.foreign_checkpoint import _from_name, _scheduler_state
 from paddle_resume.checkpoint.weights import as_array, named_arrays
 from paddle_resume.errors import CheckpointError
@@ -45,7 +45,7 @@ class _Plain:
 
 def _record() -> bytes:
     with tempfile.TemporaryDirectory() as folder:
-        saver = Checkpointer(folder, "run", background=False)
+        saver = CheckpointEngine(folder, "run", background=False)
         prefix = saver.save(3, {"model": _Tensors(), "rng": _Plain()}, epoch=0, phase="train")
         saver.close()
         return prefix.with_name(prefix.name + ".pdstates").read_bytes()

@@ -37,6 +37,7 @@ from paddle_resume.errors import CheckpointError, ConfigError
 from paddle_resume.models import MLP, LeNet
 from paddle_resume.owners.model import match_weights
 
+OUTPUT = ("--output", "out.pdparams")
 WRITERS = [torch_zip, torch_legacy]
 random = np.random.default_rng(0)
 
@@ -484,7 +485,7 @@ def test_a_map_renames_and_turns_weights_for_a_model(tmp_path: Path) -> None:
 def test_the_command_writes_weights_that_training_takes(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     state = as_torch(MLP(hidden=12))
     torch_zip(here / "net.pth", {"epoch": 1, "state_dict": {f"module.{name}": array for name, array in state.items()}})
-    assert command("net.pth", "out.pdparams", "-c", "mlp.yaml") == 0
+    assert command("net.pth", "--output", "out.pdparams", "-c", "mlp.yaml") == 0
     said = capsys.readouterr().out
     assert "net.pth, state_dict (4 tensors, layout of torch)" in said and "Wrote:       out.pdparams" in said
     _, arrays = read_weights("out.pdparams")
@@ -513,29 +514,29 @@ def test_what_does_not_fit_ends_with_2_and_writes_nothing_unless_partial(
     state = as_torch(MLP(hidden=12))
     state["extra"] = state.pop("output.bias")
     torch_zip(here / "net.pth", state)
-    assert command("net.pth", "out.pdparams", "-c", "mlp.yaml") == 2
+    assert command("net.pth", "--output", "out.pdparams", "-c", "mlp.yaml") == 2
     said = capsys.readouterr()
     assert "missing in the file" in said.out and said.err.startswith("error: net.pth does not fit the model MLP: ")
     assert not (here / "out.pdparams").exists()
-    assert command("net.pth", "out.pdparams", "-c", "mlp.yaml", "--partial") == 0
+    assert command("net.pth", "--output", "out.pdparams", "-c", "mlp.yaml", "--partial") == 0
     assert sorted(read_weights("out.pdparams")[1]) == ["hidden.bias", "hidden.weight", "output.weight"]
 
 
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["net.pth", "out.pdparams"], "weights of torch need the model that they are for"),
-        (["net.pth"], "convert needs an output file"),
-        (["net.pth", "out.pdparams", "--dry-run"], "convert needs an output file"),
-        (["net.pth", "out.txt", "-c", "mlp.yaml"], "ends in .pdparams or .safetensors"),
-        (["net.pth", "folder.pdparams", "-c", "mlp.yaml"], "folder.pdparams is a folder"),
-        (["net.pth", "out.pdparams", "-o", "model.hidden=3"], "-o changes a config"),
-        (["net.pth", "out.pdparams", "-c", "mlp.yaml", "--from", "paddle"], "is a file of torch's; leave --from out"),
-        (["net.pth", "out.pdparams", "-c", "mlp.yaml", "--map", "none.yaml"], "none.yaml: no such"),
-        (["p.pdparams", "out.safetensors", "--key", "model"], "has no dictionaries inside"),
-        (["p.pdparams", "p.pdparams"], "is the file that is read"),
-        (["p.pdparams", "out.safetensors", "--partial"], "a name map or --partial need the model"),
-        (["none.pdparams", "out.safetensors"], "There are no weights at none.pdparams"),
+        (["net.pth", *OUTPUT], "weights of torch need the model that they are for"),
+        (["net.pth"], "convert writes a file: give --output"),
+        (["net.pth", *OUTPUT, "--dry-run"], "convert writes a file: give --output"),
+        (["net.pth", "--output", "out.txt", "-c", "mlp.yaml"], "ends in .pdparams or .safetensors"),
+        (["net.pth", "--output", "folder.pdparams", "-c", "mlp.yaml"], "folder.pdparams is a folder"),
+        (["net.pth", *OUTPUT, "-o", "model.hidden=3"], "-o changes a config"),
+        (["net.pth", *OUTPUT, "-c", "mlp.yaml", "--from", "paddle"], "is a file of torch's; leave --from out"),
+        (["net.pth", *OUTPUT, "-c", "mlp.yaml", "--map", "none.yaml"], "none.yaml: no such"),
+        (["p.pdparams", "--output", "out.safetensors", "--key", "model"], "has no dictionaries inside"),
+        (["p.pdparams", "--output", "p.pdparams"], "is the file that is read"),
+        (["p.pdparams", "--output", "out.safetensors", "--partial"], "a name map or --partial need the model"),
+        (["none.pdparams", "--output", "out.safetensors"], "There are no weights at none.pdparams"),
     ],
 )
 def test_a_user_s_mistake_is_one_paragraph(
@@ -557,10 +558,10 @@ def test_a_checkpoint_s_own_file_is_never_written_over(here: Path, capsys: pytes
     checkpointer.close()
     prefix = str(checkpointer.found()[0].prefix)
     torch_zip(here / "net.pth", as_torch(MLP(hidden=12)))
-    assert command("net.pth", f"{prefix}.pdparams", "-c", "mlp.yaml") == 2
+    assert command("net.pth", "--output", f"{prefix}.pdparams", "-c", "mlp.yaml") == 2
     assert "belongs to a checkpoint, which it would damage" in capsys.readouterr().err
-    assert command(prefix, "out.safetensors") == 0
-    assert command("out.safetensors", "back.pdparams") == 0
+    assert command(prefix, "--output", "out.safetensors") == 0
+    assert command("out.safetensors", "--output", "back.pdparams") == 0
     assert Path("back.pdparams").read_bytes() == Path(f"{prefix}.pdparams").read_bytes()
 
 
@@ -568,7 +569,7 @@ def test_a_full_disk_leaves_what_was_there(here: Path, small_disk: Path, capsys:
     paddle.save({"a": paddle.zeros([600_000])}, "p.pdparams")
     target = small_disk / "out.safetensors"
     target.write_bytes(b"before")
-    assert command("p.pdparams", str(target)) == 2
+    assert command("p.pdparams", "--output", str(target)) == 2
     assert "Could not write" in capsys.readouterr().err
     assert target.read_bytes() == b"before" and os.listdir(small_disk) == ["out.safetensors"]
 

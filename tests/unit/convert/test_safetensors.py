@@ -94,7 +94,7 @@ def test_a_pdparams_comes_back_byte_for_byte_with_its_table_of_names(tmp_path: P
         ("b.safetensors", "c.pdparams"),
         ("c.pdparams", "d.safetensors"),
     ):
-        assert command(source, target) == 0
+        assert command(source, "--output", target) == 0
     assert same(read_weights("a.pdparams")[1], read_weights("c.pdparams")[1])
     assert Path("b.safetensors").read_bytes() == Path("d.safetensors").read_bytes()
     ours, theirs = (paddle.load(name, keep_name_table=True) for name in ("c.pdparams", "a.pdparams"))
@@ -107,9 +107,9 @@ def test_other_metadata_is_kept_by_safetensors_and_told_where_a_pdparams_has_no_
 ) -> None:
     monkeypatch.chdir(tmp_path)
     write_safetensors(Path("a.safetensors"), {"w": np.ones(2, "f4")}, {"format": "paddle", "license": "MIT"})
-    assert command("a.safetensors", "b.safetensors") == 0
+    assert command("a.safetensors", "--output", "b.safetensors") == 0
     assert read_safetensors(Path("b.safetensors"))[1] == {"format": "paddle", "license": "MIT"}
-    assert command("a.safetensors", "b.pdparams") == 0
+    assert command("a.safetensors", "--output", "b.pdparams") == 0
     assert "Not kept:    metadata license" in capsys.readouterr().out
 
 

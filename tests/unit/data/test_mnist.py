@@ -18,6 +18,7 @@ from paddle.dataset import common
 from paddle.vision.datasets import MNIST, FashionMNIST
 
 from paddle_resume.data import download
+from paddle_resume.data.digits import load_digits
 from paddle_resume.data.mnist import DATA_VARIABLE, label_names, load_mnist
 from paddle_resume.errors import ConfigError, DataError
 
@@ -324,16 +325,36 @@ def test_offline_the_digits_stand_in_with_one_clear_note():
     splits = load_mnist(fallback="digits")
     assert [len(part) for part in (splits.train, splits.valid, splits.test)] == [1249, 249, 299]
     assert splits.train.images.shape[1:] == (28, 28, 1)
-    assert splits.source == "scikit-learn's digits (fallback)"
+    assert splits.source == "the small digits of paddle_resume (fallback)"
     (note,) = splits.notes
-    assert note.startswith("MNIST was not found, so this run uses scikit-learn's 1,797 small digits instead")
+    assert note.startswith(
+        "MNIST was not found, so this run uses the 1,797 small digits that come with paddle_resume instead; "
+    )
     assert MNIST.TRAIN_IMAGE_URL in note and "\n" not in note
-    assert splits.train.identity() == load_mnist(fallback="digits").train.identity()
+    # As they came from scikit-learn, and as checkpoints have them: a resume still finds the same data.
+    assert splits.train.identity() == "f2fd5a654ec9da03f60390d0bec3fcf7"
+    assert splits.test.identity() == "0b6f4c9d836f39593860a3732d07d7c9"
+
+
+def test_the_shipped_digits_are_the_file_that_their_source_names():
+    import paddle_resume.data.digits as module
+
+    folder = Path(module.__file__).parent
+    text = gzip.decompress((folder / "digits.csv.gz").read_bytes())
+    assert hashlib.sha256(text).hexdigest() in (folder / "digits_source.md").read_text()
+    assert hashlib.sha256(text).hexdigest() == "6ebb3d2fee246a4e99363262ddf8a00a3c41bee6014c373ed9d9216ba7f651b8"
+
+
+def test_the_shipped_digits_are_those_of_scikit_learn():
+    from sklearn import datasets
+
+    mine, theirs = load_digits(), datasets.load_digits()
+    np.testing.assert_array_equal(mine.images, theirs.images)
+    np.testing.assert_array_equal(mine.labels, theirs.target)
+    assert (mine.images.dtype, mine.labels.dtype) == (np.int64, theirs.target.dtype)
 
 
 def test_a_digit_is_each_scanned_pixel_three_times_with_a_border_of_two():
-    from sklearn.datasets import load_digits
-
     image, scan = load_mnist(fallback="digits").train.images[0, ..., 0], load_digits().images[0]
     assert not image[:2].any() and not image[-2:].any() and not image[:, :2].any() and not image[:, -2:].any()
     for offset in range(3):

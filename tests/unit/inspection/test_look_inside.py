@@ -210,7 +210,7 @@ def test_a_model_that_cannot_be_drawn_trains_on_and_says_so_once(tmp_path, capsy
 
     model = paddle.nn.LayerDict({"net": MNIST()})
     trainer = train(tmp_path, LookInside(every=2), model=model, cls=Parts, epochs=2)
-    assert trainer.progress.step == 4
+    assert trainer.step == 4
     told = capsys.readouterr().err
     assert told.count("The graph of LayerDict could not be drawn: a step calls parts of it, never the whole.") == 1
     assert not (tmp_path / "vdlgraph.run.log").exists()

@@ -134,7 +134,7 @@ def test_times_are_shown_in_the_unit_that_suits_them(seconds: float, text: str) 
 def test_the_command_prints_a_table_json_and_a_picture(tmp_path: Path) -> None:
     options = ["--save-stall", "250ms", "--persist", "20s", "--restart", "3m", "--mtbf", "60d", "--nodes", "100"]
     command = [*COMMAND, *options, "--step-time", "400ms", "--compare", "1h"]
-    table = subprocess.run([*command, "--plot", "i.png"], cwd=tmp_path, check=True, capture_output=True, text=True)
+    table = subprocess.run([*command, "--output", "i.png"], cwd=tmp_path, check=True, capture_output=True, text=True)
     assert "A failure every 14.4 h on 100 nodes" in table.stdout
     assert "-o checkpoint.every_steps=402" in table.stdout
     assert (tmp_path / "i.png").read_bytes().startswith(b"\x89PNG")

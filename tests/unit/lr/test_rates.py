@@ -18,14 +18,14 @@ from forking import assert_exact_resume, run_life
 from paddle.optimizer import lr
 
 from paddle_resume.builders.lr_schedule import Rate, RunLength, build_rate, check_rate, rates_of_steps
-from paddle_resume.checkpoint.checkpointer import Checkpointer
+from paddle_resume.checkpoint.engine import CheckpointEngine
 from paddle_resume.checkpoint.reader import load
 from paddle_resume.cli import main
 from paddle_resume.config import load_config
 from paddle_resume.config.allowed_changes import AllowedChanges
 from paddle_resume.config.config_state import ConfigState
 from paddle_resume.errors import ConfigError, StateError
-from paddle_resume.lr.stepper import EPOCH, STEP, RateSteps
+from paddle_resume.lr.stepper import EPOCH, STEP, LRStepper
 from paddle_resume.lr.warmup import Warmup
 from paddle_resume.owners.paddle_owners import paddle_owners
 from paddle_resume.owners.scheduler import SchedulerState
@@ -83,7 +83,7 @@ class Driven:
         self.scheduler = EVERY[name]()
         self.optimizer = paddle.optimizer.SGD(self.scheduler, parameters=self.model.parameters())
         self.owners = Owners(**paddle_owners(self.model, {"": self.optimizer}))
-        self._rates = RateSteps({"": self.optimizer}, EPOCH if name in BY_EPOCHS else STEP)
+        self._rates = LRStepper({"": self.optimizer}, EPOCH if name in BY_EPOCHS else STEP)
 
     def go(self, start: int, end: int) -> bytes:
         """Make the steps from `start` to `end`; the bits of their rates."""
@@ -102,7 +102,7 @@ def test_every_schedule_goes_on_with_the_same_bits_from_a_random_step(name: str,
     stop = random.Random(name).randrange(4, 40)
     straight = Driven(name)
     straight.go(0, stop)
-    checkpointer = Checkpointer(tmp_path, "run", background=False)
+    checkpointer = CheckpointEngine(tmp_path, "run", background=False)
     checkpointer.save(stop, straight.owners)
     checkpointer.close()
     expected = straight.go(stop, stop + 50)
@@ -110,7 +110,7 @@ def test_every_schedule_goes_on_with_the_same_bits_from_a_random_step(name: str,
     def restored(forget: str = "") -> bytes:
         again = Driven(name)
         owners = Owners(**{label: owner for label, owner in again.owners.items() if label != forget})
-        reader = Checkpointer(tmp_path, "run", background=False)
+        reader = CheckpointEngine(tmp_path, "run", background=False)
         reader.restore(owners, allow_inexact=bool(forget))
         reader.close()
         return again.go(stop, stop + 50)
@@ -137,7 +137,7 @@ def test_after_its_warm_up_a_schedule_gives_the_bits_that_it_gives_alone(name: s
 
 def test_the_warm_up_of_a_plateau_counts_updates_and_no_evaluation_before_its_end() -> None:
     scheduler = Warmup(lr.ReduceOnPlateau(0.4, patience=0, factor=0.5), 4, interval="epoch")
-    rates = RateSteps({"": paddle.optimizer.SGD(scheduler, parameters=paddle.nn.Linear(1, 1).parameters())})
+    rates = LRStepper({"": paddle.optimizer.SGD(scheduler, parameters=paddle.nn.Linear(1, 1).parameters())})
     seen = []
     for step in range(9):
         seen.append(scheduler())
@@ -579,11 +579,11 @@ def plot(*options: str) -> int:
 
 
 def test_the_picture_and_its_text_show_the_whole_schedule(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert plot("-o", "out/lr.png", "--epochs", "4") == 0
+    assert plot("--output", "out/lr.png", "--epochs", "4") == 0
     assert "20 steps (4 epochs of 5); first 0, peak 0.01 at step 3, last " in capsys.readouterr().out
     png = Path("out/lr.png").read_bytes()
     assert png.startswith(b"\x89PNG") and struct.unpack(">II", png[16:24]) == (1350, 675)
-    assert plot("-o", "lr.svg") == 0
+    assert plot("--output", "lr.svg") == 0
     svg = Path("lr.svg").read_text()
     assert "<svg" in svg
     assert not Path("ck").exists()
@@ -606,9 +606,9 @@ def test_of_a_long_run_the_picture_keeps_every_peak() -> None:
 @pytest.mark.parametrize(
     ("options", "missing", "text"),
     [
-        (("-o", "lr.txt"), "", "a picture's name ends in .png, .svg, .pdf, found .txt"),
-        (("-o", "lr.png"), "matplotlib.figure", "Drawing needs matplotlib"),
-        (("-o", "c.yaml/lr.png"), "", "The picture c.yaml/lr.png could not be written"),
+        (("--output", "lr.txt"), "", "a picture's name ends in .png, .svg, .pdf, found .txt"),
+        (("--output", "lr.png"), "matplotlib.figure", "Drawing needs matplotlib"),
+        (("--output", "c.yaml/lr.png"), "", "The picture c.yaml/lr.png could not be written"),
     ],
 )
 def test_a_picture_that_cannot_be_drawn_is_one_plain_error(

@@ -14,7 +14,7 @@ import xxhash
 from forking import assert_exact_resume
 from PIL import Image
 
-from paddle_resume.checkpoint.checkpointer import Checkpointer
+from paddle_resume.checkpoint.engine import CheckpointEngine
 from paddle_resume.checkpoint.record import decode_state, encode_state
 from paddle_resume.cli import main
 from paddle_resume.errors import ConfigError, DataError
@@ -372,7 +372,7 @@ def plain(metrics):
 def test_a_resume_in_the_middle_ends_with_the_bits_of_an_untouched_pass(name, tmp_path):
     make, untouched, before, rest = halves(name)
     after = running(make())
-    checkpointer = Checkpointer(tmp_path, "m", background=False)
+    checkpointer = CheckpointEngine(tmp_path, "m", background=False)
     checkpointer.save(1, {"metrics": before})
     checkpointer.restore({"metrics": after})
     checkpointer.close()

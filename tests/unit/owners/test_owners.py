@@ -11,7 +11,7 @@ import paddle
 import pytest
 from paddle.optimizer import lr
 
-from paddle_resume.checkpoint.checkpointer import Checkpointer
+from paddle_resume.checkpoint.engine import CheckpointEngine
 from paddle_resume.checkpoint.reader import load
 from paddle_resume.checkpoint.record import decode_state, encode_state
 from paddle_resume.errors import CheckpointError, InexactResumeError, StateError
@@ -71,14 +71,14 @@ class Run:
 
 
 def saved(run: Run, folder: Path, step: int = 3) -> Path:
-    checkpointer = Checkpointer(folder, "run", background=False)
+    checkpointer = CheckpointEngine(folder, "run", background=False)
     prefix = checkpointer.save(step, run.owners)
     checkpointer.close()
     return prefix
 
 
 def restored(run: Run, folder: Path, **options: Any) -> Run:
-    checkpointer = Checkpointer(folder, "run", background=False)
+    checkpointer = CheckpointEngine(folder, "run", background=False)
     try:
         assert checkpointer.restore(run.owners, **options) is not None
     finally:

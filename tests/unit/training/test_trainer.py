@@ -68,7 +68,7 @@ class StopAt(Callback):
             self._maybe(trainer)
 
     def _maybe(self, trainer, *_):
-        if trainer.progress.step == self.step:
+        if trainer.step == self.step:
             raise Stop
 
 
@@ -106,7 +106,7 @@ def test_a_stream_with_a_position_is_exact_from_every_step_also_at_the_ends_of_e
         stopped(make(tmp_path / "killed", callbacks=[StopAt(step)]), PointStream())
     again = make(tmp_path / "killed")
     assert run(again, PointStream()) == straight
-    assert again.progress.step == 9
+    assert again.step == 9
 
 
 def test_a_save_on_the_last_step_of_an_epoch_is_continued_with_the_learning_rate_of_that_step(tmp_path):
@@ -119,7 +119,7 @@ def test_a_save_on_the_last_step_of_an_epoch_is_continued_with_the_learning_rate
     stopped(make(tmp_path / "killed", callbacks=[StopAtEpochEnd()]))
     again = make(tmp_path / "killed")
     assert run(again) == straight
-    assert again.progress.results["train/lr"] == 0.01
+    assert again.results["train/lr"] == 0.01
 
 
 def test_a_run_saved_at_its_last_step_makes_no_further_step(tmp_path):
@@ -131,7 +131,7 @@ def test_a_run_saved_at_its_last_step_makes_no_further_step(tmp_path):
     stopped(make(tmp_path, callbacks=[StopAtSave()]), max_steps=2)
     again = make(tmp_path)
     run(again, max_steps=2)
-    assert again.progress.step == 2
+    assert again.step == 2
 
 
 def test_a_finished_run_can_be_made_longer_and_equals_one_that_was_long_from_the_start(tmp_path):

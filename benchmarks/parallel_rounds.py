@@ -12,7 +12,7 @@ from typing import Any
 
 import psutil
 
-from benchmarks.children import results_of_ranks
+from benchmarks.child_process import results_of_ranks
 from benchmarks.saving import MIB, Comparison
 from benchmarks.stopwatch import OtherWork
 from benchmarks.throughput import mnist_folder
@@ -35,7 +35,6 @@ AGREE, AVERAGE, GATHER = "agree", "average_gradients", "gather"
 ONE_NUMBER, ONE_TENSOR, GATHER_OBJECT = "all_reduce, one number", "all_reduce, one tensor", "all_gather_object"
 STALL, PERSIST, RESTORE = "stall", "persist", "restore"
 
-_PACKAGE = "benchmarks"
 
 Speeds = Mapping[tuple[str, int], Sequence[float]]
 
@@ -146,13 +145,13 @@ def _train(way: str, size: int, steps: int, data: Path) -> dict[str, Any]:
     """The seconds of the process that took longest, and what rank 0 tells of its environment."""
     with tempfile.TemporaryDirectory() as folder:
         spec = {"way": way, "warmup": WARMUP, "steps": steps, "data": str(data), "folder": folder}
-        ranks = results_of_ranks(way, f"{_PACKAGE}.parallel_training", spec, size)
+        ranks = results_of_ranks(way, "benchmarks.parallel_training", spec, size)
     return {**ranks[0], "seconds": max(rank["seconds"] for rank in ranks)}
 
 
 def _exchange() -> dict[str, float]:
     """Seconds of each exchange; nobody goes on before all have it, so the slowest counts."""
-    ranks = results_of_ranks("exchange", f"{_PACKAGE}.parallel_exchange", {"calls": CALLS}, PROCESSES)
+    ranks = results_of_ranks("exchange", "benchmarks.parallel_exchange", {"calls": CALLS}, PROCESSES)
     return {name: max(rank[name] for rank in ranks) for name in ranks[0]}
 
 
@@ -160,7 +159,7 @@ def _saving(size: int) -> dict[str, float]:
     """Median seconds; the process that took longest counts, and rank 0, which alone writes, for the writing."""
     with tempfile.TemporaryDirectory() as folder:
         spec = {"size": STATE_MIB * MIB, "saves": SAVES, "folder": folder}
-        ranks = results_of_ranks("saving", f"{_PACKAGE}.parallel_saving", spec, size)
+        ranks = results_of_ranks("saving", "benchmarks.parallel_saving", spec, size)
     slowest = {name: [max(each) for each in zip(*(rank[name] for rank in ranks))] for name in (STALL, RESTORE)}
     return {name: statistics.median(each) for name, each in {**slowest, PERSIST: ranks[0][PERSIST]}.items()}
 

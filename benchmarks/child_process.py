@@ -19,7 +19,8 @@ from paddle_resume.testing.rank_environment import launcher_environments
 
 # No line of Paddle's or a user's begins so.
 _MARK = "\x1e"
-_PACKAGE_ROOT = Path(__file__).resolve().parents[2]
+# Not installed with the package, so a child in another folder finds the benchmarks only through this.
+_CHECKOUT = Path(__file__).resolve().parent.parent
 
 
 def report(message: dict[str, Any]) -> None:
@@ -117,9 +118,9 @@ def results_of_ranks(
 
 
 def bare_environment() -> dict[str, str]:
-    """This process's environment without what decides Paddle's speed, whoever set it."""
+    """This process's environment without what decides Paddle's speed, whoever set it; it finds the benchmarks."""
     environment = {name: value for name, value in os.environ.items() if name not in MATH_VARIABLES}
-    paths = [str(_PACKAGE_ROOT), environment.get("PYTHONPATH", "")]
+    paths = [str(_CHECKOUT), environment.get("PYTHONPATH", "")]
     return {**environment, "PYTHONPATH": os.pathsep.join(filter(None, paths))}
 
 

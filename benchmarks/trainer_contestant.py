@@ -1,6 +1,6 @@
 """The trainer as a contestant, and how much of a step is its own; run in a process of its own.
 
-python -m benchmarks.own (train|share) WARMUP STEPS DATA_FOLDER RESULT_FILE
+python -m benchmarks.trainer_contestant (train|share) WARMUP STEPS DATA_FOLDER RESULT_FILE
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from paddle_resume.loggers import JsonlLogger, VisualDLLogger
 from paddle_resume.metrics import Accuracy
 from paddle_resume.models import MNIST
 from paddle_resume.training.callbacks import Callback
+from paddle_resume.training.run_view import RunView
 from paddle_resume.training.trainer import Trainer
 
 
@@ -105,7 +106,7 @@ class _EachStep(Callback):
     def __init__(self, watch: Stopwatch) -> None:
         self._watch = watch
 
-    def on_step_end(self, trainer: Trainer) -> None:
+    def on_step_end(self, trainer: RunView) -> None:
         self._watch.step_done()
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime
 
-from benchmarks.parallel import (
+from benchmarks.parallel_rounds import (
     AGREE,
     BATCH_SIZE,
     CALLS,
@@ -14,7 +14,7 @@ from benchmarks.parallel import (
     WARMUP,
     Parallel,
 )
-from benchmarks.report import COMPARISON_HEADINGS, comparison_rows, describe_machine, markdown_table
+from benchmarks.tables_and_page import COMPARISON_HEADINGS, comparison_rows, describe_machine, markdown_table
 
 _SECTION = """## Training with several processes
 

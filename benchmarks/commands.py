@@ -11,11 +11,11 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from typing_extensions import Annotated
 
-from benchmarks import parallel as parallel_benchmark
+from benchmarks import parallel_rounds as parallel_benchmark
 from benchmarks import saving as saving_benchmark
 from benchmarks import throughput as throughput_benchmark
-from benchmarks.parallel_report import parallel_section
-from benchmarks.report import (
+from benchmarks.parallel_page import parallel_section
+from benchmarks.tables_and_page import (
     comparison_tables,
     describe_machine,
     saving_section,

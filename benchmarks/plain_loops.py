@@ -1,8 +1,8 @@
 """The training loops that users of Paddle write today; run as a script, in an environment that it leaves alone.
 
-    python peers.py (plain|fit) WARMUP STEPS DATA_FOLDER RESULT_FILE
+    python plain_loops.py (plain|fit) WARMUP STEPS DATA_FOLDER RESULT_FILE
 
-Not run with `-m`: that would import paddle_resume first, whose CPU set-up the peers must not inherit.
+Not run with `-m`: that would import `benchmarks` first, and with it the CPU set-up that these loops must not inherit.
 """
 
 from __future__ import annotations

@@ -18,6 +18,7 @@ from benchmarks.throughput import BATCH_SIZE, PEERS, SHARE_TARGET, TRAINER, Thro
 _PAGE = """# Benchmarks
 
 Every number on this page was written by `tools/benchmark.py`, which runs the contestants side by side.
+It and `benchmarks/` are part of a checkout, not of the installed package.
 """
 
 _THROUGHPUT = """## Training throughput

@@ -1,0 +1,109 @@
+"""Which checkpoint a resume means: the newest whole one of a run, of a folder, or the one that a user names."""
+
+from __future__ import annotations
+
+import socket
+from pathlib import Path
+
+from paddle_resume.checkpoint.catalog import Found, find_all, missing, named_prefix, offer
+from paddle_resume.checkpoint.foreign_checkpoint import is_foreign
+from paddle_resume.checkpoint.reader import Loaded, load
+from paddle_resume.checkpoint.unreadable import Foreign, NoRecord, Unreadable
+from paddle_resume.errors import CheckpointError
+from paddle_resume.parallel.world import World
+
+AUTO = "auto"
+
+
+def choose(resume: str, folder: Path, name: str) -> tuple[Loaded | None, list[str]]:
+    """The verified checkpoint that `resume` means for run `name` in `folder`, and a line for each passed over.
+
+    None if `resume` is `auto` and there is none. Raises CheckpointError for a named one that is missing or damaged,
+    and if there are checkpoints and none is whole.
+    """
+    if resume == AUTO:
+        loaded, passed_over = _newest(list_checkpoints(folder, name))
+        if loaded is None and passed_over:
+            raise CheckpointError(
+                f"None of this run's checkpoints is whole. {_listed(passed_over)} Put a good copy back, or start "
+                "over with --resume none --overwrite."
+            )
+        return loaded, passed_over
+    if Path(resume).is_dir():
+        loaded, passed_over = _newest(list_checkpoints(Path(resume), name) or list_checkpoints(Path(resume)))
+        if loaded is None:
+            raise CheckpointError(f"There is no whole checkpoint in the folder {resume}. {_listed(passed_over)}")
+        return loaded, passed_over
+    prefix = named_prefix(resume)
+    try:
+        return load(prefix), []
+    except NoRecord as error:
+        raise missing(prefix, good_checkpoints(prefix.parent)) from error
+    except Unreadable as error:
+        raise not_whole(prefix, error) from error
+
+
+def as_chosen(prefix: Path, files: object) -> Loaded:
+    """The checkpoint that rank 0 chose, as it is seen from here; raises CheckpointError if it is another here."""
+    try:
+        loaded = load(prefix)
+        if loaded.record.files != files:
+            raise Foreign("what is here is another save than rank 0 sees")
+    except Unreadable as error:
+        raise CheckpointError(
+            f"rank 0 resumes from {prefix}, and on {socket.gethostname()}: {error.reason}. All nodes have to see "
+            "the same run.save_dir, on a file system that they share."
+        ) from error
+    return loaded
+
+
+def choose_together(world: World, loaded: Loaded | None) -> Loaded | None:
+    """What rank 0 has chosen, in every process."""
+    chosen = world.broadcast_object((loaded.prefix, loaded.record.files) if loaded else None)
+    return loaded if world.is_main or chosen is None else as_chosen(*chosen)
+
+
+def list_checkpoints(folder: Path, name: str | None = None) -> list[Found]:
+    """The checkpoints of run `name` (of any run if None), the last written first; raises CheckpointError."""
+    try:
+        return find_all(folder, name)
+    except OSError as error:
+        raise CheckpointError(
+            f"The folder {folder} could not be read: {error.strerror}. Nothing was changed; look at the disk, then run "
+            "the same command again."
+        ) from error
+
+
+def good_checkpoints(folder: Path) -> list[str]:
+    """The prefixes of all whole checkpoints in `folder`; every byte of them is read."""
+    good = []
+    for checkpoint in list_checkpoints(folder):
+        try:
+            load(checkpoint.prefix)
+            good.append(str(checkpoint.prefix))
+        except Unreadable:
+            continue
+    return good
+
+
+def not_whole(prefix: Path, error: Unreadable) -> CheckpointError:
+    """The error for a checkpoint that was named and cannot be used, with those that can."""
+    return CheckpointError(
+        f"Checkpoint {prefix} is not whole: {error.reason}. {offer(good_checkpoints(prefix.parent))}"
+    )
+
+
+def _newest(found: list[Found]) -> tuple[Loaded | None, list[str]]:
+    passed_over: list[str] = []
+    for checkpoint in found:
+        try:
+            return load(checkpoint.prefix), passed_over
+        except Unreadable as error:
+            foreign = is_foreign(checkpoint.prefix)
+            reason = "another program saved it; name it with --resume to go on from it" if foreign else error.reason
+            passed_over.append(f"{checkpoint.prefix}: {reason}")
+    return None, passed_over
+
+
+def _listed(lines: list[str]) -> str:
+    return f"Passed over: {'; '.join(lines)}." if lines else ""

@@ -1,0 +1,305 @@
+"""The engine: saves and restores the owners of a run's state, and knows nothing of what is inside them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from paddle_resume.checkpoint import commit, owner_states
+from paddle_resume.checkpoint.catalog import BEST, Found, inexact_foreign, named_prefix, unfinished, without_record
+from paddle_resume.checkpoint.choose import (
+    AUTO,
+    choose,
+    choose_together,
+    good_checkpoints,
+    list_checkpoints,
+    not_whole,
+)
+from paddle_resume.checkpoint.foreign_checkpoint import is_foreign, translate
+from paddle_resume.checkpoint.lineage import Lineage
+from paddle_resume.checkpoint.reader import Loaded, sibling
+from paddle_resume.checkpoint.record import SUFFIX
+from paddle_resume.checkpoint.save_job import SaveJob
+from paddle_resume.checkpoint.unreadable import Unreadable
+from paddle_resume.checkpoint.writer_process import BackgroundWriter, InlineWriter
+from paddle_resume.differences import Difference, sentences
+from paddle_resume.errors import CheckpointError, InexactResumeError
+from paddle_resume.parallel.world import World
+from paddle_resume.stateful import Owner, Owners
+from paddle_resume.storage.durable_files import explain
+from paddle_resume.storage.lock import RunLock
+
+Wanted = Callable[[Sequence[Difference]], Sequence[Difference]]
+"""Tells which differences of a resume were asked for, as `AllowedChanges.wanted` does."""
+
+
+@dataclass(frozen=True)
+class Restored:
+    """What a restore did: where the run stands now, and what was passed over or differs."""
+
+    prefix: Path
+    step: int
+    passed_over: list[str] = field(default_factory=list)
+    differences: list[Difference] = field(default_factory=list)
+    changes: list[Difference] = field(default_factory=list)
+    """Differences that were asked for: the run goes on with them, as reproducible as before."""
+
+
+class CheckpointEngine:
+    """The checkpoints `<save_dir>/<name>_<tag>` of one run.
+
+    Args:
+        save_dir: the run folder; made when the first checkpoint is saved.
+        name: the run's name, the first part of every prefix.
+        keep: how many step checkpoints are kept.
+        keep_epochs: how many epoch checkpoints are kept; None keeps all.
+        background: write in a process of its own, behind training; else `save` returns when all is durable.
+        world: the processes of the run. All of them call `save` and `restore`; rank 0 writes and chooses, and the
+            others read what it chose, so that `save_dir` has to be one that every node sees.
+    """
+
+    def __init__(
+        self,
+        save_dir: str | Path,
+        name: str,
+        *,
+        keep: int = 2,
+        keep_epochs: int | None = None,
+        background: bool = True,
+        world: World | None = None,
+    ) -> None:
+        self._world = world or World()
+        self.folder = Path(save_dir)
+        self.name = name
+        self.lineage = Lineage()
+        self._keep = max(1, keep)
+        self._keep_epochs = keep_epochs
+        self._lock = RunLock(self.folder, name)
+        self._writer: BackgroundWriter | InlineWriter = BackgroundWriter() if background else InlineWriter()
+
+    def as_owners(self, owners: Mapping[str, Any]) -> Owners:
+        """`owners` as Owners; raises StateError for what is none."""
+        return owners if isinstance(owners, Owners) else Owners(**owners)
+
+    def prefix(self, tag: str) -> Path:
+        """The prefix of this run's checkpoint called `tag`."""
+        return self.folder / f"{self.name}_{tag}"
+
+    def save(
+        self,
+        step: int,
+        owners: Mapping[str, Any],
+        *,
+        tag: str | None = None,
+        epoch: int | None = None,
+        phase: str | None = None,
+        protect: str | None = None,
+    ) -> Path:
+        """Save the owners' state as `<name>_<tag>` (default `step<step>`) and return the prefix.
+
+        What is saved is the state at this moment. In the background, the checkpoint is durable once `collect` or
+        `wait` has given its prefix; one save is under way at a time, and the next waits for it. Raises
+        SaveError, with every older checkpoint as it was; StateError if an owner's state cannot be captured. The
+        checkpoint called `protect` is not removed to make room.
+        """
+        every, prefix = self.as_owners(owners), self.prefix(tag or f"step{step}")
+        if self._world.is_main:
+            self.prepare()
+            self.wait()
+        owner_states.prepare(every)
+        if not self._world.is_main:
+            return prefix
+        states, files = owner_states.capture(every)
+        job = SaveJob(
+            folder=str(self.folder),
+            name=self.name,
+            prefix=prefix.name,
+            header={
+                "step": step,
+                "epoch": epoch,
+                "phase": phase,
+                "exact": self.lineage.is_exact,
+                "lineage": self.lineage.events,
+            },
+            owners=states,
+            files=self._writer.block.take(files),
+            keep=self._keep,
+            keep_epochs=self._keep_epochs,
+            protect=protect,
+        )
+        self._writer.submit(job)
+        return prefix
+
+    def reserve(self, owners: Mapping[str, Any]) -> None:
+        """Have memory ready for the first save of these owners, so that it is as quick as those after it.
+
+        Never needed, and returns at once; call it when the optimizer has made its state, after a first step.
+        """
+        if self._world.is_main:
+            self.prepare()
+            files = self.as_owners(owners).files
+            self._writer.block.reserve({suffix: owner.state_dict() for suffix, owner in files.items()})
+
+    @property
+    def busy(self) -> bool:
+        """Whether a save is under way."""
+        return self._writer.busy
+
+    def collect(self) -> Path | None:
+        """The prefix of a save that has become durable since it was last asked for, or None; does not wait.
+
+        Raises SaveError if that save failed.
+        """
+        return self._writer.collect()
+
+    def wait(self) -> Path | None:
+        """Wait until the save under way is durable, and return its prefix; None if there is none.
+
+        Raises SaveError if it failed.
+        """
+        return self._writer.collect(wait=True)
+
+    def restore(
+        self,
+        owners: Mapping[str, Any],
+        resume: str = AUTO,
+        *,
+        allow_inexact: bool = False,
+        wanted: Wanted = lambda differences: (),
+        steps_per_epoch: int | None = None,
+    ) -> Restored | None:
+        """Bring the owners back to a checkpoint; None if there is none and `resume` is `auto`.
+
+        `resume` is `auto` (the newest whole checkpoint of this run), a prefix, one of its files, or a run
+        folder. A prefix may be one that another program saved, which is never exact; where a run of it stands follows
+        from `steps_per_epoch`. Raises CheckpointError for a named checkpoint that is missing or damaged, or if there
+        are checkpoints and none is whole; InexactResumeError if something differs from when it was saved,
+        `allow_inexact` is not set, and it is not all `wanted`.
+        """
+        self.prepare()
+        every, prefix = self.as_owners(owners), named_prefix(resume)
+        if resume != AUTO and not Path(resume).is_dir() and is_foreign(prefix):
+            return self._restore_foreign(prefix, every, allow_inexact, steps_per_epoch)
+        loaded, passed_over = self._choose(resume)
+        if loaded is None:
+            return None
+        found = owner_states.differences(every, loaded.record)
+        changes = list(wanted(found))
+        differences = [one for one in found if one not in changes]
+        if differences and not allow_inexact:
+            raise _inexact(loaded.prefix, differences, changes)
+        owner_states.restore(every, loaded.record.owners, loaded.tensors)
+        self.lineage = Lineage(loaded.record.lineage)
+        if changes:
+            self.lineage.changed(loaded.prefix, loaded.record.step, changes)
+        self.lineage.resumed(loaded.prefix, loaded.record.step, differences)
+        return Restored(loaded.prefix, loaded.record.step, passed_over, differences, changes)
+
+    def roll_back(self, owners: Mapping[str, Owner], prefix: Path) -> None:
+        """Bring the owners back to this run's own checkpoint; the lineage goes on as it is.
+
+        Raises CheckpointError if that checkpoint is not whole.
+        """
+        loaded, _ = self._choose(str(prefix))
+        assert loaded is not None
+        owner_states.restore(self.as_owners(owners), loaded.record.owners, loaded.tensors)
+
+    def start_over(self, overwrite: bool = False) -> int:
+        """Clear the way for a run from the beginning; returns how many checkpoints were removed.
+
+        Raises CheckpointError if there are checkpoints of this name and `overwrite` is not set.
+        """
+        self.prepare()
+        if not self._world.is_main:
+            return 0
+        found = self.found()
+        if found and not overwrite:
+            names = ", ".join(str(f.prefix) for f in found)
+            raise CheckpointError(
+                f"--resume none would write over the checkpoints of an earlier run: {names}. Add --overwrite to "
+                "remove them, leave out --resume to continue that run, or choose another run.name or run.save_dir."
+            )
+        prefixes = [checkpoint.prefix for checkpoint in found]
+        if sibling(self.prefix(BEST), SUFFIX).exists():
+            prefixes.append(self.prefix(BEST))
+        for prefix in prefixes:
+            commit.remove(prefix)
+        return len(prefixes)
+
+    def found(self) -> list[Found]:
+        """This run's checkpoints, the last written first."""
+        return list_checkpoints(self.folder, self.name)
+
+    def prepare(self) -> None:
+        """Become the only writer of this run, and tidy up what dead processes left behind.
+
+        Raises CheckpointError if a living process holds the run, SaveError if the folder cannot be written.
+        """
+        if self._lock.held or not self._world.is_main:
+            return
+        try:
+            self._lock.acquire()
+            for prefix in unfinished(self.folder, self.name, "removed"):
+                commit.remove(prefix)
+            for prefix in unfinished(self.folder, self.name, "tmp"):
+                commit.recover(prefix)
+            self._writer.start()
+        except OSError as error:
+            self._lock.release()  # So that another attempt tidies up as well.
+            raise explain(error, self.folder, 0) from error
+
+    def close(self) -> None:
+        """Finish the save under way, and let another process write this run.
+
+        Raises SaveError if that save failed, or if an old checkpoint could not be removed after it.
+        """
+        try:
+            self._writer.close()
+        finally:
+            self._lock.release()
+
+    def _choose(self, resume: str) -> tuple[Loaded | None, list[str]]:
+        loaded: Loaded | None = None
+        passed_over: list[str] = []
+        if self._world.is_main:
+            loaded, passed_over = choose(resume, self.folder, self.name)
+            if loaded is None:
+                self._refuse_to_overwrite()
+        return choose_together(self._world, loaded), passed_over
+
+    def _refuse_to_overwrite(self) -> None:
+        """Before a fresh start: what another program has saved under this run's names must not be lost."""
+        theirs = without_record(self.folder, self.name)
+        if theirs:
+            prefix = theirs[0].with_suffix("")
+            raise CheckpointError(
+                f"{', '.join(map(str, theirs))} would be overwritten by this run, and no commit record tells of them: "
+                f"another program saved them, or the record was lost. Go on from them with --resume {prefix} "
+                "--allow-inexact, or choose another run.name or run.save_dir, or move them away."
+            )
+
+    def _restore_foreign(
+        self, prefix: Path, owners: Owners, allow_inexact: bool, steps_per_epoch: int | None
+    ) -> Restored:
+        """Go on from what another program saved; it always lacks something, and the lineage says what."""
+        try:
+            found = translate(prefix, owners, steps_per_epoch)
+        except Unreadable as error:
+            raise not_whole(prefix, error) from error
+        if not allow_inexact:
+            raise inexact_foreign(found.prefix, found.differences, good_checkpoints(found.prefix.parent))
+        owner_states.restore(owners, found.states, found.tensors)
+        self.lineage.resumed(found.prefix, found.step, found.differences)
+        return Restored(found.prefix, found.step, [], found.differences)
+
+
+def _inexact(prefix: Path, differences: Sequence[Difference], changes: Sequence[Difference]) -> InexactResumeError:
+    allowed = f" (--allow-change allows: {sentences(changes)})" if changes else ""
+    return InexactResumeError(
+        f"Resuming from {prefix} would not continue bit for bit, because since it was saved these changed: "
+        f"{sentences(differences)}{allowed}. Put them back; or, to have another value from here on, give the config's "
+        "key with -o and add --allow-change; or go on all the same with --allow-inexact (the run's lineage will say "
+        "so), or start over with --resume none."
+    )

@@ -1,0 +1,68 @@
+"""The owners' states on their way into a checkpoint and back; what is inside them is theirs alone."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from paddle_resume.checkpoint.record import FILE_SUFFIX, SUFFIX, Record, encode_state
+from paddle_resume.checkpoint.snapshot import Files
+from paddle_resume.differences import Difference, reported_by
+from paddle_resume.errors import StateError
+from paddle_resume.stateful import Compared, HasFile, Owners, PreparesSave, Stateful
+
+
+def prepare(owners: Owners) -> None:
+    """Let every owner make its state readable, in all processes together."""
+    for owner in reversed(list(owners.values())):
+        if isinstance(owner, PreparesSave):
+            owner.prepare_save()
+
+
+def capture(owners: Owners) -> tuple[str, Files]:
+    """The plain states as JSON, and the files; the last restored (randomness) is the first captured."""
+    files: dict[str, Any] = {}
+    states: dict[str, Any] = {}
+    for name, owner in reversed(list(owners.items())):
+        if isinstance(owner, HasFile):
+            suffix = owner.suffix
+            if suffix in files or suffix == SUFFIX or not re.fullmatch(FILE_SUFFIX, suffix):
+                raise StateError(
+                    f"{name!r} asks for a file {suffix!r}, which is taken by another owner or no suffix of one or two "
+                    "parts of letters, digits and '_', such as '.generator.pdopt'; give it another name."
+                )
+            files[suffix] = owner.state_dict()
+        else:
+            states[name] = encode_state(name, owner.state_dict())
+    plain = ", ".join(f"{json.dumps(name)}: {states[name]}" for name in reversed(states))
+    return f"{{{plain}}}", dict(reversed(files.items()))
+
+
+def restore(owners: Owners, states: Mapping[str, Any], tensors: Mapping[str, Any]) -> None:
+    """Give each owner its state back, in the order of the owners; one of which nothing was saved stays as it is."""
+    for name, owner in owners.items():
+        if isinstance(owner, HasFile):
+            if owner.suffix in tensors:
+                owner.set_state_dict(tensors[owner.suffix])
+        elif isinstance(owner, Stateful) and name in states:
+            owner.set_state_dict(states[name])
+
+
+def differences(owners: Owners, record: Record) -> list[Difference]:
+    """What is not as it was when the record was written, owner by owner; first what is not on both sides."""
+    plain = {name for name, owner in owners.items() if not isinstance(owner, HasFile)}
+    found = _not_on_both("state of {!r}", record.owners, plain)
+    found += _not_on_both("file {}", record.files, set(owners.files))
+    found = reported_by("owners", found)
+    for name, owner in owners.items():
+        if name in record.owners and isinstance(owner, Compared):
+            found += reported_by(name, owner.differences(record.owners[name]))
+    return found
+
+
+def _not_on_both(subject: str, saved: Mapping[str, Any], here: set[str]) -> list[Difference]:
+    lost = [Difference(subject.format(name), "saved", "nobody here owns it") for name in saved if name not in here]
+    new = [Difference(subject.format(name), "not saved", "owned here") for name in sorted(here - set(saved))]
+    return lost + new

@@ -1,0 +1,43 @@
+"""What the commands of `paddle-resume` have in common: a misplaced `-o` is answered with one sentence."""
+
+# Without `from __future__ import annotations`: on Python 3.9 Typer would not see the options in the annotations.
+from typing import Any, List, Optional
+
+import typer
+from typer.core import TyperCommand
+
+from paddle_resume.errors import ConfigError
+
+
+class Command(TyperCommand):
+    """A command that reads no config says so where it is given `-o`, and names `--output` if it writes a file."""
+
+    def parse_args(self, ctx: Any, args: List[str]) -> List[str]:
+        given = list(args)
+        try:
+            return super().parse_args(ctx, args)
+        except Exception as error:
+            # By its attribute: which class it is depends on Typer's version, and on its own copy of click.
+            if getattr(error, "option_name", None) != "-o" or _has(self, "-o"):
+                raise
+            value = _value_of_override(given)
+            cure = f"; for a path write --output {value}" if _has(self, "--output") and "=" not in value else ""
+            raise ConfigError(f"-o sets a key of a config, and {self.name} reads none{cure}.") from None
+
+
+def check_overrides(ctx: typer.Context, overrides: Optional[List[str]]) -> Optional[List[str]]:
+    """The value of `-o`, if each is a key with a value; a command that writes a file names `--output` for a path."""
+    path = next((text for text in overrides or [] if "=" not in text), None)
+    if path is not None and _has(ctx.command, "--output"):
+        raise ConfigError(f"-o sets a key of the config, as in -o run.name=digits; for a path write --output {path}.")
+    return overrides
+
+
+def _has(command: Any, option: str) -> bool:
+    return any(option in parameter.opts for parameter in command.params)
+
+
+def _value_of_override(given: List[str]) -> str:
+    """What follows `-o`, in the same word or the next one."""
+    place = next(place for place, word in enumerate(given) if word.startswith("-o"))
+    return next(filter(None, [given[place][2:], *given[place + 1 :]]), "PATH")

@@ -1,0 +1,68 @@
+"""Writes the finished weights of a run: the last or the best, and of those the average if that is evaluated."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Callable, Optional
+
+import paddle
+
+from paddle_resume.checkpoint.finished_weights import save_best_weights, write_weights
+from paddle_resume.parallel.mesh import DeviceMesh
+from paddle_resume.parallel.world import World
+from paddle_resume.stateful import HasFile
+from paddle_resume.training.best import Best
+
+
+class FinishedModel:
+    """The file of the finished weights.
+
+    Args:
+        path: where it goes; None writes none.
+        weights: the owner of the weights that are written.
+        best: if its `final` is `best`, those of the checkpoint `best_prefix` are written, once `settle` has finished
+            the save under way.
+        mesh: on which the model is split, if it is.
+    """
+
+    def __init__(
+        self,
+        path: Optional[Path],
+        model: paddle.nn.Layer,
+        weights: Optional[HasFile],
+        *,
+        best: Optional[Best],
+        best_prefix: Path,
+        settle: Callable[[], None],
+        world: World,
+        mesh: Optional[DeviceMesh],
+    ) -> None:
+        self._path = path
+        self._model = model
+        self._weights = weights
+        self._best = best
+        self._best_prefix = best_prefix
+        self._settle = settle
+        self._world = world
+        self._mesh = mesh
+
+    @property
+    def is_missing(self) -> bool:
+        """Whether it is wanted and not there."""
+        return self._path is not None and not self._path.exists()
+
+    def write(self) -> None:
+        """Write it whole, or leave the old one as it was; raises SaveError, and CheckpointError for a bad best one."""
+        if self._path is None:
+            return
+        if self._mesh is not None:
+            weights = self._mesh.unsharded_weights(self._model)  # Every process takes part.
+            if self._world.is_main:
+                write_weights(weights, self._path)
+        elif self._world.is_main:
+            assert self._weights is not None
+            if self._best is not None and self._best.final == "best" and self._best.step is not None:
+                self._settle()
+                save_best_weights(self._best_prefix, self._weights.suffix, self._path)
+            else:
+                write_weights(self._weights.state_dict(), self._path)

@@ -1,0 +1,88 @@
+"""What else a Trainer can be told, grouped by purpose."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, NoReturn, Optional, Union
+
+from paddle_resume.config.wording import nearest
+from paddle_resume.errors import ConfigError
+from paddle_resume.lr.stepper import STEP
+from paddle_resume.parallel.mesh import DeviceMesh
+from paddle_resume.parallel.world import World
+from paddle_resume.training.best import Best
+from paddle_resume.training.divergence import STOP, Divergence
+from paddle_resume.training.ema import WeightAverage
+from paddle_resume.training.precision import Precision
+
+
+@dataclass(frozen=True)
+class StepOptions:
+    """How a step is made.
+
+    Args:
+        accumulate_steps: batches whose gradients make up one step.
+        lr_interval: whether LR schedulers step after each `step` or each `epoch`. A ReduceOnPlateau steps after
+            each evaluation instead, by `lr_metric`, such as `valid/loss`.
+        precision: mixed precision; None computes in float32.
+        on_nan: what a loss that is NaN or infinite does: `stop` raises NonFiniteLossError before anything of it is
+            saved; `skip`, `rollback`, `ignore`: see `Divergence`, which can be given itself.
+    """
+
+    accumulate_steps: int = 1
+    lr_interval: str = STEP
+    lr_metric: str = "valid/loss"
+    precision: Optional[Precision] = None
+    on_nan: Union[str, Divergence] = STOP
+
+
+@dataclass(frozen=True)
+class Monitoring:
+    """What is measured, when, and which weights count.
+
+    Args:
+        log_every: steps between two log records, each the mean since the one before.
+        evaluate_every: steps between two evaluations; None evaluates after each epoch.
+        ema: an average of the weights, kept in a `.pdema` beside each checkpoint.
+        best: which evaluation counts as the best, whose checkpoint `<save_dir>/<name>_best` is kept; may stop early.
+    """
+
+    log_every: int = 100
+    evaluate_every: Optional[int] = None
+    ema: Optional[WeightAverage] = None
+    best: Optional[Best] = None
+
+
+@dataclass(frozen=True)
+class Processes:
+    """Which processes train together, and how they share the work.
+
+    Args:
+        world: the processes; None: those that `python -m paddle.distributed.launch` started.
+        mesh: on which `model` and `optimizer` are split over the processes; None: each process has all of both, and
+            they share the batches.
+    """
+
+    world: Optional[World] = None
+    mesh: Optional[DeviceMesh] = None
+
+
+_GROUPS = {
+    "step": ("StepOptions", ("accumulate_steps", "lr_interval", "lr_metric", "precision", "on_nan")),
+    "monitoring": ("Monitoring", ("log_every", "evaluate_every", "ema", "best")),
+    "schedule": ("SaveSchedule", ("keep", "keep_epochs", "background", "every_epochs", "every_steps")),
+    "processes": ("Processes", ("world", "mesh")),
+}
+
+
+def refuse_unknown(arguments: Mapping[str, Any], known: Mapping[str, Any]) -> NoReturn:
+    """Raise ConfigError for an argument that Trainer does not have, with the place where it belongs."""
+    name = next(iter(arguments))
+    for group, (kind, members) in _GROUPS.items():
+        if name in members:
+            raise ConfigError(f"Trainer({name}=...) belongs to a group: write Trainer({group}={kind}({name}=...)).")
+    if name == "evaluate_ema":
+        raise ConfigError("Trainer(evaluate_ema=...) belongs to the average: write WeightAverage(evaluate=...).")
+    like = nearest(name, known)
+    raise ConfigError(f"Trainer has no argument {name!r}{f'; did you mean {like!r}?' if like else '.'}")

@@ -1,0 +1,227 @@
+"""What a run is made of, put together from a trainer's arguments."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Optional, Union
+
+import paddle
+
+from paddle_resume.checkpoint.catalog import BEST
+from paddle_resume.checkpoint.engine import CheckpointEngine
+from paddle_resume.data.batch import Batch
+from paddle_resume.data.feed import EvaluationData, Feed
+from paddle_resume.environment import Environment
+from paddle_resume.errors import StateError
+from paddle_resume.loggers import Logger
+from paddle_resume.loggers.logbook import Logbook
+from paddle_resume.lr.stepper import LRStepper
+from paddle_resume.metrics import RunningMetrics
+from paddle_resume.owners.optimizer import parameters_of
+from paddle_resume.parallel.batch_norm import per_process_statistics
+from paddle_resume.parallel.per_rank import PerRank
+from paddle_resume.parallel.world import World
+from paddle_resume.rng import RandomStreams
+from paddle_resume.stateful import Owner, Owners
+from paddle_resume.supervision.heartbeat import Heartbeat
+from paddle_resume.training.callbacks import Callback
+from paddle_resume.training.divergence import SKIP, Divergence
+from paddle_resume.training.ema import AverageProgress
+from paddle_resume.training.evaluator import Evaluator
+from paddle_resume.training.finished_model import FinishedModel
+from paddle_resume.training.gradient_average import GradientAverage
+from paddle_resume.training.hooks import Hooks, stateful
+from paddle_resume.training.interrupt import SignalWatch
+from paddle_resume.training.loop import TrainingLoop
+from paddle_resume.training.model_owners import model_owners
+from paddle_resume.training.optimizer_step import OptimizerStep
+from paddle_resume.training.options import Monitoring, Processes, StepOptions
+from paddle_resume.training.precision import Precision
+from paddle_resume.training.progress import Progress
+from paddle_resume.training.run_length import RunLength
+from paddle_resume.training.run_log import RunLog
+from paddle_resume.training.run_saver import RunSaver
+from paddle_resume.training.save_schedule import SaveSchedule
+from paddle_resume.training.saver import Saver
+from paddle_resume.training.step_runner import StepRunner
+
+
+class RunParts:
+    """The parts of a run; `trainer` is what a user has built, perhaps of a class of their own."""
+
+    def __init__(
+        self,
+        trainer: Any,
+        optimizers: Mapping[str, paddle.optimizer.Optimizer],
+        *,
+        metrics: Sequence[paddle.metric.Metric],
+        callbacks: Sequence[Callback],
+        logger: Union[Logger, Sequence[Logger], None],
+        save_dir: Union[str, Path],
+        name: str,
+        model_path: Union[str, Path, None],
+        seed: int,
+        schedule: SaveSchedule,
+        step: StepOptions,
+        monitoring: Monitoring,
+        processes: Processes,
+        owners: Mapping[str, Owner],
+    ) -> None:
+        self._trainer = trainer
+        self._model_path = Path(model_path) if model_path is not None else None
+        self.optimizers = optimizers
+        self.monitoring = monitoring
+        self.world, self.mesh = processes.world or World.current(), processes.mesh
+        # On a mesh all processes work on whole batches, as a single one would.
+        self.sharers = World() if self.mesh else self.world
+        self.feed_options = {"seed": seed, "rank": self.sharers.rank, "size": self.sharers.size}
+        self.precision = step.precision or Precision()
+        self.precision.prepare(trainer.model, optimizers)
+        self.divergence = step.on_nan if isinstance(step.on_nan, Divergence) else Divergence(step.on_nan)
+        self.divergence.watch([p for each in optimizers.values() for p in parameters_of(each)])
+        _require_own_step_to_fit(type(trainer), step, self.divergence, processes)
+        self.engine = CheckpointEngine(
+            save_dir,
+            name,
+            keep=schedule.keep,
+            keep_epochs=schedule.keep_epochs,
+            background=schedule.background,
+            world=self.world,
+        )
+        self.progress = Progress()
+        self.metrics = RunningMetrics(metrics, world=self.sharers)
+        self.random = RandomStreams(seed, rank=self.mesh.data_rank if self.mesh else self.world.rank)
+        self.hooks = Hooks(callbacks, trainer)
+        self.logbook = Logbook(logger, silent=not self.world.is_main)
+        self.lr = LRStepper(optimizers, step.lr_interval, step.lr_metric)
+        self.signals = SignalWatch()
+        self.saver = Saver(
+            self.engine,
+            schedule,
+            landed=lambda prefix: self.hooks.call("on_save", prefix),
+            tell=trainer.tell,
+            world=self.world,
+        )
+        self.gradients = GradientAverage(self.sharers)
+        self.optimizer_step = OptimizerStep(
+            self._forward,
+            optimizers,
+            self.precision,
+            self.gradients,
+            accumulate_steps=step.accumulate_steps,
+            skip_non_finite=self.divergence.policy == SKIP,
+            unshard=lambda result: result if self.mesh is None else self.mesh.unshard(result),
+        )
+        self.evaluator = Evaluator(
+            trainer.model,
+            trainer.evaluate_step,
+            self.metrics,
+            world=self.world,
+            mesh=self.mesh,
+            precision=self.precision,
+            ema=monitoring.ema,
+            signals=self.signals,
+            feed_options=self.feed_options,
+            call=self.hooks.call,
+        )
+        self.owners = self._build_owners(callbacks, owners)
+
+    def all_owners(self, feed: Optional[Feed], evaluation: Mapping[str, Feed]) -> Owners:
+        """Every owner of the run in the order in which they are restored: the random streams last."""
+        owners = Owners(**self.owners)
+        if feed is not None:
+            owners.update({"data": feed, "evaluation": EvaluationData(evaluation)})
+        owners.add("rng", PerRank(self.random, self.world))
+        return owners
+
+    def loop(self, feed: Feed, evaluation: Mapping[str, Feed], length: RunLength, heart: Heartbeat) -> TrainingLoop:
+        """The loop that trains on these data."""
+        self.evaluator.heart = heart
+        trainer, monitoring = self._trainer, self.monitoring
+        saver = self._run_saver(feed, evaluation, heart)
+        weights: Any = self.owners.get("ema" if monitoring.ema is not None and monitoring.ema.evaluate else "model")
+        return TrainingLoop(
+            model=trainer.model,
+            progress=self.progress,
+            length=length,
+            feed=feed,
+            evaluation=evaluation,
+            random=self.random,
+            steps=StepRunner(trainer.train_step, self.gradients),
+            lr=self.lr,
+            learning_rate=lambda: trainer.learning_rate,
+            metrics=self.metrics,
+            divergence=self.divergence,
+            monitoring=monitoring,
+            evaluator=self.evaluator,
+            log=RunLog(self.logbook, self.progress, self.metrics, self.divergence, self.hooks.call),
+            saver=saver,
+            finished=FinishedModel(
+                self._model_path,
+                trainer.model,
+                weights,
+                best=monitoring.best,
+                best_prefix=self.engine.prefix(BEST),
+                settle=lambda: saver.collect(wait=True),
+                world=self.world,
+                mesh=self.mesh,
+            ),
+            hooks=self.hooks,
+            world=self.world,
+            sharers=self.sharers,
+            statistics=[] if self.sharers.is_single else per_process_statistics(trainer.model),
+            signals=self.signals,
+            heart=heart,
+            tell=trainer.tell,
+        )
+
+    def _run_saver(self, feed: Feed, evaluation: Mapping[str, Feed], heart: Heartbeat) -> RunSaver:
+        """What saves the run with its position in these data."""
+        return RunSaver(
+            self.saver,
+            self.engine,
+            lambda: self.all_owners(feed, evaluation),
+            model=self._trainer.model,
+            feed=feed,
+            progress=self.progress,
+            metrics=self.metrics,
+            divergence=self.divergence,
+            heart=heart,
+            tell=self._trainer.tell,
+        )
+
+    def _build_owners(self, callbacks: Sequence[Callback], given: Mapping[str, Owner]) -> Owners:
+        owners = Owners(environment=Environment())
+        owners.update(model_owners(self._trainer.model, self.optimizers, self.mesh, self.engine, self.world))
+        owners.update({"metrics": self.metrics, "progress": self.progress, "precision": self.precision})
+        owners.update({"update": self.optimizer_step, "rates": self.lr, "divergence": self.divergence})
+        if self.monitoring.ema is not None:
+            self.monitoring.ema.follow(self._trainer.model)
+            owners.update({"ema": self.monitoring.ema, "ema.progress": AverageProgress(self.monitoring.ema)})
+        if self.monitoring.best is not None:
+            owners.add("best", self.monitoring.best)
+        for label, owner in [*stateful(callbacks), *given.items(), *self.logbook.owners()]:
+            owners.add(label, owner)
+        return owners
+
+    def _forward(self, batch: Batch) -> tuple[paddle.Tensor, Any]:
+        if self.mesh is not None:
+            batch = Batch([self.mesh.shard_batch(entry) for entry in batch], batch.local_size, batch.global_size)
+        return self._trainer.compute_loss(batch)
+
+
+def _require_own_step_to_fit(kind: Any, step: StepOptions, divergence: Divergence, processes: Processes) -> None:
+    """Raise StateError for what a `train_step` of the user's own cannot be combined with."""
+    if kind.train_step is kind.own_train_step:
+        return
+    if step.accumulate_steps > 1 or divergence.policy == SKIP:
+        raise StateError(
+            f"{kind.__name__}.train_step makes its updates itself, so accumulate_steps and on_nan='skip' "
+            "cannot work with it; override compute_loss instead, or leave them out."
+        )
+    if processes.mesh is not None:
+        raise StateError(
+            f"{kind.__name__}.train_step would have to shard its batches over the mesh itself; override "
+            "compute_loss instead."
+        )

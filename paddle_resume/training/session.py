@@ -1,0 +1,122 @@
+"""One call of `Trainer.train`: the processes start together, the run is resumed, trained, and left as it should be."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, Optional
+
+from paddle_resume.checkpoint.phases import DONE, TRAIN
+from paddle_resume.data.feed import Feed
+from paddle_resume.errors import SaveError
+from paddle_resume.parallel.world import compare
+from paddle_resume.rng import preserved
+from paddle_resume.stateful import Compared
+from paddle_resume.supervision.heartbeat import Heartbeat
+from paddle_resume.training.interrupt import Interruption
+from paddle_resume.training.parts import RunParts
+from paddle_resume.training.resume_changes import ResumeChanges
+from paddle_resume.training.run_length import RunLength
+
+
+class Session:
+    """A run from a start to its end, or to the next interruption; `trainer` is told what came of the resume."""
+
+    def __init__(
+        self, trainer: Any, parts: RunParts, feed: Feed, evaluation: Mapping[str, Feed], length: RunLength
+    ) -> None:
+        self.length = length
+        self._trainer = trainer
+        self._parts = parts
+        self._feed = feed
+        self._evaluation = evaluation
+        heart = Heartbeat.from_environment(parts.world.rank)
+        heart.beat(parts.progress.step, "start")
+        self.loop = parts.loop(feed, evaluation, length, heart)
+
+    def run(self, resume: str, *, allow_inexact: bool, overwrite: bool, changes: ResumeChanges) -> None:
+        """Train to the end; see `Trainer.train`."""
+        parts, loop = self._parts, self.loop
+        parts.optimizer_step.micro_batch_size = -(-self._feed.batch_size // parts.sharers.size)
+        self._start_together(allow_inexact)
+        for note in (self._feed.note, parts.precision.note, parts.optimizer_step.note(self._trainer.model)):
+            if note:
+                self._trainer.tell(note)
+        failed: Optional[SaveError] = None
+        with parts.signals, self._closing():
+            try:
+                self._resume(resume, allow_inexact, overwrite, changes)
+                with preserved():  # It runs at every start, so what it draws must not count.
+                    parts.hooks.call("on_train_begin")
+                loop.run()
+                loop.saver.collect(wait=True)
+                # Nobody ends, and lets the launcher end the others, before all has been saved.
+                failed = parts.world.broadcast_object(parts.saver.failed)
+            except Interruption:
+                self._save_and_leave()
+        if failed is not None:
+            raise failed
+
+    def _start_together(self, allow_inexact: bool) -> None:
+        """Have all processes begin with the same weights, the same data and config, and randomness of their own."""
+        parts = self._parts
+        if parts.world.is_single:
+            return
+        if not allow_inexact:
+            owners = parts.all_owners(self._feed, self._evaluation)
+            compare(parts.world, {n: o for n, o in owners.items() if isinstance(o, Compared) and n != "rng"})
+        if parts.mesh is None:
+            parts.world.broadcast(list(self._trainer.model.state_dict().values()))
+        parts.random.start_rank()
+
+    def _resume(self, resume: str, allow_inexact: bool, overwrite: bool, changes: ResumeChanges) -> None:
+        """Bring every owner back to the checkpoint that `resume` means, or make ready for a fresh start."""
+        parts, trainer = self._parts, self._trainer
+        trainer.restored = None
+        if resume == "none":
+            removed = parts.engine.start_over(overwrite)
+            if removed:
+                trainer.tell(f"Starting over: removed {removed} checkpoints of the run before.")
+        else:
+            trainer.restored = parts.engine.restore(
+                parts.all_owners(self._feed, self._evaluation),
+                resume,
+                allow_inexact=allow_inexact,
+                wanted=changes.wanted,
+                steps_per_epoch=self.length.steps_per_epoch,
+            )
+        if trainer.restored is None:
+            parts.logbook.start_over()
+            return
+        for line in trainer.restored.passed_over:
+            trainer.tell(f"Passed over {line}.")
+        if parts.progress.phase == DONE and not self.loop.is_at_end:
+            parts.progress.phase = TRAIN  # The run was finished, and is now wanted longer.
+        with preserved():
+            changes.carry_out(trainer, trainer.restored)
+        if trainer.restored.changes and parts.progress.phase != DONE:
+            self.loop.saver.save_changes()
+
+    def _save_and_leave(self) -> None:
+        """After a signal: save this step, if it is not saved yet, and end as a process ends that got the signal."""
+        parts, progress = self._parts, self._parts.progress
+        if parts.world.broadcast_object(not parts.saver.has_saved(progress.step, progress.phase)):
+            self.loop.saver.save()
+        self.loop.saver.collect(wait=True)
+        saved = "" if parts.saver.failed is None else " That step could not be saved."
+        self._trainer.tell(f"Stopped after step {progress.step}.{saved} Run the same command again to continue.")
+        parts.world.agree()
+        parts.signals.leave()
+
+    @contextmanager
+    def _closing(self) -> Iterator[None]:
+        """At the end, however it comes, callbacks, logs and the engine are closed."""
+        try:
+            yield
+        finally:
+            self._parts.hooks.call("on_train_end")
+            self._parts.logbook.close()
+            try:
+                self._parts.engine.close()
+            except SaveError as error:  # Of tidying up after the last save, which itself was collected before.
+                self._trainer.tell(str(error))
