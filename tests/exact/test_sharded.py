@@ -7,12 +7,11 @@ import os
 import pickle
 import shutil
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any
 
+import forking
 import numpy as np
 import paddle
 import pytest
@@ -327,8 +326,7 @@ def test_removing_a_checkpoint_removes_its_shards_and_no_others(copied: Path) ->
 
 
 def test_merged_files_are_what_an_unsharded_model_and_its_optimizer_load(copied: Path) -> None:
-    command = [sys.executable, ROOT / "tools" / "merge.py", copied / "run_step4.pdstates"]
-    done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": str(ROOT)})
+    done = forking.run([ROOT / "tools" / "merge.py", copied / "run_step4.pdstates"])
     assert done.returncode == 0, done.stderr
     assert done.stdout == f"Wrote {copied}/run_step4_merged.pdparams.\nWrote {copied}/run_step4_merged.pdopt.\n"
     expected = whole(copied / "final.npz", SPLIT)

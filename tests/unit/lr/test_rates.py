@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import paddle
 import pytest
+from forking import assert_exact_resume, run_life
 from paddle.optimizer import lr
 
 from paddle_resume.builders.lr_schedule import Rate, build_rate, check_rate, rates_of_steps
@@ -32,9 +33,8 @@ from paddle_resume.owners.paddle_owners import paddle_owners
 from paddle_resume.owners.scheduler import SchedulerState
 from paddle_resume.pictures.lr_preview import _drawn, preview_rates
 from paddle_resume.stateful import Owners
-from paddle_resume.testing import Kill, assert_exact_resume, first_differences
+from paddle_resume.testing import Kill, first_differences
 from paddle_resume.testing.kill_plan import Plan
-from paddle_resume.testing.proof import _live
 from paddle_resume.training.run_length import RunLength
 
 SCHEDULES: dict[str, Callable[[], Any]] = {
@@ -350,7 +350,7 @@ def half_way(tmp_path_factory: pytest.TempPathFactory, tiny_mnist: Path) -> Path
     (folder / "c.yaml").write_text(CONFIG.format(root=tiny_mnist))
     plan = Plan(str(folder / "report"), Kill("step", 7))
     # Saved inline: a save still under way behind training would die with it, and step 6 has to be there.
-    assert not _live(train(folder, "-o", "checkpoint.background=false"), folder, plan, None, 120)
+    assert not run_life(train(folder, "-o", "checkpoint.background=false"), folder, plan, timeout=120)
     return folder
 
 
@@ -413,9 +413,9 @@ def test_a_run_with_a_change_goes_on_exactly_when_it_is_killed(again: Path, tmp_
     killed = tmp_path / "killed"
     shutil.copytree(again, killed)
     changed = train(again, *LOWER, "--allow-change")
-    assert _live(changed, again, Plan(str(tmp_path / "report")), None, 120)
-    assert not _live(changed, killed, Plan(str(tmp_path / "report"), Kill("step", 7)), None, 120)
-    assert _live(train(killed, *LOWER), killed, Plan(str(tmp_path / "report-killed")), None, 120)
+    assert run_life(changed, again, Plan(str(tmp_path / "report")), timeout=120)
+    assert not run_life(changed, killed, Plan(str(tmp_path / "report"), Kill("step", 7)), timeout=120)
+    assert run_life(train(killed, *LOWER), killed, Plan(str(tmp_path / "report-killed")), timeout=120)
     assert not (tmp_path / "report-killed").exists()
     assert first_differences(again, killed) == []
 

@@ -11,6 +11,7 @@ import paddle
 import pytest
 import sklearn.metrics as reference
 import xxhash
+from forking import assert_exact_resume
 from PIL import Image
 
 from paddle_resume.checkpoint.engine import CheckpointEngine
@@ -31,7 +32,7 @@ from paddle_resume.metrics import (
 )
 from paddle_resume.metrics.confusion_picture import draw_confusion_matrix
 from paddle_resume.metrics.counts import ConfusionCounts
-from paddle_resume.testing import Kill, assert_exact_resume, first_differences
+from paddle_resume.testing import Kill, first_differences
 from paddle_resume.ui.run_console import _figures
 
 LOSS = paddle.to_tensor(0.5)
