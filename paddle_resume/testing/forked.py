@@ -26,8 +26,8 @@ from typing import IO, Any, Optional
 from paddle_resume.testing.fork_server import MESSAGE_BYTES
 from paddle_resume.testing.life import Process, spawn
 
-# Read by a program, by Paddle when it connects processes, by pytest, or (PYTHONPATH) made good in the child; where there
-# is a GPU nothing is forked. All others Python, Paddle or a library may read while they start.
+# Read by a program, by Paddle when it connects processes, by pytest, or (PYTHONPATH) made good in the child;
+# where there is a GPU nothing is forked. All others Python, Paddle or a library may read while they start.
 _READ_LATE = re.compile(
     r"PADDLE_RESUME_\w+|PADDLE_(MASTER|TRAINER\w*|CURRENT_ENDPOINT|DISTRI_BACKEND)|"
     r"PYTEST_CURRENT_TEST|PYTHONPATH|CUDA_VISIBLE_DEVICES"
