@@ -7,11 +7,17 @@ import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
+import forking
 import numpy as np
 import pytest
 from idx_files import idx
 
 import paddle_resume  # noqa: F401 - first of all, since it sets up the CPU before Paddle is imported
+
+
+def pytest_sessionfinish() -> None:
+    """The processes from which tests fork programs end with the tests."""
+    forking.close()
 
 
 @pytest.fixture(scope="session")

@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -15,6 +11,7 @@ from typing import Any, Optional
 
 from paddle_resume.testing.compare import first_differences
 from paddle_resume.testing.kill_plan import Kill, Plan
+from paddle_resume.testing.life import Start, run_life, spawn
 
 
 @dataclass
@@ -47,19 +44,21 @@ def run_and_compare(
     working_directory: Optional[Path] = None,
     timeout: Optional[float] = None,
     tell: Callable[[str], Any] = lambda text: None,
+    start: Start = spawn,
 ) -> Proof:
     """Run `program` once untouched in `folder`/straight, and once killed again and again in `folder`/killed.
 
     `program` is a Python file with arguments, or `["-m", module, ...]`, that trains and leaves all its files
     below its folder, for which `{folder}` in an argument stands, and which is its working directory unless
     another is given. `resumed` is the program used after the first kill, if it is to be another (more workers,
-    say). `forget` names owners whose restore is left out: with any of them the proof has to fail.
+    say). `forget` names owners whose restore is left out: with any of them the proof has to fail. `start` starts the
+    processes: each a new Python, or by `forked.ForkServers`, without the seconds in which it imports Paddle.
 
     Raises RuntimeError, with its output, for a process that fails by itself.
     """
     proof = Proof(list(kills))
     tell("Running once, untouched.")
-    live = partial(_live, working_directory=working_directory, timeout=timeout)
+    live = partial(run_life, working_directory=working_directory, timeout=timeout, start=start)
     began = time.monotonic()
     live(program, folder / "straight", Plan(str(folder / "report")))
     live = partial(live, duration=time.monotonic() - began)
@@ -87,48 +86,9 @@ def assert_exact_resume(
     resumed: Optional[Sequence[str]] = None,
     forget: Sequence[str] = (),
     timeout: float = 300,
+    start: Start = spawn,
 ) -> None:
     """Fail with the first differences unless `program` ends the same after these kills; see `run_and_compare`."""
-    proof = run_and_compare(program, folder, kills, resumed=resumed, forget=forget, timeout=timeout)
+    proof = run_and_compare(program, folder, kills, resumed=resumed, forget=forget, timeout=timeout, start=start)
     if not proof.holds:
         raise AssertionError(f"the killed run is not the straight one:\n{proof.explain()}")
-
-
-def _live(
-    program: Sequence[str],
-    folder: Path,
-    plan: Plan,
-    working_directory: Optional[Path],
-    timeout: Optional[float],
-    duration: float = 0.0,
-) -> bool:
-    """Run one life of the program; True if it reached its end, False if it was killed as planned."""
-    folder.mkdir(parents=True, exist_ok=True)
-    plan_path = folder.parent / "plan.json"
-    plan.write(plan_path)
-    command = [sys.executable, "-m", "paddle_resume.testing.harness", str(plan_path)]
-    command += [argument.replace("{folder}", str(folder)) for argument in program]
-    # Into a file, not a pipe: data workers that outlive a killed trainer for a moment hold the pipe open.
-    output = folder.parent / "output.txt"
-    with output.open("w", encoding="utf-8") as sink:
-        process = subprocess.Popen(
-            command,
-            cwd=working_directory or folder,
-            stdin=subprocess.DEVNULL,
-            stdout=sink,
-            stderr=subprocess.STDOUT,
-        )
-        try:
-            if plan.kill is not None and plan.kill.moment == "time":
-                with suppress(subprocess.TimeoutExpired):
-                    process.wait(duration * plan.kill.count / 1000)
-                process.kill()
-            code = process.wait(timeout)
-        finally:
-            process.kill()
-    if plan.kill is not None and code == -signal.SIGKILL:
-        return False
-    if code != 0:
-        text = output.read_text(encoding="utf-8", errors="replace")
-        raise RuntimeError(f"the program ended with exit code {code}:\n{text}")
-    return True

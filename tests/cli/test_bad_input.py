@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import gzip
-import os
 import pickle
 import shutil
 import signal
 import socket
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
+import forking
 import numpy as np
 import paddle
 import pytest
@@ -83,13 +82,7 @@ def command(here: Path, capsys: pytest.CaptureFixture[str]) -> Command:
 
 def in_a_process(*arguments: str) -> Result:
     """The same in a process of its own, through tools/train.py."""
-    done = subprocess.run(
-        [sys.executable, ROOT / "tools" / "train.py", *arguments],
-        capture_output=True,
-        text=True,
-        timeout=120,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-    )
+    done = forking.run([ROOT / "tools" / "train.py", *arguments])
     return Result(done.returncode, done.stdout, done.stderr)
 
 
@@ -514,15 +507,8 @@ def test_a_completed_run_says_so_and_changes_nothing(here: Path, command: Comman
 
 def test_a_second_process_on_one_run_is_refused_and_told_who_the_first_is(here: Path, command: Command) -> None:
     endless = ("-o", "trainer.max_steps=null", "-o", "trainer.epochs=1000000", "-o", "checkpoint.every_steps=null")
-    first = subprocess.Popen(
-        [sys.executable, ROOT / "tools" / "train.py", "-c", "c.yaml", *endless],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-    )
+    first = forking.start([ROOT / "tools" / "train.py", "-c", "c.yaml", *endless])
     try:
-        assert first.stdout is not None
         for line in first.stdout:
             if line.startswith("[train]"):
                 break

@@ -6,11 +6,10 @@ import configparser
 import copy
 import json
 import re
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
+import forking
 import pytest
 from places import ROOT
 
@@ -94,8 +93,8 @@ def test_the_command_prints_one_of_them_as_a_file_to_begin_with(capsys: pytest.C
 
 
 def test_a_bare_name_trains_away_from_the_checkout(tiny_mnist: Path) -> None:
-    command = [sys.executable, "-m", "paddle_resume", "train", "-c", "mnist", "-o", f"data.root={tiny_mnist}"]
-    ended = subprocess.run([*command, "-o", "trainer.epochs=1"], capture_output=True, text=True, timeout=120)
+    command = ["-m", "paddle_resume", "train", "-c", "mnist", "-o", f"data.root={tiny_mnist}"]
+    ended = forking.run([*command, "-o", "trainer.epochs=1"])
     assert ended.returncode == 0, ended.stderr
     assert Path("checkpoint", "mnist_epoch0.pdstates").exists()
 

@@ -6,9 +6,9 @@ import configparser
 import os
 import re
 import subprocess
-import sys
 from pathlib import Path
 
+import forking
 import paddle
 import pytest
 from places import ROOT
@@ -87,10 +87,8 @@ def _headings(text: str) -> list[str]:
 
 
 def _run(arguments: list[str], folder: Path) -> subprocess.CompletedProcess[str]:
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), str(folder)]), "CUDA_VISIBLE_DEVICES": ""}
-    result = subprocess.run(
-        [sys.executable, *arguments], cwd=folder, env=environment, capture_output=True, text=True, timeout=300
-    )
+    path = os.pathsep.join([str(ROOT), str(folder)])
+    result = forking.run(arguments, folder, PYTHONPATH=path, CUDA_VISIBLE_DEVICES="")
     assert result.returncode == 0, f"{result.stdout}\n{result.stderr}"
     return result
 

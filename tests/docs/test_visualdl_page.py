@@ -19,11 +19,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from forking import run_and_compare
 from PIL import Image
 
 from paddle_resume.loggers.visualdl import VisualDLLogger, read_scalars
 from paddle_resume.testing import Kill
-from paddle_resume.testing.proof import run_and_compare
 
 RUN = "mnist_mlp"
 LOG = Path("log", RUN, f"vdlrecords.{RUN}.log")

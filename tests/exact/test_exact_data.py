@@ -7,12 +7,12 @@ import shutil
 import numpy as np
 import paddle
 import pytest
+from forking import assert_exact_resume, run_life
 from PIL import Image
 from places import PROGRAMS
 
-from paddle_resume.testing import Kill, assert_exact_resume, first_differences
+from paddle_resume.testing import Kill, first_differences
 from paddle_resume.testing.kill_plan import Plan
-from paddle_resume.testing.proof import _live
 
 PROGRAM = str(PROGRAMS / "train_own_data.py")
 RUN = """
@@ -103,12 +103,12 @@ def test_a_run_from_python_resumes_exactly_and_not_when_an_owner_is_forgotten(ki
     before, after = ([PROGRAM, kind, str(source), count, "--inline"] for count in workers)
     straight, killed, forgetful = (tmp_path / name for name in ("straight", "killed", "forgetful"))
     report = tmp_path / "report"
-    assert _live(before, straight, Plan(str(report)), None, 300)
-    assert not _live(before, killed, Plan(str(report), Kill("step", 5)), None, 300)
+    assert run_life(before, straight, Plan(str(report)), timeout=300)
+    assert not run_life(before, killed, Plan(str(report), Kill("step", 5)), timeout=300)
     shutil.copytree(killed, forgetful)
-    assert _live(after, killed, Plan(str(report)), None, 300)
+    assert run_life(after, killed, Plan(str(report)), timeout=300)
     assert not report.exists()
     assert first_differences(straight, killed) == []
-    assert _live(after, forgetful, Plan(str(report), None, [owner]), None, 300)
+    assert run_life(after, forgetful, Plan(str(report), None, [owner]), timeout=300)
     assert report.read_text().startswith(f"after the restore, {said}")
     assert first_differences(straight, forgetful)

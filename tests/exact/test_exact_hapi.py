@@ -5,10 +5,10 @@ from __future__ import annotations
 import random
 import signal
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
+import forking
 import pytest
 from fitting import ROWS, Crash, fit, record
 from places import EXAMPLES, PROGRAMS
@@ -23,8 +23,7 @@ from paddle_resume.testing import first_differences
 
 def tutorial(folder: Path, *arguments: Any) -> subprocess.CompletedProcess[str]:
     folder.mkdir(exist_ok=True)
-    command = [sys.executable, str(PROGRAMS / "fit_tutorial.py"), *map(str, arguments)]
-    return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=300)
+    return forking.run([PROGRAMS / "fit_tutorial.py", *arguments], folder)
 
 
 def interrupted(folder: Path, signum: int, batch: int, *arguments: Any) -> subprocess.CompletedProcess[str]:
@@ -64,8 +63,7 @@ def test_the_tutorial_as_it_stands_ends_otherwise_after_one_kill(tmp_path: Path)
 
 @pytest.mark.full
 def test_the_example_runs(tmp_path: Path) -> None:
-    command = [sys.executable, str(PROGRAMS / "small_mnist.py"), str(EXAMPLES / "hapi_lenet.py")]
-    ran = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300)
+    ran = forking.run([PROGRAMS / "small_mnist.py", EXAMPLES / "hapi_lenet.py"], tmp_path)
     assert ran.returncode == 0, ran.stderr
     assert record(tmp_path).phase == "done"
     assert (tmp_path / "output" / "mnist.pdparams").exists()

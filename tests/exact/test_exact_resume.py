@@ -7,13 +7,13 @@ from pathlib import Path
 
 import psutil
 import pytest
+from forking import assert_exact_resume, run_life
 from places import PROGRAMS
 
 from paddle_resume.errors import CheckpointError
 from paddle_resume.owners.model import ParameterNames
-from paddle_resume.testing import Kill, assert_exact_resume, first_differences
+from paddle_resume.testing import Kill, first_differences
 from paddle_resume.testing.kill_plan import Plan
-from paddle_resume.testing.proof import _live
 
 PROGRAM = str(PROGRAMS / "train_digits.py")
 # The run has 2 epochs of 8 steps, saves every 3 steps and logs every 2: steps 4 and 11 lie between all of these.
@@ -63,7 +63,7 @@ def test_augmented_data_does_not_depend_on_the_workers_before_or_after_a_kill(be
 
 def test_data_workers_do_not_outlive_a_killed_trainer(tmp_path):
     program = [PROGRAM, "--data", "augmented", "--workers", "2"]
-    assert not _live(program, tmp_path / "killed", Plan(str(tmp_path / "report"), Kill("step", 4)), None, 300)
+    assert not run_life(program, tmp_path / "killed", Plan(str(tmp_path / "report"), Kill("step", 4)), timeout=300)
     plan, end = str(tmp_path / "plan.json"), time.monotonic() + 10
     while survivors := [p for p in psutil.process_iter(["cmdline"]) if plan in (p.info["cmdline"] or [])]:
         assert time.monotonic() < end, survivors
@@ -94,8 +94,8 @@ def killed_between_saves(tmp_path_factory):
     # Saved inline: a save that is still under way behind training dies with it, and step 3 has to be there.
     program = [PROGRAM, "--dropout", "0.3", "--noise", "--inline"]
     report = str(folder / "report")
-    assert _live(program, folder / "straight", Plan(report), None, 300)
-    assert not _live(program, folder / "killed", Plan(report, Kill("step", 5)), None, 300)
+    assert run_life(program, folder / "straight", Plan(report), timeout=300)
+    assert not run_life(program, folder / "killed", Plan(report, Kill("step", 5)), timeout=300)
     return folder, program
 
 
@@ -104,16 +104,16 @@ def test_the_proof_fails_and_names_it_when_an_owner_is_not_restored(owner, kille
     folder, program = killed_between_saves
     shutil.copytree(folder / "killed", tmp_path / "killed")
     report = tmp_path / "report"
-    assert _live(program, tmp_path / "killed", Plan(str(report), None, [owner]), None, 300)
+    assert run_life(program, tmp_path / "killed", Plan(str(report), None, [owner]), timeout=300)
     assert report.read_text().startswith(f"after the restore, {CONTROLS[owner]}")
     assert first_differences(folder / "straight", tmp_path / "killed")
 
 
 def test_the_proof_fails_when_a_buffer_outside_the_state_dict_is_not_restored(tmp_path):
     program, report = [PROGRAM, "--model", "Counting", "--inline"], tmp_path / "report"
-    assert _live(program, tmp_path / "straight", Plan(str(report)), None, 300)
-    assert not _live(program, tmp_path / "killed", Plan(str(report), Kill("step", 5)), None, 300)
-    assert _live(program, tmp_path / "killed", Plan(str(report), None, ["buffers"]), None, 300)
+    assert run_life(program, tmp_path / "straight", Plan(str(report)), timeout=300)
+    assert not run_life(program, tmp_path / "killed", Plan(str(report), Kill("step", 5)), timeout=300)
+    assert run_life(program, tmp_path / "killed", Plan(str(report), None, ["buffers"]), timeout=300)
     assert report.read_text().startswith("after the restore, tensor count of .pdbuffers differs")
     assert first_differences(tmp_path / "straight", tmp_path / "killed")
 
@@ -121,7 +121,7 @@ def test_the_proof_fails_when_a_buffer_outside_the_state_dict_is_not_restored(tm
 def test_the_control_itself_passes_when_nothing_is_left_out(killed_between_saves, tmp_path):
     folder, program = killed_between_saves
     shutil.copytree(folder / "killed", tmp_path / "killed")
-    assert _live(program, tmp_path / "killed", Plan(str(tmp_path / "report")), None, 300)
+    assert run_life(program, tmp_path / "killed", Plan(str(tmp_path / "report")), timeout=300)
     assert not (tmp_path / "report").exists()
     assert first_differences(folder / "straight", tmp_path / "killed") == []
 

@@ -9,6 +9,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+import forking
 from places import PROGRAMS
 
 from paddle_resume.testing.rank_environment import launcher_environments
@@ -34,21 +35,14 @@ class Ended:
 
 def start_ranks(
     folder: Path, ranks: int, *options: object, program: Path = PROGRAM, master: int = 0, absent: int = -1
-) -> list[subprocess.Popen[str]]:
+) -> list[forking.Started]:
     """The processes, with the environment that Paddle's launcher gives them; its own checks take seconds more.
 
     `master` is a port to use in place of a free one, `absent` a rank that is not started.
     """
     folder.mkdir(exist_ok=True)
     return [
-        subprocess.Popen(
-            [sys.executable, str(program), *map(str, options)],
-            cwd=folder,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            env={**os.environ, **environment, "OMP_NUM_THREADS": "1"},
-        )
+        forking.start([program, *options], folder, merged=True, OMP_NUM_THREADS="1", **environment)
         for rank, environment in enumerate(launcher_environments(ranks, master))
         if rank != absent
     ]
@@ -60,7 +54,7 @@ def run_ranks(folder: Path, ranks: int, *options: object, timeout: float = 120) 
     return wait_for(start_ranks(folder, ranks, *options), began, timeout)
 
 
-def wait_for(processes: list[subprocess.Popen[str]], began: float, timeout: float = 120) -> Ended:
+def wait_for(processes: list[forking.Started], began: float, timeout: float = 120) -> Ended:
     try:
         outputs = [process.communicate(timeout=timeout)[0] for process in processes]
     finally:

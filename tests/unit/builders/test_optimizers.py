@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import paddle
 import pytest
+from forking import assert_exact_resume
 from paddle.regularizer import L1Decay, L2Decay
 
 from paddle_resume.builders.optimizer import build_optimizer, check_optimizer
@@ -23,7 +24,7 @@ from paddle_resume.owners.optimizer import OptimizerState
 from paddle_resume.owners.optimizer_settings import OptimizerSettings
 from paddle_resume.owners.paddle_owners import paddle_owners
 from paddle_resume.stateful import Owners
-from paddle_resume.testing import Kill, assert_exact_resume
+from paddle_resume.testing import Kill
 
 # Each class of paddle.optimizer with arguments that make it use all the state it can have.
 EVERY: dict[str, dict[str, Any]] = {

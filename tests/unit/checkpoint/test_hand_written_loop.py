@@ -7,12 +7,13 @@ import sys
 import numpy as np
 import paddle
 import pytest
+from forking import run, run_and_compare
 from places import EXAMPLES, PROGRAMS
 
 from paddle_resume import Checkpointer
 from paddle_resume.data.sampler import ResumableBatchSampler
 from paddle_resume.errors import DataError, InexactResumeError, StateError
-from paddle_resume.testing import Kill, first_differences, run_and_compare
+from paddle_resume.testing import Kill, first_differences
 
 PROGRAM = PROGRAMS / "loop.py"
 EXAMPLE = EXAMPLES / "hand_written_loop.py"
@@ -20,7 +21,7 @@ EXAMPLE = EXAMPLES / "hand_written_loop.py"
 
 def loop(folder, *arguments):
     folder.mkdir(exist_ok=True)
-    return subprocess.run([sys.executable, str(PROGRAM), *arguments], cwd=folder, capture_output=True, text=True)
+    return run([PROGRAM, *arguments], folder)
 
 
 def test_a_hand_written_loop_that_stops_and_starts_again_ends_bit_for_bit_the_same(tmp_path):

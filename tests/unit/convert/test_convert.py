@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
-import sys
 import zipfile
 from pathlib import Path
 from typing import Any
 
+import forking
 import numpy as np
 import paddle
 import pytest
@@ -577,10 +576,5 @@ def test_a_full_disk_leaves_what_was_there(here: Path, small_disk: Path, capsys:
 
 def test_the_door_in_tools_leads_to_the_command(here: Path) -> None:
     paddle.save(MLP(hidden=12).state_dict(), "p.pdparams")
-    done = subprocess.run(
-        [sys.executable, str(ROOT / "tools" / "convert.py"), "p.pdparams", "--dry-run"],
-        capture_output=True,
-        text=True,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-    )
+    done = forking.run([ROOT / "tools" / "convert.py", "p.pdparams", "--dry-run"])
     assert (done.returncode, done.stderr) == (0, "") and "p.pdparams (4 tensors, layout of paddle)" in done.stdout

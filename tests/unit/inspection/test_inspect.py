@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import re
-import subprocess
-import sys
 
+import forking
 import numpy as np
 import paddle
 import pytest
@@ -32,8 +31,7 @@ def run(tmp_path, tiny_mnist):
     (tmp_path / "a.yaml").write_text(CONFIG.replace("ROOT", str(tiny_mnist)))
 
     def command(*arguments):
-        program = [sys.executable, str(ROOT / "tools/inspect_model.py"), "-c", "a.yaml", *arguments]
-        done = subprocess.run(program, cwd=tmp_path, capture_output=True, text=True)
+        done = forking.run([ROOT / "tools/inspect_model.py", "-c", "a.yaml", *arguments], tmp_path)
         return done.returncode, done.stdout, done.stderr
 
     return command

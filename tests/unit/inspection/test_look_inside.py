@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import io
 import json
-import subprocess
 import sys
 
 import numpy as np
 import paddle
 import pytest
+from forking import assert_exact_resume, run
 from PIL import Image
 from places import PROGRAMS
 from visualdl.component.graph import Model
@@ -23,7 +23,8 @@ from paddle_resume.errors import ConfigError, InexactResumeError
 from paddle_resume.loggers import VisualDLLogger, read_records, read_scalars, read_values
 from paddle_resume.loggers.visualdl import _payloads
 from paddle_resume.models import MNIST
-from paddle_resume.testing import Kill, assert_exact_resume, first_differences
+from paddle_resume.testing import Kill, first_differences
+from paddle_resume.training.save_schedule import SaveSchedule
 
 PROGRAM = str(PROGRAMS / "train_digits.py")
 
@@ -45,7 +46,7 @@ def train(folder, *callbacks, model=None, optimizer=None, cls=Trainer, epochs=1,
         save_dir=folder / "checkpoint",
         logger=VisualDLLogger(folder, "run"),
         callbacks=callbacks,
-        background=False,
+        schedule=SaveSchedule(background=False),
         **options,
     )
     trainer.train(images(), epochs=epochs, global_batch_size=8, shuffle=False)
@@ -68,8 +69,7 @@ def straight_runs(tmp_path_factory):
     folders = {}
     for name, more in (("plain", []), ("looked", ["--look"])):
         folders[name] = tmp_path_factory.mktemp(name)
-        command = [sys.executable, PROGRAM, "--dropout", "0.3", *more]
-        subprocess.run(command, cwd=folders[name], check=True, capture_output=True)
+        run([PROGRAM, "--dropout", "0.3", *more], folders[name]).check_returncode()
     return folders["plain"], folders["looked"]
 
 

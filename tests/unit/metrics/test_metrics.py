@@ -11,6 +11,7 @@ import paddle
 import pytest
 import sklearn.metrics as reference
 import xxhash
+from forking import assert_exact_resume
 from PIL import Image
 
 from paddle_resume.checkpoint.engine import CheckpointEngine
@@ -31,7 +32,7 @@ from paddle_resume.metrics import (
 )
 from paddle_resume.metrics.confusion_picture import draw_confusion_matrix
 from paddle_resume.metrics.counts import ConfusionCounts
-from paddle_resume.testing import Kill, assert_exact_resume, first_differences
+from paddle_resume.testing import Kill, first_differences
 from paddle_resume.ui.run_console import _figures
 
 LOSS = paddle.to_tensor(0.5)
@@ -404,7 +405,7 @@ def test_other_arguments_are_a_difference_and_with_leave_start_anew_while_the_re
     before = feed(running(Accuracy(), F1("macro"), Auc()), *MANY)
     after = running(Accuracy(), F1("macro", threshold=0.4), Auc())
     state = decode_state(plain(before))
-    assert after.differences(state)[0].startswith("metrics: Accuracy ")
+    assert str(after.differences(state)[0]).startswith("metrics: Accuracy ")
     after.set_state_dict(state)
     then, now = before.results(), after.results()
     assert (now["acc"], now["f1"], now["auc"]) == (then["acc"], 0.0, then["auc"])

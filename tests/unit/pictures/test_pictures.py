@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import subprocess
 import sys
 
+import forking
 import numpy as np
 import paddle
 import pytest
@@ -51,9 +51,8 @@ def lines_in(panel):
     return {line.get_label(): np.asarray(line.get_xydata()).tolist() for line in panel.get_lines()}
 
 
-def program(tool, *arguments, folder, **options):
-    command = [sys.executable, str(ROOT / "tools" / f"{tool}.py"), *map(str, arguments)]
-    return subprocess.run(command, cwd=folder, capture_output=True, text=True, **options)
+def program(tool, *arguments, folder, **environment):
+    return forking.run([ROOT / "tools" / f"{tool}.py", *arguments], folder, **environment)
 
 
 def test_an_evaluation_lies_at_the_step_at_which_it_was_made(run, tmp_path):
@@ -182,6 +181,7 @@ def test_without_matplotlib_one_paragraph_tells_how_to_get_it(run, monkeypatch):
 # ---------------------------------------------------------------- mistakes
 
 MINE = """
+import forking
 import numpy as np
 import paddle
 

@@ -5,6 +5,7 @@ import subprocess
 import sys
 import time
 
+import forking
 import pytest
 from places import PROGRAMS
 
@@ -17,7 +18,7 @@ PROGRAM = str(PROGRAMS / "train_digits.py")
 @pytest.fixture(scope="module")
 def straight(tmp_path_factory):
     folder = tmp_path_factory.mktemp("straight")
-    subprocess.run([sys.executable, PROGRAM, "--dropout", "0.3"], cwd=folder, check=True, capture_output=True)
+    forking.run([PROGRAM, "--dropout", "0.3"], folder).check_returncode()
     return folder
 
 
@@ -47,8 +48,7 @@ def _same_results(one, other):
     ],
 )
 def test_a_signal_saves_the_step_and_the_same_command_continues_exactly(signals, code, after, straight, tmp_path):
-    command = [sys.executable, PROGRAM, "--dropout", "0.3"]
-    process = subprocess.Popen([*command, "--pause", "0.15"], cwd=tmp_path, stderr=subprocess.PIPE, text=True)
+    process = forking.start([PROGRAM, "--dropout", "0.3", "--pause", "0.15"], tmp_path)
     _wait_for(tmp_path / f"checkpoint/{after}.pdstates", process)
     for number in signals:
         process.send_signal(number)
@@ -59,7 +59,7 @@ def test_a_signal_saves_the_step_and_the_same_command_continues_exactly(signals,
     newest = find_all(tmp_path / "checkpoint")[0].record
     assert f"Stopped after step {newest.step}." in said
     assert newest.step < 16
-    subprocess.run(command, cwd=tmp_path, check=True, capture_output=True)
+    forking.run([PROGRAM, "--dropout", "0.3"], tmp_path).check_returncode()
     _same_results(straight, tmp_path)
 
 
@@ -71,8 +71,7 @@ def test_a_run_that_ends_while_its_data_workers_still_live_ends_all_the_same(tmp
 
 
 def test_a_signal_with_data_workers_running_saves_and_ends(tmp_path):
-    command = [sys.executable, PROGRAM, "--data", "augmented", "--workers", "2", "--pause", "0.15"]
-    process = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True)
+    process = forking.start([PROGRAM, "--data", "augmented", "--workers", "2", "--pause", "0.15"], tmp_path)
     _wait_for(tmp_path / "checkpoint/digits_step3.pdstates", process)
     process.send_signal(signal.SIGTERM)
     _, said = process.communicate(timeout=60)
