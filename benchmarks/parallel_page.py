@@ -14,7 +14,7 @@ from benchmarks.parallel_rounds import (
     WARMUP,
     Parallel,
 )
-from benchmarks.tables_and_page import COMPARISON_HEADINGS, comparison_rows, describe_machine, markdown_table
+from benchmarks.tables_and_page import comparison_parts, describe_machine
 
 _SECTION = """## Training with several processes
 
@@ -63,10 +63,6 @@ def parallel_section(found: Parallel) -> str:
         "saves": SAVES,
         "state": STATE_MIB,
     }
-    parts = [
-        f"{_PARTS[part].format(**numbers)}\n\n{markdown_table(COMPARISON_HEADINGS, rows)}"
-        for part, rows in comparison_rows(found.comparisons).items()
-    ]
     return _SECTION.format(
         machine=describe_machine(found.machine),
         date=datetime.date.today().isoformat(),
@@ -74,5 +70,5 @@ def parallel_section(found: Parallel) -> str:
         steps=found.steps,
         processes=PROCESSES,
         other_work=found.machine["other_work"],
-        parts="\n\n".join(parts),
+        parts=comparison_parts(found.comparisons, _PARTS, numbers),
     )

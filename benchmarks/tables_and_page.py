@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime
 import re
 import statistics
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -80,22 +80,13 @@ two data workers, at two places of an epoch of 1,000 steps. Equal means that wha
 
 def throughput_table(found: Throughput) -> Table:
     """The contestants, what each reached, and the trainer's ratio to each peer."""
-    table = Table(title=f"Training throughput (rounds: {found.rounds}, steps: {found.steps})")
-    for heading in _HEADINGS:
-        table.add_column(heading, justify="left" if heading == _HEADINGS[0] else "right")
-    for row in _rows(found):
-        table.add_row(*row)
-    return table
+    return _table(f"Training throughput (rounds: {found.rounds}, steps: {found.steps})", _HEADINGS, _rows(found))
 
 
 def share_table(found: Throughput) -> Table:
     """The trainer's share of a step, with and without what it takes to bring the batch."""
-    table = Table(title=f"The trainer's share of a step (steps: {found.share['steps']})")
-    for heading in _SHARE_HEADINGS:
-        table.add_column(heading, justify="left" if heading == _SHARE_HEADINGS[0] else "right")
-    for row in _share_rows(found):
-        table.add_row(*row)
-    return table
+    title = f"The trainer's share of a step (steps: {found.share['steps']})"
+    return _table(title, _SHARE_HEADINGS, _share_rows(found))
 
 
 def throughput_section(found: Throughput) -> str:
@@ -124,15 +115,18 @@ def saving_tables(found: Saving) -> list[Table]:
 
 def comparison_tables(comparisons: Sequence[Comparison], rounds: int) -> list[Table]:
     """A table for each part of `comparisons`."""
-    tables = []
-    for part, rows in comparison_rows(comparisons).items():
-        table = Table(title=f"{part} (rounds: {rounds})")
-        for heading in COMPARISON_HEADINGS:
-            table.add_column(heading, justify="left" if heading == COMPARISON_HEADINGS[0] else "right")
-        for row in rows:
-            table.add_row(*row)
-        tables.append(table)
-    return tables
+    return [
+        _table(f"{part} (rounds: {rounds})", COMPARISON_HEADINGS, rows)
+        for part, rows in comparison_rows(comparisons).items()
+    ]
+
+
+def comparison_parts(comparisons: Sequence[Comparison], texts: Mapping[str, str], numbers: Mapping[str, Any]) -> str:
+    """Each part of `comparisons` in Markdown, below its text, into which the numbers are put."""
+    return "\n\n".join(
+        f"{texts[part].format(**numbers)}\n\n{markdown_table(COMPARISON_HEADINGS, rows)}"
+        for part, rows in comparison_rows(comparisons).items()
+    )
 
 
 def saving_section(found: Saving) -> str:
@@ -143,10 +137,6 @@ def saving_section(found: Saving) -> str:
         "every": EVERY_STEPS,
         "steps": found.steps,
     }
-    parts = [
-        f"{_PARTS[part].format(**numbers)}\n\n{markdown_table(COMPARISON_HEADINGS, rows)}"
-        for part, rows in comparison_rows(found.comparisons).items()
-    ]
     return _SAVING.format(
         machine=describe_machine(found.machine),
         disk=found.machine["disk"],
@@ -155,8 +145,17 @@ def saving_section(found: Saving) -> str:
         rounds=found.rounds,
         steps=found.steps,
         skipped="".join(f"Left out: {line}.\n" for line in found.skipped),
-        parts="\n" + "\n\n".join(parts),
+        parts="\n" + comparison_parts(found.comparisons, _PARTS, numbers),
     )
+
+
+def _table(title: str, headings: Sequence[str], rows: Iterable[Sequence[str]]) -> Table:
+    table = Table(title=title)
+    for heading in headings:
+        table.add_column(heading, justify="left" if heading == headings[0] else "right")
+    for row in rows:
+        table.add_row(*row)
+    return table
 
 
 def describe_machine(machine: dict[str, Any]) -> str:

@@ -79,3 +79,8 @@ class RankError(ParallelError):
         super().__init__(text)
         self.rank = rank
         self.exit_code = exit_code
+
+
+def last_line(error: Exception) -> str:
+    """Class and last line of an error of another library, without the full stop."""
+    return f"{type(error).__name__}: {(str(error).strip().splitlines() or [''])[-1].strip()}".rstrip(".: ")

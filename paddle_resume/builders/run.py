@@ -30,7 +30,7 @@ from paddle_resume.config.allowed_changes import AllowedChanges
 from paddle_resume.config.config_state import ConfigState
 from paddle_resume.data.feed import Feed
 from paddle_resume.environment import Environment
-from paddle_resume.errors import ConfigError, PaddleResumeError
+from paddle_resume.errors import ConfigError, PaddleResumeError, last_line
 from paddle_resume.loggers import JsonlLogger, VisualDLLogger
 from paddle_resume.metrics import RunningMetrics, evaluation_tags
 from paddle_resume.parallel.batch_norm import synchronized
@@ -216,7 +216,7 @@ def _try_one_batch(config: Config, data: Any, model: Any, loss: Any, metrics: li
         shapes = ", ".join(f"{list(part.shape)} {str(part.dtype).split('.')[-1]}" for part in batch)
         raise ConfigError(
             f"model {config.model.name}, loss {config.loss.name}, metrics and data do not go together: a batch of "
-            f"{shapes} failed with {type(error).__name__}: {str(error).strip().splitlines()[-1]}"
+            f"{shapes} failed with {last_line(error)}"
         ) from error
 
 

@@ -16,7 +16,7 @@ from paddle_resume.builders.data import build_data
 from paddle_resume.builders.model import model_with_weights
 from paddle_resume.checkpoint.weights import fingerprint
 from paddle_resume.config import Config
-from paddle_resume.errors import ExportError, ExportMismatchError
+from paddle_resume.errors import ExportError, ExportMismatchError, last_line
 from paddle_resume.inference.checking import check_export
 from paddle_resume.inference.description import (
     ONNX,
@@ -30,7 +30,7 @@ from paddle_resume.inference.description import (
 from paddle_resume.inference.interface import describe, first_outputs, live_outputs, real_inputs
 from paddle_resume.inference.onnx import convert, require_onnx
 from paddle_resume.inference.publishing import make_staging, publish
-from paddle_resume.inference.running import Runner, jit_runner, last_line, onnxruntime_runner, predictor_runner
+from paddle_resume.inference.running import Runner, jit_runner, onnxruntime_runner, predictor_runner
 from paddle_resume.rng import preserved
 
 

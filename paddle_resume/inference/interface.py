@@ -13,7 +13,7 @@ from paddle_resume.config import Config
 from paddle_resume.data.feed import Feed
 from paddle_resume.data.image_arrays import ImageArrays
 from paddle_resume.data.mnist import label_names
-from paddle_resume.errors import ConfigError, ExportError
+from paddle_resume.errors import ConfigError, ExportError, last_line
 from paddle_resume.inference.description import Dtype, ImageFormat, Interface, Scores, TensorSpec
 
 SAMPLES = 64
@@ -57,7 +57,7 @@ def first_outputs(config: Config, model: paddle.nn.Layer, inputs: list[np.ndarra
         shapes = ", ".join(f"{array.dtype} {list(array.shape)}" for array in inputs)
         raise ConfigError(
             f"model {config.model.name} and data {config.data.name} do not go together: inputs of {shapes} failed with "
-            f"{type(error).__name__}: {(str(error).strip().splitlines() or [''])[-1].strip()}"
+            f"{last_line(error)}"
         ) from error
 
 

@@ -9,7 +9,7 @@ from typing import Any, Callable
 import numpy as np
 import paddle
 
-from paddle_resume.errors import ExportError
+from paddle_resume.errors import ExportError, last_line
 from paddle_resume.inference.description import PROGRAMS, Description
 from paddle_resume.inference.interface import flat
 
@@ -92,8 +92,3 @@ def import_onnxruntime() -> Any:
             "`pip install onnxruntime`."
         ) from error
     return onnxruntime
-
-
-def last_line(error: Exception) -> str:
-    """Class and last line of an error of another library, without the full stop."""
-    return f"{type(error).__name__}: {(str(error).strip().splitlines() or [''])[-1]}".rstrip(".")

@@ -14,7 +14,7 @@ import numpy as np
 
 from paddle_resume.differences import Difference
 from paddle_resume.errors import CheckpointError, SaveError
-from paddle_resume.storage.durable_files import explain
+from paddle_resume.storage.durable_files import DISK, explain
 
 FLUSH_SECONDS = 1.0  # readers see what was logged after at most this long, if more is logged
 
@@ -146,7 +146,7 @@ class Logger(ABC):
         if self._handle is None:
             self._path.parent.mkdir(parents=True, exist_ok=True)
             self._handle = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
-            _fsync_folder(self._path.parent)
+            DISK.fsync_folder(self._path.parent)
         return self._handle
 
     def _make_durable(self, handle: int) -> None:
@@ -181,14 +181,6 @@ def _append_all_or_nothing(handle: int, data: bytes) -> None:
     except BaseException:
         os.ftruncate(handle, end)
         raise
-
-
-def _fsync_folder(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def _offset(state: Mapping[str, Any]) -> int:

@@ -8,7 +8,7 @@ from typing import Any, Optional, Union
 import numpy as np
 
 from paddle_resume.errors import ConfigError
-from paddle_resume.metrics.classification import CountMetric
+from paddle_resume.metrics.classification import CountMetric, check_average
 from paddle_resume.metrics.counts import ScoreCounts
 from paddle_resume.metrics.predictions import Reading
 
@@ -43,8 +43,7 @@ class Auc(CountMetric):
         ignore_index: Optional[int] = None,
         class_names: Optional[Sequence[str]] = None,
     ) -> None:
-        if average not in AVERAGES:
-            raise ConfigError(f"metrics: Auc has no average {average!r}; expected one of {', '.join(AVERAGES)}.")
+        check_average(self, average, AVERAGES)
         if type(bins) is not int or bins < 2:
             raise ConfigError(f"metrics: Auc takes a whole number of 2 or more as bins, found {bins!r}.")
         reading = Reading(from_logits=from_logits, ignore_index=ignore_index)

@@ -114,6 +114,14 @@ class TopK(CountMetric):
         return share(int(table[: self.k].sum()), int(table.sum()))
 
 
+def check_average(metric: CountMetric, average: str, known: Sequence[str]) -> None:
+    """Raises ConfigError unless `average` is one that the metric knows."""
+    if average not in known:
+        raise ConfigError(
+            f"metrics: {type(metric).__name__} has no average {average!r}; expected one of {', '.join(known)}."
+        )
+
+
 class PerClass(CountMetric):
     """A ratio for each class, averaged as scikit-learn does; a class whose denominator is 0 has the value 0.
 
@@ -141,10 +149,7 @@ class PerClass(CountMetric):
         ignore_index: Optional[int] = None,
         class_names: Optional[Sequence[str]] = None,
     ) -> None:
-        if average not in AVERAGES:
-            raise ConfigError(
-                f"metrics: {type(self).__name__} has no average {average!r}; expected one of {', '.join(AVERAGES)}."
-            )
+        check_average(self, average, AVERAGES)
         word = f"_{average}" if average in ("micro", "weighted") else ""
         reading = Reading(threshold, from_logits, ignore_index)
         super().__init__(name or self._default_name + word, ConfusionCounts(reading), average=average, **vars(reading))

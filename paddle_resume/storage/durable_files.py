@@ -63,19 +63,19 @@ class FileSystem:
 
     def fsync_file(self, path: Path) -> None:
         """Make the bytes durable that another process has written to `path`."""
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-        try:
-            os.fsync(fd)
-        finally:
-            os.close(fd)
+        _fsync(path, os.O_RDONLY | os.O_CLOEXEC)
 
     def fsync_folder(self, folder: Path) -> None:
         """Make names in `folder` durable: a rename survives a power cut only after this."""
-        fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(fd)
-        finally:
-            os.close(fd)
+        _fsync(folder, os.O_RDONLY | os.O_DIRECTORY)
+
+
+def _fsync(path: Path, flags: int) -> None:
+    fd = os.open(path, flags)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
 
 
 DISK = FileSystem()
