@@ -44,16 +44,17 @@ def model_arguments(config: Config, described: Mapping[str, Any]) -> dict[str, A
     return arguments
 
 
-def model_with_weights(config: Config, weights: str) -> tuple[paddle.nn.Layer, Path, Arrays]:
+def model_with_weights(config: Config, weights: str, train_data: Any = None) -> tuple[paddle.nn.Layer, Path, Arrays]:
     """The config's model filled with the weights that `weights` means, the file they lie in, and the weights.
 
-    The one way from a `--weights` to a model that is not trained any more: evaluation, export and prediction.
+    The one way from a `--weights` to a model that is not trained any more: evaluation, export, prediction and
+    generation. `train_data`, if it is there already, need not be read to fill in arguments that are `auto`.
     Raises CheckpointError for weights that are missing, damaged or do not fit.
     """
     path, arrays = read_weights(weights)
     check_components(config)
     choose_device(config)
-    model = build_model(config, describe(build_data(config).train) if _asks_the_data(config) else _NOTHING)
+    model = build_model(config, _described(config, train_data))
     load_weights(model, arrays, source=str(path))
     return model, path, arrays
 
@@ -68,7 +69,7 @@ def build_model_with(config: Config, weights: Optional[str]) -> paddle.nn.Layer:
     check_components(config)
     choose_device(config)
     seed_everything(config.run.seed)
-    return build_model(config, describe(build_data(config).train) if _asks_the_data(config) else _NOTHING)
+    return build_model(config, _described(config))
 
 
 def build_metrics(config: Config, data: Any = None) -> list[paddle.metric.Metric]:
@@ -121,8 +122,11 @@ def check_components(config: Config) -> None:
     check_rate(config)
 
 
-def _asks_the_data(config: Config) -> bool:
-    return "auto" in config.model.args.values()
+def _described(config: Config, train_data: Any = None) -> Mapping[str, Any]:
+    """What the data says of itself, if an argument of the model asks for it."""
+    if "auto" not in config.model.args.values():
+        return _NOTHING
+    return describe(build_data(config).train if train_data is None else train_data)
 
 
 def component(kind: str, component: Component) -> Any:

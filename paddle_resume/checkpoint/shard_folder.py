@@ -19,7 +19,7 @@ from typing_extensions import Annotated
 from paddle_resume.checkpoint.record import SUFFIX, Record, _Count, _Digest, _Strict, read
 from paddle_resume.checkpoint.unreadable import Damaged, Unreadable, WrongSize
 from paddle_resume.errors import CheckpointError
-from paddle_resume.storage.distcp import METADATA, MetadataReader, StoredTensor, stored_tensors
+from paddle_resume.storage.distcp import METADATA, MetadataUnpickler, StoredTensor, stored_tensors
 from paddle_resume.storage.durable_files import DISK, FileSystem, size_and_digest
 from paddle_resume.storage.framing import digest
 from paddle_resume.storage.restricted_pickle import parse_foreign
@@ -69,7 +69,7 @@ class ShardFolder(_Strict):
     def tensors(self, beside: Path) -> dict[str, StoredTensor]:
         """What is stored, by key; raises Unreadable, and CheckpointError for a file that asks for strange things."""
         try:
-            stored = stored_tensors(self._parsed(beside, METADATA, MetadataReader))
+            stored = stored_tensors(self._parsed(beside, METADATA, MetadataUnpickler))
             unlisted = {p.file for t in stored.values() for p in t.pieces} - set(self.files)
             if unlisted:
                 raise ValueError(f"it names {', '.join(sorted(unlisted))}, which the record does not list")

@@ -249,20 +249,21 @@ def plot_lr(
     epochs: Annotated[Optional[int], typer.Option(help="Draw this many epochs in place of trainer.epochs.")] = None,
 ) -> None:
     """Draw the learning rate of the whole run before it is trained."""
-    from pathlib import Path
-
     from paddle_resume.config import load_config
+    from paddle_resume.pictures.figure import check_target, save_figure
+
+    target = check_target(output)
 
     more = [f"trainer.epochs={epochs}"] if epochs is not None else []
     loaded = load_config(config, [*(override or []), *more])
     _import_paddle()
-    from paddle_resume.pictures.lr_schedule import draw_rates, preview_rates
+    from paddle_resume.pictures.lr_preview import draw_rates, preview_rates
 
     with _ctrl_c():
         preview = preview_rates(loaded)
         print(preview.text())
-        draw_rates(preview, Path(output))
-        print(f"Drawn in {output}.")
+        save_figure(draw_rates(preview), target)
+        print(f"Wrote {target}.")
 
 
 def main(arguments: Optional[Sequence[str]] = None) -> None:

@@ -11,7 +11,7 @@ from typing_extensions import Annotated
 from paddle_resume.cli.app import ConfigPath, Overrides, _ctrl_c, _import_paddle, app
 
 Weights = "A checkpoint's prefix, or a .pdparams file."
-Picture = "The picture to write, .png or .svg."
+Picture = "The picture to write, .png, .svg or .pdf."
 
 
 @app.command()

@@ -18,7 +18,7 @@ import numpy as np
 from paddle_resume.checkpoint.reader import Arrays
 from paddle_resume.errors import CheckpointError, StateError
 from paddle_resume.storage.durable_files import replace_file
-from paddle_resume.storage.restricted_pickle import MAX_DIMENSIONS
+from paddle_resume.storage.safe_constructors import MAX_DIMENSIONS
 
 _METADATA = "__metadata__"
 _MAX_HEADER = 100_000_000  # As in the format's own library.

@@ -12,9 +12,10 @@ from typing import Any
 import numpy as np
 
 from paddle_resume.checkpoint.reader import Arrays
-from paddle_resume.convert.torch_pickle import Tensor, TorchReader
+from paddle_resume.convert.torch_pickle import Tensor, TorchUnpickler
 from paddle_resume.errors import CheckpointError
-from paddle_resume.storage.restricted_pickle import COPIES, Refused, explained
+from paddle_resume.storage.restricted_pickle import COPIES, explained
+from paddle_resume.storage.safe_constructors import Refused
 
 _MAGIC = 0x1950A86A20F9469CFC6C
 _PROTOCOL = 1001
@@ -86,7 +87,7 @@ def _read_zip(path: Path) -> TorchFile:
         if f"{folder}/byteorder" in entries and archive.read(f"{folder}/byteorder") != b"little":
             raise CheckpointError(f"{path} {_OTHER_ORDER}")
         raw = archive.read(found[0])
-    content = TorchReader(io.BytesIO(raw), len(raw)).load()
+    content = TorchUnpickler(io.BytesIO(raw), len(raw)).load()
 
     def storage(key: str) -> np.ndarray:
         with zipfile.ZipFile(path) as archive:
@@ -114,15 +115,15 @@ def _read_legacy(path: Path) -> TorchFile:
     if not raw:
         raise CheckpointError(f"{path} is empty: its writer was probably cut short. Use another file.")
     file = io.BytesIO(raw)
-    magic = TorchReader(file, len(raw)).load()
-    if type(magic) is not int or magic != _MAGIC or TorchReader(file, len(raw)).load() != _PROTOCOL:
+    magic = TorchUnpickler(file, len(raw)).load()
+    if type(magic) is not int or magic != _MAGIC or TorchUnpickler(file, len(raw)).load() != _PROTOCOL:
         raise CheckpointError(f"{path} is no file of torch.save. A file of Paddle's needs the ending .pdparams.")
-    system = TorchReader(file, len(raw)).load()
+    system = TorchUnpickler(file, len(raw)).load()
     if not isinstance(system, dict) or system.get("little_endian") is not True:
         raise CheckpointError(f"{path} {_OTHER_ORDER}")
-    reader = TorchReader(file, len(raw))
+    reader = TorchUnpickler(file, len(raw))
     content = reader.load()
-    keys = TorchReader(file, len(raw)).load()
+    keys = TorchUnpickler(file, len(raw)).load()
     if not isinstance(keys, list) or not all(type(key) is str and key in reader.nbytes for key in keys):
         raise Refused("a list of storages that is something else")
     # Then each storage: how many numbers it has, in eight bytes, and the numbers.

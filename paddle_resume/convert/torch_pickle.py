@@ -10,7 +10,8 @@ from typing import Any, BinaryIO, ClassVar
 
 import numpy as np
 
-from paddle_resume.storage.restricted_pickle import MAX_DIMENSIONS, Maker, Refused, RestrictedReader
+from paddle_resume.storage.restricted_pickle import RestrictedUnpickler
+from paddle_resume.storage.safe_constructors import MAX_DIMENSIONS, Refused, SafeConstructor
 
 _LARGEST = 1 << 62
 # By torch's names; bfloat16 is uint16, as Paddle itself shows it. What is not here, Paddle cannot hold.
@@ -152,24 +153,24 @@ def _make_namespace() -> dict[str, Any]:
     return {}
 
 
-_NAMESPACE = Maker(_make_namespace)
+_NAMESPACE = SafeConstructor(_make_namespace)
 
 
-class TorchReader(RestrictedReader):
+class TorchUnpickler(RestrictedUnpickler):
     """Reads one pickle of torch's: numbers, texts, lists and dicts as they are, tensors as `Tensor`.
 
     Attributes of dicts (`_metadata` of a state dict) and of `argparse.Namespace` are passed over.
     """
 
     allowed: ClassVar[Mapping[tuple[str, str], Any]] = {
-        **RestrictedReader.allowed,
-        ("torch._utils", "_rebuild_tensor"): Maker(_make_tensor),
-        ("torch._utils", "_rebuild_tensor_v2"): Maker(_make_tensor),
-        ("torch._utils", "_rebuild_tensor_v3"): Maker(_make_tensor_of),
-        ("torch._utils", "_rebuild_parameter"): Maker(_make_parameter),
-        ("torch._utils", "_rebuild_parameter_with_state"): Maker(_make_parameter),
-        ("torch", "Size"): RestrictedReader.allowed["builtins", "tuple"],
-        ("torch", "device"): Maker(_make_device),
+        **RestrictedUnpickler.allowed,
+        ("torch._utils", "_rebuild_tensor"): SafeConstructor(_make_tensor),
+        ("torch._utils", "_rebuild_tensor_v2"): SafeConstructor(_make_tensor),
+        ("torch._utils", "_rebuild_tensor_v3"): SafeConstructor(_make_tensor_of),
+        ("torch._utils", "_rebuild_parameter"): SafeConstructor(_make_parameter),
+        ("torch._utils", "_rebuild_parameter_with_state"): SafeConstructor(_make_parameter),
+        ("torch", "Size"): RestrictedUnpickler.allowed["builtins", "tuple"],
+        ("torch", "device"): SafeConstructor(_make_device),
         ("torch.storage", "UntypedStorage"): _StorageKind("uint8"),
         ("argparse", "Namespace"): _NAMESPACE,
         **{("torch", name): _StorageKind(dtype) for name, dtype in _STORAGES.items()},
@@ -209,7 +210,7 @@ class TorchReader(RestrictedReader):
         self.stack[-1] = _make_namespace()
 
     dispatch: ClassVar[dict[int, Callable[..., None]]] = {
-        **RestrictedReader.dispatch,
+        **RestrictedUnpickler.dispatch,
         pickle.BUILD[0]: load_build,
         pickle.NEWOBJ[0]: load_new_object,
     }

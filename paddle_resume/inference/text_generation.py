@@ -8,12 +8,10 @@ from typing import Any
 import numpy as np
 import paddle
 
-from paddle_resume.builders.data import build_data, describe
-from paddle_resume.builders.model import build_model, choose_device
-from paddle_resume.checkpoint.weights import read_weights
+from paddle_resume.builders.data import build_data
+from paddle_resume.builders.model import model_with_weights
 from paddle_resume.config import Config
 from paddle_resume.errors import ConfigError
-from paddle_resume.owners.model import load_weights
 
 
 def generate_text(
@@ -25,8 +23,6 @@ def generate_text(
     likely tokens, 0 takes the likeliest. Raises ConfigError for data without a tokenizer or a wrong argument,
     CheckpointError for weights that are missing, damaged or do not fit.
     """
-    path, arrays = read_weights(weights)
-    choose_device(config)
     data: Any = build_data(config).train
     if not hasattr(data, "tokenizer"):
         raise ConfigError(f"data.name: {config.data.name} has no tokenizer; text comes from a config with TextDataset.")
@@ -35,30 +31,35 @@ def generate_text(
             f"--prompt {prompt!r} --temperature {temperature:g}: give a prompt of at least one character, and a "
             "temperature of 0 or more."
         )
-    model = build_model(config, describe(data))
-    load_weights(model, arrays, source=str(path))
+    model, _, _ = model_with_weights(config, weights, data)
     model.eval()
-    ids = list(data.tokenizer.encode(prompt))
-    given = len(ids)
+    tokens = list(data.tokenizer.encode(prompt))
+    prompt_length = len(tokens)
     shown = 0
-    for id_ in _draw(model, ids, data.context, length, np.random.RandomState(seed), temperature):
-        ids.append(id_)
-        text = data.tokenizer.decode(ids[given:])
+    for token in _sample(model, tokens, data.context, length, np.random.RandomState(seed), temperature):
+        tokens.append(token)
+        text = data.tokenizer.decode(tokens[prompt_length:])
         # The bytes of one character may come one by one: until the last of them there is nothing to show.
-        if not text.endswith("\ufffd") or len(ids) == given + length:
+        if not text.endswith("\ufffd") or len(tokens) == prompt_length + length:
             yield text[shown:]
             shown = len(text)
 
 
-def _draw(
-    model: paddle.nn.Layer, ids: list[int], context: int, length: int, generator: np.random.RandomState, heat: float
+def _sample(
+    model: paddle.nn.Layer,
+    tokens: list[int],
+    context: int,
+    length: int,
+    generator: np.random.RandomState,
+    temperature: float,
 ) -> Iterator[int]:
-    """The next token, `length` times; the caller appends each to `ids`."""
+    """The next token, `length` times; the caller appends each to `tokens`."""
     for _ in range(length):
+        window = paddle.to_tensor(np.array([tokens[-context:]], np.int64))
         with paddle.no_grad():
-            logits = model(paddle.to_tensor(np.array([ids[-context:]], np.int64)))[0, -1].numpy().astype(np.float64)
-        if heat == 0:
+            logits = model(window)[0, -1].numpy().astype(np.float64)
+        if temperature == 0:
             yield int(logits.argmax())
             continue
-        shares = np.exp((logits - logits.max()) / heat)
-        yield int(generator.choice(len(shares), p=shares / shares.sum()))
+        weights = np.exp((logits - logits.max()) / temperature)
+        yield int(generator.choice(len(weights), p=weights / weights.sum()))

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING
 
 from paddle_resume.interval.costs import Costs
 from paddle_resume.interval.interval_report import Row, show_seconds
-from paddle_resume.pictures.curves import COLORS
-from paddle_resume.pictures.figure import new_figure, style
+from paddle_resume.pictures.figure import COLORS, new_figure, style
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -116,7 +116,7 @@ class Logger(ABC):
         offset = _offset(state)
         found = []
         if state["file"] != self._path.name:
-            found.append(Difference("name of the log", state["file"], self._path))
+            found.append(Difference("name of the log", state["file"], self._path.name))
         if offset and not self._path.exists():
             found.append(Difference(f"log {self._path}", f"{offset} bytes", "no file"))
         elif offset > self._size():

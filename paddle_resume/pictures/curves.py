@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from paddle_resume.pictures.figure import new_figure, style
+from paddle_resume.pictures.figure import COLORS, new_figure, style
 from paddle_resume.pictures.history import TRAIN, History, Series
 
 if TYPE_CHECKING:
@@ -13,8 +13,6 @@ if TYPE_CHECKING:
 
 _FIRST, _LAST = ("loss", "acc"), ("lr",)
 _NAMES = {"acc": "accuracy", "lr": "learning rate"}
-# Okabe and Ito's colors, which people who see few colors can tell apart.
-COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")
 # How the parts of the data are drawn: training as a line, the others by points on it.
 _LOOKS: dict[str, dict[str, Any]] = {
     TRAIN: {"linewidth": 1.3, "alpha": 0.75},

@@ -1,4 +1,4 @@
-"""Matplotlib without its global state: a figure, and its way into a PNG or SVG file."""
+"""Matplotlib without its global state: a figure in this package's style, and its way into a PNG, SVG or PDF file."""
 
 from __future__ import annotations
 
@@ -11,7 +11,11 @@ from paddle_resume.storage.durable_files import explain
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-_SUFFIXES = (".png", ".svg")
+# Okabe and Ito's colors, which people who see few colors can tell apart.
+COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")
+_SUFFIXES = (".png", ".svg", ".pdf")
+# Without a date, the same figure gives the same file.
+_UNDATED: dict[str, Any] = {".svg": {"Date": None}, ".pdf": {"CreationDate": None}}
 _STYLE: Any = {
     "axes.grid": True,
     "axes.axisbelow": True,
@@ -30,10 +34,10 @@ _STYLE: Any = {
 
 
 def check_target(output: str) -> Path:
-    """The path of a picture to write, as given with `--output`; raises ConfigError if it is neither PNG nor SVG."""
+    """The path of a picture to write, as given with `--output`; raises ConfigError for another format."""
     path = Path(output)
     if path.suffix.lower() not in _SUFFIXES:
-        raise ConfigError(f"--output {output}: expected a name that ends in {' or '.join(_SUFFIXES)}.")
+        raise ConfigError(f"--output {output}: expected a name that ends in .png, .svg or .pdf.")
     return path
 
 
@@ -58,11 +62,9 @@ def style() -> Any:
 
 def save_figure(figure: Figure, path: Path) -> None:
     """Write the figure as its suffix says; raises SaveError."""
-    # Without a date, the same figure gives the same file.
-    options: dict[str, Any] = {"metadata": {"Date": None}} if path.suffix.lower() == ".svg" else {}
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with style():
-            figure.savefig(path, dpi=110, **options)
+            figure.savefig(path, dpi=110, metadata=_UNDATED.get(path.suffix.lower()))
     except OSError as error:
         raise explain(error, path, 1 << 20, key="--output") from error

@@ -1,7 +1,7 @@
 """Reads the files of `paddle.distributed.save_state_dict` without executing them, in one process and without Paddle.
 
 Its folder holds `<rank>_0.distcp`, a dict of arrays each, and `0.metadata`, which tells which array is which part of
-which tensor. Both are pickles; they go through the restricted reader of `storage.foreign`.
+which tensor. Both are pickles; they go through `storage.restricted_pickle`.
 """
 
 from __future__ import annotations
@@ -16,7 +16,8 @@ from typing import Any, ClassVar
 import numpy as np
 
 from paddle_resume.errors import CheckpointError
-from paddle_resume.storage.restricted_pickle import Refused, RestrictedReader
+from paddle_resume.storage.restricted_pickle import RestrictedUnpickler
+from paddle_resume.storage.safe_constructors import Refused
 
 METADATA = "0.metadata"
 
@@ -53,13 +54,13 @@ class _Plain:
         self.fields: dict[str, Any] = {}
 
 
-class MetadataReader(RestrictedReader):
+class MetadataUnpickler(RestrictedUnpickler):
     """Reads a `.metadata` file; besides arrays and plain values it knows the dataclasses in it, by exact name."""
 
     # Where Paddle 2.6 has them, and where 3.3 does.
     _MODULES = ("paddle.distributed.checkpoint.metadata", "paddle.distributed.flex_checkpoint.dcp.metadata")
     allowed: ClassVar[Mapping[tuple[str, str], Any]] = {
-        **RestrictedReader.allowed,
+        **RestrictedUnpickler.allowed,
         **dict.fromkeys(product(_MODULES, ("Metadata", "LocalTensorMetadata", "LocalTensorIndex")), _Plain),
     }
 
@@ -90,7 +91,7 @@ class MetadataReader(RestrictedReader):
             self.stack[-1].update(zip(items[::2], items[1::2]))
 
     dispatch: ClassVar[dict[int, Callable[..., None]]] = {
-        **RestrictedReader.dispatch,
+        **RestrictedUnpickler.dispatch,
         pickle.NEWOBJ[0]: load_newobj,
         pickle.BUILD[0]: load_build,
     }

@@ -13,7 +13,7 @@ from typing import Optional
 import numpy as np
 
 from paddle_resume.checkpoint.catalog import find_all, named_prefix, offer
-from paddle_resume.checkpoint.foreign_checkpoint import foreign_weights, optimizer_entries
+from paddle_resume.checkpoint.foreign_files import foreign_weights, optimizer_entries
 from paddle_resume.checkpoint.reader import Arrays, Source, check_file, load, read_record, sibling
 from paddle_resume.checkpoint.record import SUFFIX, FileEntry, Record
 from paddle_resume.checkpoint.unreadable import Foreign, Missing, Unreadable, WrongSize

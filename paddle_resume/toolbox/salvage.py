@@ -11,7 +11,7 @@ from typing import Any, Optional
 from pydantic import ValidationError
 
 from paddle_resume.checkpoint.catalog import named_prefix
-from paddle_resume.checkpoint.foreign_checkpoint import foreign_weights
+from paddle_resume.checkpoint.foreign_files import foreign_weights
 from paddle_resume.checkpoint.reader import Arrays, read_record, sibling
 from paddle_resume.checkpoint.record import SUFFIX, FileEntry
 from paddle_resume.checkpoint.unreadable import Unreadable

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from paddle_resume.checkpoint.catalog import find_all, named_prefix
-from paddle_resume.checkpoint.foreign_checkpoint import owner_of
+from paddle_resume.checkpoint.foreign_optimizer import owner_of
 from paddle_resume.checkpoint.reader import peek, sibling
 from paddle_resume.checkpoint.record import SUFFIX, Record
 from paddle_resume.checkpoint.unreadable import Unreadable

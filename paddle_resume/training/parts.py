@@ -100,7 +100,7 @@ class RunParts:
             self.engine,
             schedule,
             landed=lambda prefix: self.hooks.call("on_save", prefix),
-            tell=trainer.tell,
+            tell=self._tell,
             world=self.world,
         )
         self.gradients = GradientAverage(self.sharers)
@@ -173,7 +173,7 @@ class RunParts:
             statistics=[] if self.sharers.is_single else per_process_statistics(trainer.model),
             signals=self.signals,
             heart=heart,
-            tell=trainer.tell,
+            tell=self._tell,
         )
 
     def _run_saver(self, feed: Feed, evaluation: Mapping[str, Feed], heart: Heartbeat) -> RunSaver:
@@ -188,7 +188,7 @@ class RunParts:
             metrics=self.metrics,
             divergence=self.divergence,
             heart=heart,
-            tell=self._trainer.tell,
+            tell=self._tell,
         )
 
     def _build_owners(self, callbacks: Sequence[Callback], given: Mapping[str, Owner]) -> Owners:
@@ -204,6 +204,9 @@ class RunParts:
         for label, owner in [*stateful(callbacks), *given.items(), *self.logbook.owners()]:
             owners.add(label, owner)
         return owners
+
+    def _tell(self, text: str) -> None:
+        self._trainer.tell(text)
 
     def _forward(self, batch: Batch) -> tuple[paddle.Tensor, Any]:
         if self.mesh is not None:

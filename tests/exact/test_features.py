@@ -14,6 +14,7 @@ from places import PROGRAMS
 import paddle_resume  # isort: skip (its CPU set-up comes before Paddle)
 import paddle
 
+from options import grouped
 from paddle_resume import Best, Divergence, StepOptions, Trainer, WeightAverage
 from paddle_resume.checkpoint.reader import load
 from paddle_resume.errors import CheckpointError, ConfigError, NonFiniteLossError, StateError
@@ -114,7 +115,7 @@ def trainer(rate: object = 0.1, kind: type[Trainer] = Trainer, **options: object
     paddle_resume.seed_everything(3)
     model = paddle.nn.Sequential(paddle.nn.Linear(8, 16), paddle.nn.Tanh(), paddle.nn.Linear(16, 2))
     optimizer = paddle.optimizer.Momentum(rate, parameters=model.parameters())
-    made = kind(model, optimizer, loss=paddle.nn.CrossEntropyLoss(), background=False, **options)  # type: ignore[arg-type]
+    made = kind(model, optimizer, loss=paddle.nn.CrossEntropyLoss(), **grouped(**{"background": False, **options}))
     made.told = []  # type: ignore[attr-defined]
     made.tell = made.told.append  # type: ignore[attr-defined, method-assign]
     return made
@@ -201,7 +202,7 @@ def test_the_average_follows_its_formula_and_is_what_is_evaluated_and_written(tm
 def test_the_best_checkpoint_is_that_of_the_best_evaluation_and_outlives_retention(tmp_path: Path) -> None:
     best = Best("valid/loss", mode="max", final="best")  # of a falling loss, the first evaluation
     made = trainer(
-        best=best, evaluate_every=2, keep=1, schedule=SaveSchedule(None, 1), model_path=tmp_path / "m.pdparams"
+        best=best, evaluate_every=2, keep=1, None, 1, model_path=tmp_path / "m.pdparams"
     )
     made.train(Points(), Points(), epochs=4, global_batch_size=8)
     assert best.step == 2 and made.progress.step == 20
@@ -261,7 +262,7 @@ def explosion() -> paddle.optimizer.lr.LRScheduler:
 
 def test_a_run_that_diverges_goes_back_and_on_with_a_lower_rate(tmp_path: Path) -> None:
     guard = Divergence("rollback", lr_factor=1e-39, most=2)
-    made = trainer(explosion(), on_nan=guard, schedule=SaveSchedule(every_steps=3))
+    made = trainer(explosion(), on_nan=guard, every_steps=3)
     made.train(Points(), epochs=2, global_batch_size=8)
     assert guard.rollbacks == 1 and made.progress.step == 10
     assert all(np.isfinite(array).all() for array in weights(made).values())
@@ -279,7 +280,7 @@ def test_a_checkpoint_that_was_refused_is_not_one_to_go_back_to() -> None:
 
     guard = Divergence("rollback", lr_factor=1e-42)
     # The update of step 7 ruins the weights, which the save right after it finds, before any loss tells.
-    made = trainer(explosion(), on_nan=guard, schedule=SaveSchedule(every_steps=1), kind=Steep)
+    made = trainer(explosion(), on_nan=guard, every_steps=1, kind=Steep)
     made.train(Points(), epochs=2, global_batch_size=8)
     assert "The weights 0.weight became NaN or infinite by step 7" in "".join(made.told)  # type: ignore[attr-defined]
     assert "Went back to checkpoint/model_step7" in "".join(made.told)  # type: ignore[attr-defined]
@@ -301,7 +302,7 @@ def test_an_interruption_does_not_decide_where_a_rollback_goes_back_to(tmp_path:
             explosion(),
             name=name,
             on_nan=Divergence("rollback", lr_factor=1e-39),
-            schedule=SaveSchedule(every_steps=5),
+            every_steps=5,
             keep=1,
         )
 

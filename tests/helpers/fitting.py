@@ -186,8 +186,8 @@ def fit(folder: Path, row: dict[str, Any], crash: Optional[tuple[str, int]] = No
     rate, metrics = options.pop("rate", 0.05), options.pop("metrics", paddle.metric.Accuracy())
     optimizer = paddle.optimizer.Adam(rate, parameters=model.parameters())
     model.prepare(optimizer, paddle.nn.CrossEntropyLoss(), metrics, amp_configs=options.pop("amp", None))
-    schedule = exact.pop("schedule", SaveSchedule(every_steps=2))
-    exact_resume = ExactResume(folder / "checkpoint", schedule=schedule, background=False, keep_epochs=None, **exact)
+    schedule = exact.pop("schedule", SaveSchedule(every_steps=2, background=False))
+    exact_resume = ExactResume(folder / "checkpoint", schedule=schedule, **exact)
     callbacks = [hapi.VisualDL(str(folder / "log")), *given, exact_resume, CrashAt(crash)]
     model.fit(verbose=0, save_dir=str(folder / "output"), callbacks=callbacks, **options)
     return model

@@ -47,7 +47,7 @@ def test_each_difference_of_the_environment_is_told_with_both_values():
     environment = Environment()
     then = {**environment.state_dict(), "paddle": "1.8.5", "OMP_NUM_THREADS": "64", "os": "another"}
     now = environment.state_dict()
-    assert environment.differences(then) == [
+    assert list(map(str, environment.differences(then))) == [
         f"environment paddle: 1.8.5 -> {now['paddle']}",
         f"environment OMP_NUM_THREADS: 64 -> {now['OMP_NUM_THREADS']}",
     ]

@@ -9,7 +9,7 @@ import numpy as np
 import paddle_resume  # isort: skip (its CPU set-up comes before Paddle)
 import paddle
 
-from paddle_resume import Callback, LookInside, Trainer, models
+from paddle_resume import Callback, LookInside, Monitoring, Trainer, models
 from paddle_resume.data.digits import load_digits
 from paddle_resume.data.image_arrays import ImageArrays
 from paddle_resume.loggers import JsonlLogger, VisualDLLogger
@@ -200,10 +200,8 @@ def main(arguments=None):
         logger=loggers,
         callbacks=callbacks,
         seed=7,
-        schedule=SaveSchedule(every_steps=options.every_steps),
-        keep=options.keep,
-        background=not options.inline,
-        log_every=2,
+        schedule=SaveSchedule(every_steps=options.every_steps, keep=options.keep, background=not options.inline),
+        monitoring=Monitoring(log_every=2),
         model_path="digits.pdparams",
     )
     trainer.train(

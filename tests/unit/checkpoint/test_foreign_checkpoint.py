@@ -16,7 +16,8 @@ import paddle_resume  # isort: skip (its CPU set-up comes before Paddle)
 import paddle
 
 from paddle_resume import Trainer
-from paddle_resume.checkpoint import engine, foreign_checkpoint
+from paddle_resume.checkpoint import engine
+from paddle_resume.checkpoint.foreign_position import foreign_position
 from paddle_resume.checkpoint.reader import load
 from paddle_resume.checkpoint.weights import read_weights
 from paddle_resume.cli import main
@@ -124,7 +125,7 @@ def took_over(trainer: Trainer, model: Any, optimizer: Any) -> None:
 
 def differences(trainer: Trainer) -> list[str]:
     assert trainer.restored is not None
-    return trainer.restored.differences
+    return list(map(str, trainer.restored.differences))
 
 
 # ---------------------------------------------------------------- what comes in
@@ -136,7 +137,7 @@ def test_a_checkpoint_of_paddle_s_tutorial_is_gone_on_from(protocol: int, tmp_pa
     prefix = store(tmp_path / "mnist_epoch3", model, optimizer, protocol=protocol)
     trainer = resume(make_trainer(tmp_path), prefix)
     took_over(trainer, model, optimizer)
-    assert trainer.feed is not None and (trainer.feed.epoch, trainer.feed.samples) == (4, 0)
+    assert (trainer.epoch, trainer.is_between_epochs) == (3, True)
     assert trainer.step == 4 * STEPS
     assert f"position: not saved exactly -> 4 epochs done, {4 * STEPS} steps, by the name mnist_epoch3" in differences(
         trainer
@@ -194,7 +195,7 @@ def test_a_checkpoint_of_paddleclas_is_gone_on_from(tmp_path: Path) -> None:
     prefix = store(tmp_path / "epoch_2", model, optimizer, {"epoch": 2, "metric": 0.5, "acc": paddle.to_tensor([1.0])})
     trainer = resume(make_trainer(tmp_path, paddle.optimizer.lr.PolynomialDecay(0.1, 100)), prefix)
     took_over(trainer, model, optimizer)
-    assert trainer.feed is not None and (trainer.feed.epoch, trainer.step) == (2, 2 * STEPS)
+    assert (trainer.epoch + 1, trainer.step) == (2, 2 * STEPS)
     assert trainer.learning_rate == optimizer.get_lr()
     listed = differences(trainer)
     assert ".pdstates metric: saved -> nobody here owns it" in listed
@@ -212,7 +213,7 @@ def test_a_checkpoint_of_hapi_s_fit_is_gone_on_from(steps: int, tmp_path: Path) 
     (tmp_path / "hapi" / "final.pdscaler").write_bytes(b"?")
     for name, epochs in (("0", 1), ("1", 2), ("final", 2)):
         trainer = resume(make_trainer(tmp_path, paddle.optimizer.lr.StepDecay(0.1, 2)), tmp_path / "hapi" / name)
-        assert trainer.feed is not None and (trainer.feed.epoch, trainer.step) == (epochs, epochs * STEPS)
+        assert (trainer.epoch + 1, trainer.step) == (epochs, epochs * STEPS)
     took_over(trainer, net, optimizer)
     assert "file .pdscaler: saved -> nobody here owns it" in differences(trainer)
 
@@ -409,7 +410,7 @@ def test_where_it_stood_is_told_by_states_schedule_or_name(
 ) -> None:
     if states is not None:
         (tmp_path / f"{name}.pdstates").write_bytes(pickle.dumps(states))
-    found = foreign_checkpoint._position(tmp_path / name, {"last_epoch": ticks, "last_lr": 0.1}, STEPS)
+    found = foreign_position(tmp_path / name, {"last_epoch": ticks, "last_lr": 0.1}, STEPS)
     assert (found.epochs, found.steps) == (epochs, steps)
     assert found.notes
 

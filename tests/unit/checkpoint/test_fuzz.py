@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 
 from paddle_resume.checkpoint import record
 from paddle_resume.checkpoint.engine import CheckpointEngine
-from paddle_resume.checkpoint.foreign_checkpoint import _from_name, _scheduler_state
+from paddle_resume.checkpoint.foreign_position import position_from_name
+from paddle_resume.checkpoint.foreign_schedule import scheduler_state
 from paddle_resume.checkpoint.weights import as_array, named_arrays
 from paddle_resume.errors import CheckpointError
 from paddle_resume.storage.framing import FramedFile
@@ -182,7 +183,7 @@ def test_any_row_of_opcodes_is_refused_or_read(raw: bytes, tmp_path: Path) -> No
 def test_whatever_a_file_says_of_its_schedule_only_numbers_come_into_ours(rate: Any) -> None:
     inner = {"class": "StepDecay", "given": {"gamma": 0.1}, "state": {"last_epoch": 0, "last_lr": 0.1}}
     ours = {"class": "LinearWarmup", "given": {"lr_after": inner}, "state": {"last_epoch": 0, "last_lr": 0.1}}
-    state, lines = _scheduler_state(ours, rate)
+    state, lines = scheduler_state(ours, rate)
     assert state is not None and all(isinstance(line, str) for line in lines)
     for found in (state["state"], state["given"]["lr_after"]["state"]):
         assert found.keys() == inner["state"].keys()  # type: ignore[attr-defined]
@@ -192,7 +193,7 @@ def test_whatever_a_file_says_of_its_schedule_only_numbers_come_into_ours(rate: 
 @SHORT
 @given(name=st.text(max_size=30))
 def test_any_name_is_read_for_a_number(name: str) -> None:
-    found, _ = _from_name(name)
+    found, _ = position_from_name(name)
     assert found.epochs is None or found.epochs >= 0
     assert as_array(name) == name
 

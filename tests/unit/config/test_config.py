@@ -365,7 +365,7 @@ def test_an_override_that_cannot_be_applied_is_told_by_its_text(override, expect
 
 def differences(*overrides):
     old = load_config(CONFIGS / "mnist.yaml").to_dict()
-    return trajectory_differences(old, load_config(CONFIGS / "mnist.yaml", overrides).to_dict())
+    return list(map(str, trajectory_differences(old, load_config(CONFIGS / "mnist.yaml", overrides).to_dict())))
 
 
 @pytest.mark.parametrize(
@@ -413,7 +413,7 @@ def test_a_field_that_does_not_alter_the_trajectory_is_no_difference(override):
 def test_a_number_in_place_of_a_schedule_is_one_difference():
     new = load(SMALL).to_dict()
     old = load(SMALL, "optimizer.lr={name: NoamDecay, d_model: 4}").to_dict()
-    assert trajectory_differences(old, new) == ["optimizer.lr: {name: NoamDecay, d_model: 4} -> 0.001"]
+    assert list(map(str, trajectory_differences(old, new))) == ["optimizer.lr: {name: NoamDecay, d_model: 4} -> 0.001"]
 
 
 def test_a_field_that_one_side_lacks_counts_as_its_default():
@@ -422,12 +422,12 @@ def test_a_field_that_one_side_lacks_counts_as_its_default():
     del old["data"]["shuffle"], old["loss"]
     assert trajectory_differences(old, new) == []
     new["data"]["shuffle"] = False
-    assert trajectory_differences(old, new) == ["data.shuffle: true -> false"]
+    assert list(map(str, trajectory_differences(old, new))) == ["data.shuffle: true -> false"]
     del old["model"]
-    assert "model: (absent) -> {name: MNIST}" in trajectory_differences(old, new)
+    assert "model: (absent) -> {name: MNIST}" in map(str, trajectory_differences(old, new))
 
 
 def test_a_field_that_this_version_does_not_know_is_a_difference():
     new, old = load(SMALL).to_dict(), load(SMALL).to_dict()
     old["data"]["mixup"] = 0.2
-    assert trajectory_differences(old, new) == ["data.mixup: 0.2 -> (absent)"]
+    assert list(map(str, trajectory_differences(old, new))) == ["data.mixup: 0.2 -> (absent)"]

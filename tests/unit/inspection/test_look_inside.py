@@ -24,6 +24,7 @@ from paddle_resume.loggers import VisualDLLogger, read_records, read_scalars, re
 from paddle_resume.loggers.visualdl import _payloads
 from paddle_resume.models import MNIST
 from paddle_resume.testing import Kill, first_differences
+from paddle_resume.training.save_schedule import SaveSchedule
 
 PROGRAM = str(PROGRAMS / "train_digits.py")
 
@@ -45,7 +46,7 @@ def train(folder, *callbacks, model=None, optimizer=None, cls=Trainer, epochs=1,
         save_dir=folder / "checkpoint",
         logger=VisualDLLogger(folder, "run"),
         callbacks=callbacks,
-        background=False,
+        schedule=SaveSchedule(background=False),
         **options,
     )
     trainer.train(images(), epochs=epochs, global_batch_size=8, shuffle=False)

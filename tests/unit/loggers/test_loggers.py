@@ -39,6 +39,7 @@ if state:
     logger.set_state_dict(state)
 for step in range(first, last):
     if step == cursor_at:
+        logger.prepare_save()
         print(json.dumps(logger.state_dict()), flush=True)
     logger.log_scalars({"train/loss": 1 / (step + 3), "train/lr": 0.1 * 0.99**step}, step)
     if step % 5 == 4:
@@ -59,6 +60,12 @@ def logger(kind, tmp_path):
     logger = make(kind, tmp_path)
     yield logger
     logger.close()
+
+
+def saved(logger):
+    """The state that a save would take."""
+    logger.prepare_save()
+    return logger.state_dict()
 
 
 def make(kind, folder):
@@ -140,7 +147,7 @@ def test_a_log_that_is_not_cut_back_is_seen_to_differ(kind, tmp_path):
 @pytest.mark.parametrize("torn", [1, 7, 8, 9, 20])
 def test_half_a_record_after_the_cursor_is_cut(kind, logger, tmp_path, torn):
     logger.log_scalars({"train/loss": 0.5}, 0)
-    state = logger.state_dict()
+    state = saved(logger)
     logger.log_scalars({"train/loss": 0.25}, 1)
     logger.close()
     os.truncate(path_of(kind, tmp_path), state["offset"] + torn)
@@ -156,7 +163,7 @@ def test_half_a_record_after_the_cursor_is_cut(kind, logger, tmp_path, torn):
 
 def test_one_process_can_go_back_to_a_cursor_and_forget_what_it_has_not_written(kind, logger, tmp_path):
     logger.log_scalars({"train/loss": 0.5}, 0)
-    state = json.loads(json.dumps(logger.state_dict()))
+    state = json.loads(json.dumps(saved(logger)))
     logger.log_scalars({"train/loss": 9.0}, 1)
     logger.flush()
     logger.log_scalars({"train/loss": 9.0}, 2)
@@ -167,7 +174,7 @@ def test_one_process_can_go_back_to_a_cursor_and_forget_what_it_has_not_written(
 
 
 def test_the_cursor_of_an_empty_log_is_zero_and_going_back_to_it_gives_a_whole_log(kind, logger, tmp_path):
-    state = logger.state_dict()
+    state = saved(logger)
     assert state == {"file": path_of(kind, tmp_path).name, "offset": 0}
     assert logger.differences(state) == []
     logger.log_scalars({"train/loss": 9.0}, 0)
@@ -208,14 +215,17 @@ def test_constructing_a_logger_writes_nothing_and_does_not_import_visualdl(tmp_p
 def test_logging_moves_no_generator(logger):
     before = np.random.get_state()[1].tobytes()
     logger.log_scalars({"train/loss": 0.5}, 0)
-    logger.state_dict()
+    saved(logger)
     assert np.random.get_state()[1].tobytes() == before
 
 
-def test_state_dict_makes_everything_logged_so_far_visible_without_a_flush(kind, logger, tmp_path):
+def test_the_cursor_counts_what_waits_in_memory_and_before_a_save_it_is_made_durable(kind, logger, tmp_path):
     for step in range(100):
         logger.log_scalars({"train/loss": float(step)}, step)
     state = logger.state_dict()
+    assert size(kind, tmp_path) < state["offset"]
+    logger.prepare_save()
+    assert logger.state_dict() == state
     assert losses(kind, tmp_path) == [(step, float(step)) for step in range(100)]
     assert state["offset"] == size(kind, tmp_path)
 
@@ -226,14 +236,14 @@ def test_state_dict_costs_the_same_for_a_long_log(logger):
         for _ in range(20):
             logger.log_scalars({"train/loss": 0.5}, 0)
             start = time.perf_counter()
-            logger.state_dict()
+            saved(logger)
             durations.append(time.perf_counter() - start)
         return min(durations)
 
     short = cost()
     for step in range(100_000):
         logger.log_scalars({"train/loss": 0.5}, step)
-    logger.state_dict()
+    saved(logger)
     assert cost() < 5 * short + 0.001
 
 
@@ -285,30 +295,27 @@ def test_the_wall_clock_does_not_change_the_length_of_a_record(kind, tmp_path, m
 def test_differences_name_a_missing_a_shorter_a_renamed_and_a_foreign_log(kind, logger, tmp_path):
     for step in range(10):
         logger.log_scalars({"train/loss": 0.5}, step)
-    state = logger.state_dict()
+    state = saved(logger)
     logger.close()
     path, offset = path_of(kind, tmp_path), state["offset"]
     assert logger.differences(state) == []
-    assert logger.differences({"file": "old.log", "offset": offset}) == [
-        f"{path}: the checkpoint's log is called old.log"
+    assert list(map(str, logger.differences({"file": "old.log", "offset": offset}))) == [
+        f"name of the log: old.log -> {path.name}"
     ]
 
-    (line,) = logger.differences({**state, "offset": offset - 3})
-    assert line.startswith(f"{path}: the log is not the one of the checkpoint, ")
-    assert f"expected a record to end at byte {offset - 3}, found" in line
+    (line,) = map(str, logger.differences({**state, "offset": offset - 3}))
+    assert line.startswith(f"log {path}: a record ended at byte {offset - 3} -> the last one ends at ")
 
     os.truncate(path, offset - 3)
-    assert logger.differences(state) == [
-        f"{path}: the log is shorter than at the checkpoint, expected {offset} bytes, found {offset - 3}"
-    ]
+    assert list(map(str, logger.differences(state))) == [f"log {path}: {offset} bytes -> {offset - 3} bytes"]
     path.unlink()
-    assert logger.differences(state) == [f"{path}: the log is missing, expected {offset} bytes, found no file"]
+    assert list(map(str, logger.differences(state))) == [f"log {path}: {offset} bytes -> no file"]
 
 
 def test_accepting_a_shorter_log_continues_after_its_last_whole_record(kind, logger, tmp_path):
     for step in range(10):
         logger.log_scalars({"train/loss": 0.5}, step)
-    state = logger.state_dict()
+    state = saved(logger)
     os.truncate(path_of(kind, tmp_path), state["offset"] - 3)
     logger.set_state_dict(state)
     logger.log_scalars({"train/loss": 0.25}, 10)
@@ -335,14 +342,14 @@ def test_a_full_disk_leaves_whole_records_and_loses_none(kind, tmp_path):
     resource = pytest.importorskip("resource")
     logger = make(kind, tmp_path)
     logger.log_scalars({"train/loss": 0.0}, 0)
-    before = logger.state_dict()["offset"]
+    before = saved(logger)["offset"]
     _, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (before + 100, hard))
     try:
         for step in range(1, 20):
             logger.log_scalars({"train/loss": float(step)}, step)
         with pytest.raises(SaveError, match="Could not save"):
-            logger.state_dict()
+            logger.prepare_save()
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (hard, hard))
     assert size(kind, tmp_path) == before
@@ -359,10 +366,10 @@ def test_a_failed_fsync_is_not_believed_the_second_time(logger, monkeypatch):
     logger.flush()
     monkeypatch.setattr(os, "fsync", fails)
     with pytest.raises(SaveError, match="the disk failed to keep the log"):
-        logger.state_dict()
+        logger.prepare_save()
     monkeypatch.undo()
     with pytest.raises(SaveError, match="the disk failed to keep the log"):
-        logger.state_dict()
+        logger.prepare_save()
 
 
 def test_a_reader_sees_only_whole_records_while_another_process_writes(kind, tmp_path):

@@ -17,22 +17,25 @@ import pytest
 from forking import assert_exact_resume, run_life
 from paddle.optimizer import lr
 
-from paddle_resume.builders.lr_schedule import Rate, RunLength, build_rate, check_rate, rates_of_steps
+from paddle_resume.builders.lr_schedule import Rate, build_rate, check_rate, rates_of_steps
 from paddle_resume.checkpoint.engine import CheckpointEngine
 from paddle_resume.checkpoint.reader import load
 from paddle_resume.cli import main
 from paddle_resume.config import load_config
 from paddle_resume.config.allowed_changes import AllowedChanges
 from paddle_resume.config.config_state import ConfigState
+from paddle_resume.config.trajectory import config_difference
+from paddle_resume.differences import ABSENT, ConfigScope, Difference, reported_by
 from paddle_resume.errors import ConfigError, StateError
-from paddle_resume.lr.stepper import EPOCH, STEP, LRStepper
+from paddle_resume.lr.stepper import EPOCH, LR_SCOPE, STEP, LRStepper
 from paddle_resume.lr.warmup import Warmup
 from paddle_resume.owners.paddle_owners import paddle_owners
 from paddle_resume.owners.scheduler import SchedulerState
-from paddle_resume.pictures.lr_schedule import _drawn, preview_rates
+from paddle_resume.pictures.lr_preview import _drawn, preview_rates
 from paddle_resume.stateful import Owners
 from paddle_resume.testing import Kill, first_differences
 from paddle_resume.testing.kill_plan import Plan
+from paddle_resume.training.run_length import RunLength
 
 SCHEDULES: dict[str, Callable[[], Any]] = {
     "NoamDecay": lambda: lr.NoamDecay(64, 20),
@@ -192,7 +195,7 @@ def here(tmp_path: Path, tiny_mnist: Path, monkeypatch: pytest.MonkeyPatch) -> P
     return tmp_path
 
 
-THREE_EPOCHS = RunLength(steps=30, per_epoch=10, epochs=3)
+THREE_EPOCHS = RunLength(epochs=3, max_steps=None, batches_per_epoch=10)
 
 
 def rate_of(schedule: str, length: RunLength = THREE_EPOCHS) -> Rate:
@@ -238,7 +241,7 @@ def test_auto_counts_what_the_run_leaves_to_the_schedule(schedule: str, counted:
 
 
 def test_a_run_that_ends_early_counts_the_epochs_that_it_begins(here: Path) -> None:
-    rate = rate_of("{name: StepDecay, learning_rate: 1, step_size: auto, interval: epoch}", RunLength(11, 10, 3))
+    rate = rate_of("{name: StepDecay, learning_rate: 1, step_size: auto, interval: epoch}", RunLength(3, 11, 10))
     assert rate.counted == {"optimizer.lr.step_size": 2}
 
 
@@ -297,9 +300,9 @@ def test_what_a_rate_cannot_be_is_said_in_one_line(schedule: str, parts: tuple[s
 
 def test_steps_that_nobody_knows_cannot_be_counted(here: Path) -> None:
     with pytest.raises(ConfigError, match="auto needs to know how many steps"):
-        rate_of("{name: LinearLR, learning_rate: 1, total_steps: auto}", RunLength(None, None, 3))
+        rate_of("{name: LinearLR, learning_rate: 1, total_steps: auto}", RunLength(3, None, None))
     with pytest.raises(ConfigError, match=r"warmup\.epochs: the length of mnist is not known"):
-        rate_of("{name: StepDecay, learning_rate: 1, step_size: 3, warmup: {epochs: 1}}", RunLength(30, None, 3))
+        rate_of("{name: StepDecay, learning_rate: 1, step_size: 3, warmup: {epochs: 1}}", RunLength(3, 30, None))
 
 
 def test_a_schedule_that_ends_before_the_run_does_is_told_before_it_begins(here: Path) -> None:
@@ -508,19 +511,27 @@ def test_arguments_that_a_class_does_not_keep_by_name_are_compared_too() -> None
         schedule = lr.OneCycleLR(0.5, total_steps=40, end_learning_rate=end)
         return SchedulerState(paddle.optimizer.SGD(schedule, parameters=paddle.nn.Linear(1, 1).parameters()))
 
-    (line,) = owner(0.02).differences(owner(0.01).state_dict())
+    (line,) = map(str, owner(0.02).differences(owner(0.01).state_dict()))
     assert line == "learning rate OneCycleLR._lr_config: [0.02, 0.5, 0.01] -> [0.02, 0.5, 0.02]"
 
 
+_BATCH = ConfigScope(("data.global_batch_size",))
 DIFFERENCES = {
-    "config": ["optimizer.lr.gamma: 0.1 -> 0.2", "optimizer.beta1: (absent) -> 0.5", "model.hidden: 8 -> 9"],
-    "scheduler": ["learning rate StepDecay.gamma: 0.1 -> 0.2"],
-    "settings": ["optimizer beta1: 0.9 -> 0.5"],
-    "data": ["data global_batch_size: 32 -> 64", "data digest: a -> b"],
-    "evaluation": ["valid data global_batch_size: 32 -> 64"],
-    "update": ["accumulate_steps: 1 -> 2"],
-    "environment": ["environment paddle: 3.3.1 -> 2.6.2"],
-    "owners": ["file .pdema: saved -> nobody here owns it"],
+    "config": [
+        config_difference("optimizer.lr.gamma", 0.1, 0.2),
+        config_difference("optimizer.beta1", ABSENT, 0.5),
+        config_difference("model.hidden", 8, 9),
+    ],
+    "scheduler": [Difference("learning rate StepDecay.gamma", 0.1, 0.2, LR_SCOPE)],
+    "settings": [Difference("optimizer beta1", 0.9, 0.5, ConfigScope(("optimizer",), without=("optimizer.lr",)))],
+    "data": [
+        Difference("data global_batch_size", 32, 64, _BATCH),
+        Difference("data digest", "a", "b", ConfigScope(("data", "run.seed"), without=_BATCH.keys)),
+    ],
+    "evaluation": [Difference("valid data global_batch_size", 32, 64, _BATCH)],
+    "update": [Difference("accumulate_steps", 1, 2, ConfigScope(("trainer.accumulate_steps",)))],
+    "environment": [Difference("environment paddle", "3.3.1", "2.6.2")],
+    "owners": [Difference("file .pdema", "saved", "nobody here owns it")],
 }
 
 
@@ -542,20 +553,20 @@ DIFFERENCES = {
     ],
 )
 def test_leave_is_given_to_what_was_named_and_to_what_follows_from_it(overrides: list[str], wanted: list[str]) -> None:
-    expected = [DIFFERENCES[owner][int(index)] for owner, index in map(str.split, wanted)]
-    assert sorted(AllowedChanges(overrides).wanted(DIFFERENCES)) == sorted(expected)
+    every = [one for owner, found in DIFFERENCES.items() for one in reported_by(owner, found)]
+    expected = [str(DIFFERENCES[owner][int(index)]) for owner, index in map(str.split, wanted)]
+    assert sorted(map(str, AllowedChanges(overrides).wanted(every))) == sorted(expected)
 
 
 def test_what_auto_counts_follows_from_the_length_of_the_run() -> None:
-    differences = {
-        "config": ["optimizer.lr.T_max: 7 -> 12"],
-        "scheduler": ["learning rate CosineAnnealingDecay.T_max: 7 -> 12"],
-    }
-    both = [line for lines in differences.values() for line in lines]
+    both = [
+        *reported_by("config", [config_difference("optimizer.lr.T_max", 7, 12)]),
+        *reported_by("scheduler", [Difference("learning rate CosineAnnealingDecay.T_max", 7, 12, LR_SCOPE)]),
+    ]
     length_keys = ("trainer.epochs",)
-    assert AllowedChanges(["trainer.epochs=3"], ["optimizer.lr.T_max"], length_keys).wanted(differences) == both
-    assert AllowedChanges(["trainer.log_every=3"], ["optimizer.lr.T_max"], length_keys).wanted(differences) == []
-    assert AllowedChanges(["trainer.epochs=3"], [], length_keys).wanted(differences) == []
+    assert AllowedChanges(["trainer.epochs=3"], ["optimizer.lr.T_max"], length_keys).wanted(both) == both
+    assert AllowedChanges(["trainer.log_every=3"], ["optimizer.lr.T_max"], length_keys).wanted(both) == []
+    assert AllowedChanges(["trainer.epochs=3"], [], length_keys).wanted(both) == []
 
 
 def test_how_often_a_run_evaluates_alters_it_only_if_a_plateau_listens() -> None:
@@ -563,7 +574,7 @@ def test_how_often_a_run_evaluates_alters_it_only_if_a_plateau_listens() -> None
         def resolved(every: int) -> dict[str, Any]:
             return {"optimizer": {"lr": {"name": "a", "metric": metric}}, "trainer": {"evaluate_every": every}}
 
-        return ConfigState(resolved(5)).differences(resolved(4))
+        return list(map(str, ConfigState(resolved(5)).differences(resolved(4))))
 
     assert differences("valid/loss") == ["trainer.evaluate_every: 4 -> 5"]
     assert differences(None) == []
@@ -582,7 +593,7 @@ def test_the_picture_and_its_text_show_the_whole_schedule(here: Path, capsys: py
     assert plot("--output", "out/lr.png", "--epochs", "4") == 0
     assert "20 steps (4 epochs of 5); first 0, peak 0.01 at step 3, last " in capsys.readouterr().out
     png = Path("out/lr.png").read_bytes()
-    assert png.startswith(b"\x89PNG") and struct.unpack(">II", png[16:24]) == (1350, 675)
+    assert png.startswith(b"\x89PNG") and struct.unpack(">II", png[16:24]) == (990, 495)
     assert plot("--output", "lr.svg") == 0
     svg = Path("lr.svg").read_text()
     assert "<svg" in svg
@@ -606,9 +617,9 @@ def test_of_a_long_run_the_picture_keeps_every_peak() -> None:
 @pytest.mark.parametrize(
     ("options", "missing", "text"),
     [
-        (("--output", "lr.txt"), "", "a picture's name ends in .png, .svg, .pdf, found .txt"),
-        (("--output", "lr.png"), "matplotlib.figure", "Drawing needs matplotlib"),
-        (("--output", "c.yaml/lr.png"), "", "The picture c.yaml/lr.png could not be written"),
+        (("--output", "lr.txt"), "", "--output lr.txt: expected a name that ends in .png, .svg or .pdf."),
+        (("--output", "lr.png"), "matplotlib", "Drawing needs Matplotlib"),
+        (("--output", "c.yaml/lr.png"), "", "c.yaml/lr.png"),
     ],
 )
 def test_a_picture_that_cannot_be_drawn_is_one_plain_error(

@@ -405,7 +405,7 @@ def test_other_arguments_are_a_difference_and_with_leave_start_anew_while_the_re
     before = feed(running(Accuracy(), F1("macro"), Auc()), *MANY)
     after = running(Accuracy(), F1("macro", threshold=0.4), Auc())
     state = decode_state(plain(before))
-    assert after.differences(state)[0].startswith("metrics: Accuracy ")
+    assert str(after.differences(state)[0]).startswith("metrics: Accuracy ")
     after.set_state_dict(state)
     then, now = before.results(), after.results()
     assert (now["acc"], now["f1"], now["auc"]) == (then["acc"], 0.0, then["auc"])

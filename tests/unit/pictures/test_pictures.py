@@ -168,7 +168,7 @@ def test_a_line_that_is_still_being_written_is_left_out(run, tmp_path):
 
 
 def test_a_picture_of_another_kind_is_refused():
-    with pytest.raises(ConfigError, match=r"--output a.gif: expected a name that ends in .png or .svg"):
+    with pytest.raises(ConfigError, match=r"--output a.gif: expected a name that ends in .png, .svg or .pdf"):
         check_target("a.gif")
 
 

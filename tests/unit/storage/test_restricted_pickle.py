@@ -223,6 +223,6 @@ def test_reading_files_leaves_no_trace_in_what_reads_them(tmp_path: Path) -> Non
     for name in HOSTILE:
         with pytest.raises(CheckpointError):
             read_foreign(stored(tmp_path / "x", HOSTILE[name][0]))
-    assert all(not hasattr(maker, "__dict__") for maker in restricted_pickle._ALLOWED.values())
+    assert all(not hasattr(maker, "__dict__") for maker in restricted_pickle.RestrictedUnpickler.allowed.values())
     stored(tmp_path / "x", {"w": np.arange(3)}, 2)
     assert read_foreign(tmp_path / "x")["w"].tolist() == [0, 1, 2]

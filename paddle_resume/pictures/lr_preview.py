@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Optional
 
 import numpy as np
@@ -14,14 +13,15 @@ from paddle_resume.builders.lr_schedule import build_rate, check_rate, rates_of_
 from paddle_resume.builders.model import build_metrics
 from paddle_resume.builders.run import run_length
 from paddle_resume.config import Config
-from paddle_resume.errors import ConfigError, PaddleResumeError, SaveError
+from paddle_resume.errors import ConfigError
 from paddle_resume.lr.warmup import Warmup
 from paddle_resume.metrics import evaluation_tags
+from paddle_resume.pictures.figure import COLORS, new_figure, style
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
-FORMATS = (".png", ".svg", ".pdf")
 # More than a picture has columns; of longer runs the extremes of each column are drawn.
 _COLUMNS = 2000
 _MOST_EPOCH_LINES = 20
@@ -75,43 +75,27 @@ def preview_rates(config: Config) -> Preview:
     )
 
 
-def draw_rates(preview: Preview, path: Path) -> None:
-    """Draw the rates by step into a .png, .svg or .pdf file, with the epochs along the top.
-
-    Raises ConfigError for another format, PaddleResumeError without matplotlib, SaveError if it cannot be written.
-    """
-    if path.suffix.lower() not in FORMATS:
-        raise ConfigError(f"{path}: a picture's name ends in {', '.join(FORMATS)}, found {path.suffix or 'no ending'}.")
-    try:
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise PaddleResumeError(
-            "Drawing needs matplotlib, which is not installed here. Install it with pip install "
-            "'paddle_resume[plot]', or pip install matplotlib."
-        ) from error
-    figure = Figure(figsize=(9, 4.5), layout="constrained")
-    axes = figure.add_subplot()
-    steps = _drawn(preview.rates)
-    # A rate holds from its step to the next one: a staircase, which a long run shows as a curve.
-    axes.step(steps, preview.rates[steps], where="post", linewidth=1.8, color="#2a5db0")
-    _mark_ends_and_peak(axes, preview)
-    _mark_epochs(axes, preview)
-    if preview.warmup_steps:
-        axes.axvspan(0, preview.warmup_steps, color="#f2b134", alpha=0.2, linewidth=0, label="warm-up")
-        axes.legend(loc="upper right", frameon=False)
-    note = f"\ndrawn as if it never reduced; it does when {preview.metric} stalls" if preview.metric else ""
-    axes.set_title(preview.title + note, loc="left", fontsize=11)
-    axes.set_xlabel("step")
-    axes.set_ylabel("learning rate")
-    axes.set_xlim(0, len(preview.rates))
-    axes.set_ylim(0, 1.25 * max(preview.rates.max(), 1e-12))  # Room for the labels above the highest rate.
-    axes.ticklabel_format(axis="y", style="sci", scilimits=(-3, 3), useMathText=True)
-    axes.spines[["top", "right"]].set_visible(False)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        figure.savefig(path, dpi=150)
-    except OSError as error:
-        raise SaveError(f"The picture {path} could not be written: {error.strerror or error}.") from error
+def draw_rates(preview: Preview) -> Figure:
+    """The rates by step, with the epochs along the top; raises PaddleResumeError without Matplotlib."""
+    figure = new_figure(9, 4.5)
+    with style():
+        axes = figure.add_subplot()
+        steps = _drawn(preview.rates)
+        # A rate holds from its step to the next one: a staircase, which a long run shows as a curve.
+        axes.step(steps, preview.rates[steps], where="post", linewidth=1.8, color=COLORS[0])
+        _mark_ends_and_peak(axes, preview)
+        _mark_epochs(axes, preview)
+        if preview.warmup_steps:
+            axes.axvspan(0, preview.warmup_steps, color=COLORS[4], alpha=0.2, linewidth=0, label="warm-up")
+            axes.legend(loc="upper right")
+        note = f"\ndrawn as if it never reduced; it does when {preview.metric} stalls" if preview.metric else ""
+        axes.set_title(preview.title + note, loc="left")
+        axes.set_xlabel("step")
+        axes.set_ylabel("learning rate")
+        axes.set_xlim(0, len(preview.rates))
+        axes.set_ylim(0, 1.25 * max(preview.rates.max(), 1e-12))  # Room for the labels above the highest rate.
+        axes.ticklabel_format(axis="y", style="sci", scilimits=(-3, 3), useMathText=True)
+    return figure
 
 
 def _drawn(rates: np.ndarray) -> np.ndarray:
@@ -127,14 +111,13 @@ def _mark_ends_and_peak(axes: Axes, preview: Preview) -> None:
     peak = int(preview.rates.argmax())
     places: dict[int, tuple[int, int]] = {0: (6, 8), len(preview.rates) - 1: (-6, 8), peak: (6, 6)}
     for step, place in places.items():
-        axes.plot([step], [preview.rates[step]], "o", color="#2a5db0", markersize=4, clip_on=False)
+        axes.plot([step], [preview.rates[step]], "o", color=COLORS[0], markersize=4, clip_on=False)
         axes.annotate(
             f"{preview.rates[step]:.3g}",
             (step, preview.rates[step]),
             xytext=place,
             textcoords="offset points",
             ha="left" if place[0] > 0 else "right",
-            fontsize=9,
         )
 
 
