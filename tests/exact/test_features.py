@@ -260,7 +260,7 @@ def explosion() -> paddle.optimizer.lr.LRScheduler:
 
 
 def test_a_run_that_diverges_goes_back_and_on_with_a_lower_rate(tmp_path: Path) -> None:
-    guard = Divergence("rollback", lr_factor=1e-39, most=2)
+    guard = Divergence("rollback", lr_factor=1e-39, max_rollbacks=2)
     made = trainer(explosion(), on_nan=guard, every_steps=3)
     made.train(Points(), epochs=2, global_batch_size=8)
     assert guard.rollbacks == 1 and made.progress.step == 10
@@ -287,7 +287,7 @@ def test_a_checkpoint_that_was_refused_is_not_one_to_go_back_to() -> None:
 
 
 def test_rollbacks_end_after_the_last_that_is_allowed_and_need_a_checkpoint() -> None:
-    made = trainer(explosion(), name="a", on_nan=Divergence("rollback", lr_factor=0.9, most=2))
+    made = trainer(explosion(), name="a", on_nan=Divergence("rollback", lr_factor=0.9, max_rollbacks=2))
     with pytest.raises(NonFiniteLossError, match="last good checkpoint is checkpoint/a_epoch0"):
         made.train(Points(), epochs=2, global_batch_size=8)
     assert made.divergence.rollbacks == 2
