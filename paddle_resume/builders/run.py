@@ -232,7 +232,7 @@ def _step_options(config: Config, rate: Rate) -> StepOptions:
         lr_interval=rate.interval,
         lr_metric=rate.metric or VALID_LOSS,
         precision=Precision(options.amp, options.amp_dtype),
-        on_nan=Divergence(options.on_nan, lr_factor=options.rollback_lr, most=options.max_rollbacks),
+        on_nan=Divergence(options.on_nan, lr_factor=options.rollback_lr, max_rollbacks=options.max_rollbacks),
     )
 
 

@@ -51,9 +51,9 @@ def translate(prefix: Path, owners: Mapping[str, Any], steps_per_epoch: Optional
     weights, table = foreign_weights(prefix)
     entries = optimizer_entries(sibling(prefix, OPTIMIZER))
     rate = entries.pop(SCHEDULER, None)
-    notes = [f"{prefix}: another program saved it, and no digest vouches for its files"]
+    notes = [Difference(f"{prefix}: another program saved it, and no digest vouches for its files")]
     others = {key for key, value in entries.items() if not isinstance(value, np.ndarray)}
-    notes += [f"{OPTIMIZER} {key}: saved -> nobody here owns it" for key in sorted(others)]
+    notes += [Difference(f"{OPTIMIZER} {key}", "saved", "nobody here owns it") for key in sorted(others)]
     arrays = {key: value for key, value in entries.items() if key not in others}
     states: dict[str, Any] = {}
     tensors = {PARAMETERS: weights}
@@ -85,14 +85,16 @@ def translate(prefix: Path, owners: Mapping[str, Any], steps_per_epoch: Optional
 
 def _not_taken(
     prefix: Path, owners: Mapping[str, Any], states: dict[str, Any], tensors: dict[str, Arrays]
-) -> list[str]:
+) -> list[Difference]:
     suffixes = {name: owner.suffix if isinstance(owner, HasFile) else None for name, owner in owners.items()}
     taken = {PARAMETERS, OPTIMIZER, SUFFIX}
     start = len(prefix.name)
     beside = {p.name[start:] for p in prefix.parent.glob(f"{glob.escape(prefix.name)}.*")} - taken
-    lines = [f"file {suffix}: saved -> nobody here owns it" for suffix in sorted(beside)]
+    lines = [Difference(f"file {suffix}", "saved", "nobody here owns it") for suffix in sorted(beside)]
     files = {suffix for suffix in suffixes.values() if suffix}
-    lines += [f"file {suffix}: not saved -> owned here" for suffix in sorted(files - set(tensors))]
-    lines += [f"file {suffix}: saved -> nobody here owns it" for suffix in sorted(set(tensors) - files)]
+    lines += [Difference(f"file {suffix}", "not saved", "owned here") for suffix in sorted(files - set(tensors))]
+    lines += [Difference(f"file {suffix}", "saved", "nobody here owns it") for suffix in sorted(set(tensors) - files)]
     plain = [name for name, suffix in suffixes.items() if not suffix]
-    return lines + [f"state of {name!r}: not saved -> as at this start" for name in plain if name not in states]
+    return lines + [
+        Difference(f"state of {name!r}", "not saved", "as at this start") for name in plain if name not in states
+    ]

@@ -9,6 +9,7 @@ from typing import Optional
 
 from paddle_resume.checkpoint.foreign_files import MASTER, OPTIMIZER, PARAMETERS
 from paddle_resume.checkpoint.reader import Arrays
+from paddle_resume.differences import Difference
 from paddle_resume.errors import CheckpointError
 
 # Paddle's own names of parameters: layer type, number of the layer, w or b, number of the parameter.
@@ -48,7 +49,7 @@ def refuse_unbound(prefix: Path, arrays: Arrays, names: set[str]) -> None:
 
 def names_by_order(
     prefix: Path, arrays: Arrays, ours: dict[str, str], weights: Arrays
-) -> tuple[dict[str, str], list[str]]:
+) -> tuple[dict[str, str], list[Difference]]:
     """A table structured name -> parameter name in the file, from the order of the layers of each type.
 
     A model that is built again has the same layers in the same order, only counted from another number. With it comes
@@ -79,7 +80,9 @@ def names_by_order(
         shapes = {array.shape for key, array in arrays.items() if owner_of(key, theirs) == their and array.size != 1}
         if name in weights and shapes - {weights[name].shape}:
             raise _unbound(prefix, [their], f"{name} has shape {list(weights[name].shape)}")
-    note = f"{prefix}{PARAMETERS}: no table of parameter names -> optimizer state bound by the order of the layers"
+    note = Difference(
+        f"{prefix}{PARAMETERS}", "no table of parameter names", "optimizer state bound by the order of the layers"
+    )
     return table, [note] if table else []
 
 

@@ -13,6 +13,7 @@ from paddle_resume.checkpoint.reader import sibling
 from paddle_resume.checkpoint.record import SUFFIX
 from paddle_resume.checkpoint.unreadable import Foreign
 from paddle_resume.checkpoint.weights import NAME_TABLE, as_array
+from paddle_resume.differences import Difference
 from paddle_resume.errors import CheckpointError
 from paddle_resume.storage.restricted_pickle import read_foreign
 
@@ -26,7 +27,7 @@ class Position:
 
     epochs: Optional[int] = None
     steps: Optional[int] = None
-    notes: list[str] = field(default_factory=list)
+    notes: list[Difference] = field(default_factory=list)
 
 
 def foreign_position(prefix: Path, rate: Any, per_epoch: Optional[int]) -> Position:
@@ -45,14 +46,18 @@ def foreign_position(prefix: Path, rate: Any, per_epoch: Optional[int]) -> Posit
     elif by_name.epochs is not None or by_name.steps is not None:
         position.epochs, position.steps, source = by_name.epochs, by_name.steps, f"the name {prefix.name}"
     else:
-        position.notes.append("epoch and step: not saved -> 0")
+        position.notes.append(Difference("epoch and step", "not saved", "0"))
         return position
     _complete(position, ticks, per_epoch)
     done = "unknown" if position.epochs is None else position.epochs
-    steps = "unknown -> 0" if position.steps is None else position.steps
-    position.notes.append(f"position: not saved exactly -> {done} epochs done, {steps} steps, by {source}")
+    steps = "an unknown number of" if position.steps is None else position.steps
+    position.notes.append(
+        Difference("position", "not saved exactly", f"{done} epochs done, {steps} steps, by {source}")
+    )
     if ticks is not None and position.steps != ticks:
-        position.notes.append(f"learning rate schedule: made {ticks} steps in {done} epochs -> steps with each update")
+        position.notes.append(
+            Difference("learning rate schedule", f"made {ticks} steps in {done} epochs", "steps with each update")
+        )
     return position
 
 
@@ -65,7 +70,11 @@ def _complete(position: Position, ticks: Optional[int], per_epoch: Optional[int]
         position.epochs = -(-position.steps // per_epoch)
         if position.steps % per_epoch:
             position.notes.append(
-                f"data: {position.steps % per_epoch} of {per_epoch} batches of an epoch were fed -> its rest is skipped"
+                Difference(
+                    "data",
+                    f"{position.steps % per_epoch} of {per_epoch} batches of an epoch were fed",
+                    "its rest is skipped",
+                )
             )
     elif position.epochs is not None:
         whole = ticks is not None and -(-ticks // per_epoch) == position.epochs and ticks != position.epochs
@@ -85,7 +94,7 @@ def position_from_name(name: str) -> tuple[Position, bool]:
     return Position(epochs=number if match["gap"] else number + 1), not match["gap"]
 
 
-def _from_states(prefix: Path) -> tuple[Optional[int], list[str]]:
+def _from_states(prefix: Path) -> tuple[Optional[int], list[Difference]]:
     """The epoch that a pickled `.pdstates` gives, and its other entries, which are not taken over."""
     path = sibling(prefix, SUFFIX)
     if not path.is_file():
@@ -99,5 +108,5 @@ def _from_states(prefix: Path) -> tuple[Optional[int], list[str]]:
     epoch = epoch.item() if isinstance(epoch, np.ndarray) and epoch.size == 1 else epoch
     known = isinstance(epoch, int) and 0 <= epoch < 1 << 31
     others = [str(key)[:40] for key in content if key != "epoch" or not known]
-    lines = [f"{SUFFIX} {key}: saved -> nobody here owns it" for key in others[:_LISTED]]
+    lines = [Difference(f"{SUFFIX} {key}", "saved", "nobody here owns it") for key in others[:_LISTED]]
     return int(epoch) if known else None, lines

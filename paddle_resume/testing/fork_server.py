@@ -44,8 +44,10 @@ def main() -> None:
 
 def _serve(control: socket.socket, client: int) -> Optional[Order]:
     """Fork until the client hangs up or dies. Returns more than once: None here, and its order in each child."""
+    given = dict(os.environ)
     _import_what_runs_import()
-    control.sendall(json.dumps({"can_fork": _can_fork()}).encode())
+    imported = {name: value for name, value in os.environ.items() if given.get(name) != value}
+    control.sendall(json.dumps({"can_fork": _can_fork(), "environment": imported}).encode())
     server = os.getpid()
 
     def tell_of_the_dead(*_: Any) -> None:

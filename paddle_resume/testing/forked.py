@@ -26,8 +26,8 @@ from typing import IO, Any, Optional
 from paddle_resume.testing.fork_server import MESSAGE_BYTES
 from paddle_resume.testing.life import Process, spawn
 
-# Read by a program, by Paddle when it connects processes, by pytest, or (PYTHONPATH) made good in the child; where there
-# is a GPU nothing is forked. All others Python, Paddle or a library may read while they start.
+# Read by a program, by Paddle when it connects processes, by pytest, or (PYTHONPATH) made good in the child; and where
+# there is a GPU nothing is forked. All others Python, Paddle or a library may read while they start.
 _READ_LATE = re.compile(
     r"PADDLE_RESUME_\w+|PADDLE_(MASTER|TRAINER\w*|CURRENT_ENDPOINT|DISTRI_BACKEND)|"
     r"PYTEST_CURRENT_TEST|PYTHONPATH|CUDA_VISIBLE_DEVICES"
@@ -73,7 +73,7 @@ class ForkServer:
     def __init__(self, environment: Mapping[str, str]) -> None:
         self._environment = dict(environment)
         self._codes: dict[int, int] = {}
-        self._works: Optional[bool] = None
+        self._ready: Optional[dict[str, Any]] = None
         self._socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs:
             self._process = subprocess.Popen(
@@ -88,7 +88,7 @@ class ForkServer:
 
     def can_start(self, environment: Mapping[str, str]) -> bool:
         """Whether a program under this environment would find in a child what it finds in a process of its own."""
-        return all(map(_READ_LATE.fullmatch, self._changes(environment))) and self._can_fork()
+        return self._can_fork() and all(map(_READ_LATE.fullmatch, self._changes(environment)))
 
     def start(
         self, arguments: Sequence[str], folder: Path, environment: Mapping[str, str], output: int, errors: int
@@ -124,15 +124,19 @@ class ForkServer:
         self._process.wait()
 
     def _changes(self, environment: Mapping[str, str]) -> dict[str, Optional[str]]:
+        """What is otherwise than when the server started, but for what its imports have set likewise."""
+        assert self._ready is not None
         names = sorted({*environment, *self._environment})
-        return {n: environment.get(n) for n in names if environment.get(n) != self._environment.get(n)}
+        changed = {n: environment.get(n) for n in names if environment.get(n) != self._environment.get(n)}
+        return {n: value for n, value in changed.items() if value != self._ready["environment"].get(n)}
 
     def _can_fork(self) -> bool:
-        if self._works is None:
+        if self._ready is None:
             self._socket.settimeout(None)
+            self._ready = {"can_fork": False}
             with suppress(ConnectionError):
-                self._works = self._hear()["can_fork"]
-        return bool(self._works)
+                self._ready = self._hear()
+        return self._ready["can_fork"]
 
     def _hear(self) -> dict[str, Any]:
         message = self._socket.recv(MESSAGE_BYTES)

@@ -24,15 +24,15 @@ class Divergence:
             `rollback` goes back to the last checkpoint and on from there with a lower learning rate; `ignore`
             trains on.
         lr_factor: what each rollback multiplies the learning rate of every parameter with.
-        most: after this many rollbacks the run stops.
+        max_rollbacks: after this many rollbacks the run stops.
     """
 
-    def __init__(self, policy: str = STOP, *, lr_factor: float = 0.5, most: int = 3) -> None:
+    def __init__(self, policy: str = STOP, *, lr_factor: float = 0.5, max_rollbacks: int = 3) -> None:
         if policy not in POLICIES:
             raise ConfigError(f"trainer.on_nan: {policy!r} is none of {', '.join(POLICIES)}.")
         self.policy = policy
         self.lr_factor = lr_factor
-        self.most = most
+        self.max_rollbacks = max_rollbacks
         self.skipped = 0
         self.rollbacks = 0
         self.checks_each_loss = paddle.device.get_device() == "cpu"
@@ -55,7 +55,7 @@ class Divergence:
     @property
     def may_roll_back(self) -> bool:
         """Whether there is a checkpoint to go back to, and leave to do so."""
-        return self.policy == ROLL_BACK and self.rollbacks < self.most and bool(self.target)
+        return self.policy == ROLL_BACK and self.rollbacks < self.max_rollbacks and bool(self.target)
 
     @property
     def protected(self) -> Optional[str]:

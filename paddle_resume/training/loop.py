@@ -57,8 +57,8 @@ class TrainingLoop:
     finished: FinishedModel
     hooks: Hooks
     world: World
-    sharers: World
-    """The processes that share each batch."""
+    data_parallel: World
+    """The processes that share each batch, a data-parallel group."""
     statistics: list[paddle.Tensor]
     """What no gradient moves, and all processes take over from rank 0 after each step."""
     signals: SignalWatch
@@ -134,7 +134,7 @@ class TrainingLoop:
         self.hooks.call("on_step_begin")
         self.progress.learning_rate = self.learning_rate()
         result = self.steps.run(batches)
-        self.sharers.broadcast(self.statistics)
+        self.data_parallel.broadcast(self.statistics)
         if result.applied:
             self.metrics.add_loss(self.progress.step, result.loss, result.samples)
             for one in result.micro_batches:

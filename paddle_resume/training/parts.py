@@ -74,8 +74,8 @@ class RunParts:
         self.monitoring = monitoring
         self.world, self.mesh = processes.world or World.current(), processes.mesh
         # On a mesh all processes work on whole batches, as a single one would.
-        self.sharers = World() if self.mesh else self.world
-        self.feed_options = {"seed": seed, "rank": self.sharers.rank, "size": self.sharers.size}
+        self.data_parallel = World() if self.mesh else self.world
+        self.feed_options = {"seed": seed, "rank": self.data_parallel.rank, "size": self.data_parallel.size}
         self.precision = step.precision or Precision()
         self.precision.prepare(trainer.model, optimizers)
         self.divergence = step.on_nan if isinstance(step.on_nan, Divergence) else Divergence(step.on_nan)
@@ -90,7 +90,7 @@ class RunParts:
             world=self.world,
         )
         self.progress = Progress()
-        self.metrics = RunningMetrics(metrics, world=self.sharers)
+        self.metrics = RunningMetrics(metrics, world=self.data_parallel)
         self.random = RandomStreams(seed, rank=self.mesh.data_rank if self.mesh else self.world.rank)
         self.hooks = Hooks(callbacks, trainer)
         self.logbook = Logbook(logger, silent=not self.world.is_main)
@@ -103,7 +103,7 @@ class RunParts:
             tell=self._tell,
             world=self.world,
         )
-        self.gradients = GradientAverage(self.sharers)
+        self.gradients = GradientAverage(self.data_parallel)
         self.optimizer_step = OptimizerStep(
             self._forward,
             optimizers,
@@ -169,8 +169,8 @@ class RunParts:
             ),
             hooks=self.hooks,
             world=self.world,
-            sharers=self.sharers,
-            statistics=[] if self.sharers.is_single else per_process_statistics(trainer.model),
+            data_parallel=self.data_parallel,
+            statistics=[] if self.data_parallel.is_single else per_process_statistics(trainer.model),
             signals=self.signals,
             heart=heart,
             tell=self._tell,

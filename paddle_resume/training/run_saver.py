@@ -124,5 +124,5 @@ class RunSaver:
         self._engine.lineage.rolled_back(step, prefix.name, guard.lr_scale)
         self._tell(
             f"{error.what}. Went back to {prefix}, step {self._progress.step}, and on from there with "
-            f"{guard.lr_scale:.4g} times the learning rate (rollback {guard.rollbacks} of {guard.most})."
+            f"{guard.lr_scale:.4g} times the learning rate (rollback {guard.rollbacks} of {guard.max_rollbacks})."
         )

@@ -37,7 +37,7 @@ class Session:
     def run(self, resume: str, *, allow_inexact: bool, overwrite: bool, changes: ResumeChanges) -> None:
         """Train to the end; see `Trainer.train`."""
         parts, loop = self._parts, self.loop
-        parts.optimizer_step.micro_batch_size = -(-self._feed.batch_size // parts.sharers.size)
+        parts.optimizer_step.micro_batch_size = -(-self._feed.batch_size // parts.data_parallel.size)
         self._start_together(allow_inexact)
         for note in (self._feed.note, parts.precision.note, parts.optimizer_step.note(self._trainer.model)):
             if note:

@@ -162,7 +162,7 @@ class Trainer:
         For an overridden `train_step`, between `backward()` and `optimizer.step()`. In a single process it does
         nothing.
         """
-        world = self._parts.sharers
+        world = self._parts.data_parallel
         if not world.is_single:
             weight = batch.local_size * world.size / batch.global_size
             self._parts.gradients.average(parameters_of(optimizer), weight)

@@ -13,14 +13,13 @@ from places import PROGRAMS
 
 import paddle_resume  # isort: skip (its CPU set-up comes before Paddle)
 import paddle
-
 from options import grouped
+
 from paddle_resume import Best, Divergence, StepOptions, Trainer, WeightAverage
 from paddle_resume.checkpoint.reader import load
 from paddle_resume.errors import CheckpointError, ConfigError, NonFiniteLossError, StateError
 from paddle_resume.testing import Kill, first_differences
 from paddle_resume.testing.kill_plan import Plan
-from paddle_resume.training.save_schedule import SaveSchedule
 
 PROGRAM = str(PROGRAMS / "train_features.py")
 
@@ -193,7 +192,7 @@ def test_the_average_follows_its_formula_and_is_what_is_evaluated_and_written(tm
         assert weights(made)[name].tobytes() == followed[-1][name].tobytes() == stored[".pdparams"][name].tobytes()
     with average.in_place():
         assert made.evaluate(Points(), batch_size=8)["loss"] == results["valid/loss"]
-    made._evaluate_ema = False
+    average.evaluate = False
     assert made.evaluate(Points(), batch_size=8)["loss"] != results["valid/loss"]
     with pytest.raises(ConfigError, match=r"trainer\.ema\.decay: 1\.5 is not from 0 to below 1"):
         WeightAverage(1.5)
@@ -202,7 +201,7 @@ def test_the_average_follows_its_formula_and_is_what_is_evaluated_and_written(tm
 def test_the_best_checkpoint_is_that_of_the_best_evaluation_and_outlives_retention(tmp_path: Path) -> None:
     best = Best("valid/loss", mode="max", final="best")  # of a falling loss, the first evaluation
     made = trainer(
-        best=best, evaluate_every=2, keep=1, None, 1, model_path=tmp_path / "m.pdparams"
+        best=best, evaluate_every=2, keep=1, every_epochs=None, every_steps=1, model_path=tmp_path / "m.pdparams"
     )
     made.train(Points(), Points(), epochs=4, global_batch_size=8)
     assert best.step == 2 and made.progress.step == 20
@@ -261,7 +260,7 @@ def explosion() -> paddle.optimizer.lr.LRScheduler:
 
 
 def test_a_run_that_diverges_goes_back_and_on_with_a_lower_rate(tmp_path: Path) -> None:
-    guard = Divergence("rollback", lr_factor=1e-39, most=2)
+    guard = Divergence("rollback", lr_factor=1e-39, max_rollbacks=2)
     made = trainer(explosion(), on_nan=guard, every_steps=3)
     made.train(Points(), epochs=2, global_batch_size=8)
     assert guard.rollbacks == 1 and made.progress.step == 10
@@ -288,7 +287,7 @@ def test_a_checkpoint_that_was_refused_is_not_one_to_go_back_to() -> None:
 
 
 def test_rollbacks_end_after_the_last_that_is_allowed_and_need_a_checkpoint() -> None:
-    made = trainer(explosion(), name="a", on_nan=Divergence("rollback", lr_factor=0.9, most=2))
+    made = trainer(explosion(), name="a", on_nan=Divergence("rollback", lr_factor=0.9, max_rollbacks=2))
     with pytest.raises(NonFiniteLossError, match="last good checkpoint is checkpoint/a_epoch0"):
         made.train(Points(), epochs=2, global_batch_size=8)
     assert made.divergence.rollbacks == 2

@@ -11,7 +11,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Sequence
-from functools import cache, partial
+from functools import partial
 from pathlib import Path
 from typing import IO, Any, Optional
 
@@ -20,22 +20,20 @@ from paddle_resume.testing.forked import ForkServers
 
 # As it is before any test changes it.
 _ENVIRONMENT = dict(os.environ)
-_all_servers: list[ForkServers] = []
+_servers: dict[Optional[str], ForkServers] = {}
 
 
-@cache
 def servers(threads: Optional[str] = None) -> ForkServers:
     """The servers, from the first program on; another pair for programs with another OMP_NUM_THREADS."""
-    made = ForkServers({**_ENVIRONMENT, **({"OMP_NUM_THREADS": threads} if threads else {})})
-    _all_servers.append(made)
-    return made
+    if threads not in _servers:
+        _servers[threads] = ForkServers({**_ENVIRONMENT, **({"OMP_NUM_THREADS": threads} if threads else {})})
+    return _servers[threads]
 
 
 def close() -> None:
     """End all servers."""
-    while _all_servers:
-        _all_servers.pop().close()
-    servers.cache_clear()
+    while _servers:
+        _servers.popitem()[1].close()
 
 
 def _start(arguments: Sequence[str], folder: Path, output: IO[str]) -> life.Process:

@@ -6,7 +6,7 @@ import pytest
 import paddle_resume  # isort: skip (its CPU set-up comes before Paddle)
 import paddle
 
-from paddle_resume import Callback, Monitoring, Trainer
+from paddle_resume import Callback, Monitoring, RandomStreams, Trainer
 from paddle_resume.data.feed import Feed
 from paddle_resume.errors import InexactResumeError, StateError
 from paddle_resume.metrics import RunningMetrics
