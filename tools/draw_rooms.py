@@ -18,6 +18,8 @@ import grimp
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = "paddle_resume"
 PICTURE = ROOT / "docs" / "rooms.svg"
+# Short layers stand aside by turns, so that few arrows pass behind a room that they do not mean.
+_ASIDE = (-100, 0, 100, 200, 0)
 # Of the whole picture, of a room, and from one layer to the next.
 _WIDTH, _BOX_WIDTH, _BOX_HEIGHT, _LAYER_HEIGHT, _MARGIN = 1180, 122, 34, 76, 20
 _STYLE = """
@@ -66,11 +68,7 @@ def draw() -> str:
     """The picture as SVG; the same for the same code."""
     rows, arrows = layers(), imports()
     shown = direct_only(arrows)
-    places = {
-        room: ((2 * column + 1) * _WIDTH / (2 * len(row)), _MARGIN + level * _LAYER_HEIGHT)
-        for level, row in enumerate(rows)
-        for column, room in enumerate(row)
-    }
+    places = {room: _place(level, row, room) for level, row in enumerate(rows) for room in row}
     height = _MARGIN + len(rows) * _LAYER_HEIGHT
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {height}" role="img">',
@@ -90,10 +88,17 @@ def draw() -> str:
     return "\n".join(parts) + "\n"
 
 
+def _place(level: int, row: list[str], room: str) -> tuple[float, float]:
+    """The middle of the upper edge of its box."""
+    x = (2 * row.index(room) + 1) * _WIDTH / (2 * len(row))
+    return x + (_ASIDE[level % len(_ASIDE)] if len(row) < 4 else 0), _MARGIN + level * _LAYER_HEIGHT
+
+
 def _arrow(start: tuple[float, float], end: tuple[float, float]) -> str:
     (x1, y1), (x2, y2) = (start[0], start[1] + _BOX_HEIGHT), end
-    bend = (y2 - y1) / 2
-    return f'<path class="arrow" d="M{x1:.0f} {y1:.0f}C{x1:.0f} {y1 + bend:.0f} {x2:.0f} {y2 - bend:.0f} {x2:.0f} {y2:.0f}"/>'
+    middle = (y1 + y2) / 2
+    points = f"M{x1:.0f} {y1:.0f}C{x1:.0f} {middle:.0f} {x2:.0f} {middle:.0f} {x2:.0f} {y2:.0f}"
+    return f'<path class="arrow" d="{points}"/>'
 
 
 def _box(room: str, place: tuple[float, float], imported: set[str]) -> str:
