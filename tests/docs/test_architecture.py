@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib.util
+import re
 import shutil
 import subprocess
 import sys
@@ -10,7 +12,10 @@ from pathlib import Path
 import pytest
 from places import ROOT
 
-pytest.importorskip("importlinter", reason="import-linter is in the extra `dev`, and needs Python 3.11")
+needs_linter = pytest.mark.skipif(
+    importlib.util.find_spec("importlinter") is None,
+    reason="import-linter is in the extra `dev`, and needs Python 3.11",
+)
 
 LINT = [str(Path(sys.executable).with_name("lint-imports")), "--no-cache", "--no-logo"]
 
@@ -28,11 +33,13 @@ def copy(tmp_path: Path) -> Path:
     return tmp_path
 
 
+@needs_linter
 def test_no_import_runs_against_the_order_of_the_rooms() -> None:
     ended = lint(ROOT)
     assert ended.returncode == 0, ended.stdout
 
 
+@needs_linter
 @pytest.mark.parametrize(
     ("module", "imported", "broken"),
     [
@@ -52,6 +59,7 @@ def test_one_that_does_is_found_also_for_a_type_only(copy: Path, module: str, im
     assert broken in ended.stdout
 
 
+@needs_linter
 def test_a_room_without_a_place_is_found(copy: Path) -> None:
     (copy / "paddle_resume" / "attic.py").write_text('"""Things."""\n')
     ended = lint(copy)
@@ -59,7 +67,15 @@ def test_a_room_without_a_place_is_found(copy: Path) -> None:
     assert "attic" in ended.stdout
 
 
+@needs_linter
 def test_the_picture_of_the_rooms_is_what_the_code_gives_now() -> None:
     command = [sys.executable, str(ROOT / "tools" / "draw_rooms.py"), "--check"]
     ended = subprocess.run(command, capture_output=True, text=True, timeout=120)
     assert ended.returncode == 0, ended.stderr
+
+
+def test_every_file_that_the_page_names_is_there() -> None:
+    page = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    named = set(re.findall(r"`([\w./]+\.py)`", page))
+    assert len(named) > 50
+    assert [path for path in named if not (ROOT / "paddle_resume" / path).exists() and not (ROOT / path).exists()] == []
