@@ -105,8 +105,8 @@ class Session:
             progress.phase = TRAIN
         elif progress.phase == DONE:
             self._trainer.tell(
-                f"This run stopped early at step {progress.step}, because {best.why_gave_up}. It stays as it is; to train "
-                "on, change best.patience (in a config with --allow-change)."
+                f"This run stopped early at step {progress.step}, because {best.why_gave_up}. It stays as it is; to "
+                "train on, change best.patience (in a config with --allow-change)."
             )
 
     def _save_and_leave(self) -> None:

@@ -38,9 +38,10 @@ class Kept(Trainer):
 def trainer(folder: Any, rate: Any = 0.1, **options: Any) -> Any:
     """A trainer that saves and logs in `folder`; a rate that is a function is called for a new schedule."""
     paddle_resume.seed_everything(3)
-    model = paddle.nn.Sequential(
-        paddle.nn.Linear(8, 16), paddle.nn.Tanh(), paddle.nn.Dropout(0.2), paddle.nn.Linear(16, 2)
-    )
+    with paddle.utils.unique_name.guard():  # Parameters have the same names as in a process of its own.
+        model = paddle.nn.Sequential(
+            paddle.nn.Linear(8, 16), paddle.nn.Tanh(), paddle.nn.Dropout(0.2), paddle.nn.Linear(16, 2)
+        )
     made = Kept(
         model,
         paddle.optimizer.Momentum(rate() if callable(rate) else rate, parameters=model.parameters()),
