@@ -6,11 +6,9 @@ import signal
 from pathlib import Path
 from typing import Any, Optional
 
+import paddle
 import pytest
 from small_run import train, trainer
-
-import paddle_resume  # isort: skip (its CPU set-up comes before Paddle)
-import paddle
 
 from paddle_resume import Best, Callback
 from paddle_resume.testing import first_differences
