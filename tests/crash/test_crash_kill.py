@@ -272,7 +272,7 @@ def test_a_save_of_a_killed_trainer_that_had_not_begun_lands_whole_or_not_at_all
 def spawned(folder: Path, code: str) -> subprocess.Popen[str]:
     """A trainer of its own that runs `code` with a checkpointer `one` and answers by lines."""
     program = (
-        "import sys; from crash.content import owners; from paddle_resume.checkpoint import CheckpointEngine\n"
+        "import sys; from crash.content import owners; from paddle_resume.checkpoint.engine import CheckpointEngine\n"
         f"one = CheckpointEngine(sys.argv[1], 'run')\n{code}"
     )
     return subprocess.Popen(

@@ -13,7 +13,7 @@ import pytest
 from fitting import ROWS, Crash, fit, record
 from places import EXAMPLES, PROGRAMS
 
-from paddle_resume.checkpoint import engine
+from paddle_resume.checkpoint import owner_states
 from paddle_resume.loggers import read_scalars
 from paddle_resume.stateful import Owners
 from paddle_resume.testing import first_differences
@@ -129,11 +129,11 @@ def test_a_fit_ends_otherwise_when_one_owner_is_not_restored(
     fit(tmp_path / "straight", ROWS[row]())
     with pytest.raises(Crash):
         fit(tmp_path / "crashed", ROWS[row](), event)
-    restore = engine._restore
+    restore = owner_states.restore
 
     def forgetful(owners: Owners, *states: Any) -> None:
         restore(Owners(**{name: each for name, each in owners.items() if name != owner}), *states)
 
-    monkeypatch.setattr(engine, "_restore", forgetful)
+    monkeypatch.setattr(owner_states, "restore", forgetful)
     fit(tmp_path / "crashed", ROWS[row]())
     assert first_differences(tmp_path / "straight", tmp_path / "crashed")

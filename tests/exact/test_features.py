@@ -134,7 +134,7 @@ def test_accumulated_gradients_are_those_of_the_large_batch_also_of_a_short_last
     # 40 samples: steps of 16, 16 and 8; and of 4 batches of 4, 4 of 4, and 2 of 4.
     large.train(Points(), epochs=2, global_batch_size=16)
     small.train(Points(), epochs=2, global_batch_size=4)
-    assert large.progress.step == small.progress.step == 6
+    assert large.step == small.step == 6
     for name, array in weights(large).items():
         np.testing.assert_allclose(weights(small)[name], array, rtol=2e-5, atol=1e-6)
     uneven = trainer(name="uneven", accumulate_steps=3)
@@ -167,7 +167,7 @@ def test_an_overridden_step_cannot_accumulate_or_skip() -> None:
     optimizer = paddle.optimizer.SGD(0.1, parameters=model.parameters())
     for options in ({"accumulate_steps": 2}, {"on_nan": "skip"}):
         with pytest.raises(StateError, match=r"Own\.train_step makes its updates itself"):
-            Own(model, optimizer, **options)  # type: ignore[arg-type]
+            Own(model, optimizer, **grouped(**options))
 
 
 def test_the_average_follows_its_formula_and_is_what_is_evaluated_and_written(tmp_path: Path) -> None:
@@ -204,7 +204,7 @@ def test_the_best_checkpoint_is_that_of_the_best_evaluation_and_outlives_retenti
         best=best, evaluate_every=2, keep=1, every_epochs=None, every_steps=1, model_path=tmp_path / "m.pdparams"
     )
     made.train(Points(), Points(), epochs=4, global_batch_size=8)
-    assert best.step == 2 and made.progress.step == 20
+    assert best.step == 2 and made.step == 20
     kept = load(tmp_path / "checkpoint" / "model_best")
     assert kept.record.step == 2
     assert paddle.load("m.pdparams")["0.weight"].numpy().tobytes() == kept.tensors[".pdparams"]["0.weight"].tobytes()
@@ -215,7 +215,7 @@ def test_the_best_checkpoint_is_that_of_the_best_evaluation_and_outlives_retenti
     again = trainer(best=best, evaluate_every=2, model_path=tmp_path / "m.pdparams")
     with pytest.raises(CheckpointError, match="The best checkpoint .* cannot be read"):
         again.train(Points(), Points(), epochs=4, global_batch_size=8)
-    assert trainer().checkpointer.start_over(overwrite=True) == 2
+    assert trainer()._parts.engine.start_over(overwrite=True) == 2
     assert not list((tmp_path / "checkpoint").glob("model_*"))
 
 
@@ -233,7 +233,7 @@ def test_training_stops_early_once_patience_has_run_out() -> None:
     best = Best("valid/loss", mode="max", patience=3)
     made = trainer(best=best, evaluate_every=2)
     made.train(Points(), Points(), epochs=9, global_batch_size=8)
-    assert (made.progress.step, made.progress.phase, best.waited) == (8, "done", 3)
+    assert (made.step, made.phase, best.waited) == (8, "done", 3)
     assert made.told[-1].startswith("Stopping early: valid/loss has not been better than 0.")  # type: ignore[attr-defined]
     with pytest.raises(
         ConfigError, match=r"best\.monitor: valid/x is none of what the evaluation gives; use valid/loss"
@@ -247,7 +247,7 @@ def test_training_stops_early_once_patience_has_run_out() -> None:
 def test_a_bad_batch_is_left_out_and_told_of_in_the_lineage(tmp_path: Path) -> None:
     made = trainer(on_nan="skip")
     made.train(Points(bad=(5, 6)), epochs=1, global_batch_size=8, shuffle=False)
-    assert (made.divergence.skipped, made.progress.step) == (1, 5)
+    assert (made._parts.divergence.skipped, made.step) == (1, 5)
     assert all(np.isfinite(array).all() for array in weights(made).values())
     record = json.loads((tmp_path / "checkpoint" / "model_epoch0.pdstates").read_text())
     assert [e["step"] for e in record["lineage"] if e["event"] == "skip"] == [0]
@@ -263,7 +263,7 @@ def test_a_run_that_diverges_goes_back_and_on_with_a_lower_rate(tmp_path: Path) 
     guard = Divergence("rollback", lr_factor=1e-39, max_rollbacks=2)
     made = trainer(explosion(), on_nan=guard, every_steps=3)
     made.train(Points(), epochs=2, global_batch_size=8)
-    assert guard.rollbacks == 1 and made.progress.step == 10
+    assert guard.rollbacks == 1 and made.step == 10
     assert all(np.isfinite(array).all() for array in weights(made).values())
     record = json.loads((tmp_path / "checkpoint" / "model_epoch1.pdstates").read_text())
     events = [(e["to"], e["lr_scale"]) for e in record["lineage"] if e["event"] == "rollback"]
@@ -283,14 +283,14 @@ def test_a_checkpoint_that_was_refused_is_not_one_to_go_back_to() -> None:
     made.train(Points(), epochs=2, global_batch_size=8)
     assert "The weights 0.weight became NaN or infinite by step 7" in "".join(made.told)  # type: ignore[attr-defined]
     assert "Went back to checkpoint/model_step7" in "".join(made.told)  # type: ignore[attr-defined]
-    assert (guard.rollbacks, made.progress.step) == (1, 10)
+    assert (guard.rollbacks, made.step) == (1, 10)
 
 
 def test_rollbacks_end_after_the_last_that_is_allowed_and_need_a_checkpoint() -> None:
     made = trainer(explosion(), name="a", on_nan=Divergence("rollback", lr_factor=0.9, max_rollbacks=2))
     with pytest.raises(NonFiniteLossError, match="last good checkpoint is checkpoint/a_epoch0"):
         made.train(Points(), epochs=2, global_batch_size=8)
-    assert made.divergence.rollbacks == 2
+    assert made._parts.divergence.rollbacks == 2
     with pytest.raises(NonFiniteLossError, match="nothing was saved yet"):
         trainer(name="b", on_nan="rollback").train(Points(bad=tuple(range(40))), epochs=1, global_batch_size=8)
 
@@ -311,7 +311,7 @@ def test_an_interruption_does_not_decide_where_a_rollback_goes_back_to(tmp_path:
         guarded("stopped").train(Points(), epochs=2, max_steps=stop, global_batch_size=8)
     stopped = guarded("stopped")
     stopped.train(Points(), epochs=2, global_batch_size=8)
-    assert stopped.divergence.rollbacks == straight.divergence.rollbacks == 1
+    assert stopped._parts.divergence.rollbacks == straight._parts.divergence.rollbacks == 1
     assert all(array.tobytes() == weights(stopped)[name].tobytes() for name, array in weights(straight).items())
 
 

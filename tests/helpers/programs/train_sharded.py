@@ -134,7 +134,7 @@ def train_step(kind: str, model: Any, optimizer: Any, step: int, mesh: Optional[
         x, label = draw.rand(8, 784).astype("float32"), draw.randint(0, 10, (8, 1))
     else:
         x, label = draw.randint(0, 24, (8, 8)), draw.randint(0, 24, (8, 8))
-    spread = mesh.spread if mesh else (lambda tensor: tensor)
+    spread = mesh.shard_batch if mesh else (lambda tensor: tensor)
     output = model(spread(paddle.to_tensor(x)))
     loss = paddle.nn.functional.cross_entropy(output, spread(paddle.to_tensor(label)))
     loss.backward()

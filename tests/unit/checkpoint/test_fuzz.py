@@ -19,6 +19,7 @@ from paddle_resume.checkpoint.engine import CheckpointEngine
 from paddle_resume.checkpoint.foreign_position import position_from_name
 from paddle_resume.checkpoint.foreign_schedule import scheduler_state
 from paddle_resume.checkpoint.weights import as_array, named_arrays
+from paddle_resume.differences import Difference
 from paddle_resume.errors import CheckpointError
 from paddle_resume.storage.framing import FramedFile
 from paddle_resume.storage.restricted_pickle import read_foreign
@@ -184,7 +185,7 @@ def test_whatever_a_file_says_of_its_schedule_only_numbers_come_into_ours(rate: 
     inner = {"class": "StepDecay", "given": {"gamma": 0.1}, "state": {"last_epoch": 0, "last_lr": 0.1}}
     ours = {"class": "LinearWarmup", "given": {"lr_after": inner}, "state": {"last_epoch": 0, "last_lr": 0.1}}
     state, lines = scheduler_state(ours, rate)
-    assert state is not None and all(isinstance(line, str) for line in lines)
+    assert state is not None and all(isinstance(line, Difference) for line in lines)
     for found in (state["state"], state["given"]["lr_after"]["state"]):
         assert found.keys() == inner["state"].keys()  # type: ignore[attr-defined]
         assert all(isinstance(value, (int, float)) for value in found.values())

@@ -19,8 +19,8 @@ import pytest
 import typer
 from places import ROOT
 
+from paddle_resume import Checkpointer
 from paddle_resume.checkpoint import record
-from paddle_resume.checkpoint.engine import CheckpointEngine
 from paddle_resume.checkpoint.reader import load, peek
 from paddle_resume.checkpoint.weights import read_weights
 from paddle_resume.cli import main
@@ -278,7 +278,7 @@ def test_verify_finds_nothing_wrong_with_the_state_of_any_optimizer(name, run):
     else:
         loss()
         optimizer.step()
-    checkpointer = CheckpointEngine("optimizers", "one", background=False)
+    checkpointer = Checkpointer("optimizers", "one", background=False)
     checkpointer.save(1, {"model": model, "optimizer": optimizer})
     checkpointer.close()
     assert run("verify", "optimizers/one_step1").code == 0
