@@ -24,6 +24,7 @@ TRANSLATED = ("README_cn.md", "docs/zh/")
 OTHERS = {
     "pip install": ".ci/run installs as the pages say",
     "pytest": "these are the tests",
+    ".ci/pythons": "a step of .ci/run",
     "ruff": "lint is a step of .ci/run",
     "mypy": "types are a step of .ci/run",
     "visualdl": "test_visualdl_page.py runs the server and looks at its page",
