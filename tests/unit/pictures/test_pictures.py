@@ -181,7 +181,6 @@ def test_without_matplotlib_one_paragraph_tells_how_to_get_it(run, monkeypatch):
 # ---------------------------------------------------------------- mistakes
 
 MINE = """
-import forking
 import numpy as np
 import paddle
 
