@@ -11,7 +11,7 @@ import paddle
 
 from paddle_resume.builders.registry import build, resolve
 from paddle_resume.config import Config
-from paddle_resume.config.schema import Data
+from paddle_resume.config.schema import DataConfig
 from paddle_resume.data.mnist import label_names, load_mnist
 from paddle_resume.data.splits import PARTS, held_out
 from paddle_resume.errors import ConfigError
@@ -91,7 +91,7 @@ def class_names(config: Config, data: Any) -> Optional[Sequence[str]]:
     return getattr(data, "class_names", None)
 
 
-def _fields_as_arguments(data: Data, takes: Mapping[str, Any]) -> dict[str, Any]:
+def _fields_as_arguments(data: DataConfig, takes: Mapping[str, Any]) -> dict[str, Any]:
     """Those fields of the section that are arguments of the dataset's class too, if they are given."""
     transforms = [
         build("transform", each.name, each.args, where=f"data.augment.{i}") for i, each in enumerate(data.augment)

@@ -11,7 +11,7 @@ from typing import Any, Optional, Union
 from paddle.optimizer.lr import LinearWarmup, LRScheduler, OneCycleLR, ReduceOnPlateau
 
 from paddle_resume.builders.registry import build, check_arguments, resolve, resolve_function
-from paddle_resume.config import Config, Schedule
+from paddle_resume.config import Config, ScheduleConfig
 from paddle_resume.config.wording import show
 from paddle_resume.errors import ConfigError
 from paddle_resume.lr.stepper import EPOCH, STEP, LRStepper
@@ -68,7 +68,7 @@ class Rate:
 def check_rate(config: Config) -> None:
     """Check names, arguments and keys of `optimizer.lr` before anything is built; raises ConfigError."""
     rate = config.optimizer.lr
-    if not isinstance(rate, Schedule):
+    if not isinstance(rate, ScheduleConfig):
         return
     found = _check_schedule(rate.name, rate.args, _WHERE)
     watches = inspect.isclass(found) and issubclass(found, ReduceOnPlateau)
@@ -90,7 +90,7 @@ def build_rate(config: Config, length: RunLength, tags: Sequence[str]) -> Rate:
     warm-up before it. Raises ConfigError, also for a metric that the run does not have.
     """
     rate = config.optimizer.lr
-    if not isinstance(rate, Schedule):
+    if not isinstance(rate, ScheduleConfig):
         return Rate(rate)
     counted: dict[str, int] = {}
     warmup = _warmup_steps(rate, config, length)
@@ -223,7 +223,7 @@ def _refuse_other_than_counts(found: Callable[..., Any], where: str, key: str) -
     raise ConfigError(f"{where}: auto stands for a number of steps or epochs; {advice}.")
 
 
-def _warmup_steps(rate: Schedule, config: Config, length: RunLength) -> int:
+def _warmup_steps(rate: ScheduleConfig, config: Config, length: RunLength) -> int:
     if rate.warmup is None:
         return 0
     if rate.warmup.steps is not None:

@@ -11,7 +11,7 @@ import paddle
 from paddle_resume.builders.parameter_groups import ClipAcrossGroups, parameter_groups, regularize
 from paddle_resume.builders.registry import build, check_arguments, resolve
 from paddle_resume.config import Component
-from paddle_resume.config.optimizer import Optimizer
+from paddle_resume.config.optimizer import OptimizerConfig
 from paddle_resume.config.wording import show
 from paddle_resume.errors import ConfigError
 
@@ -27,7 +27,7 @@ _RPROP = "it keeps a learning rate for each single weight, which only starts fro
 
 
 def build_optimizer(
-    section: Optimizer, model: paddle.nn.Layer, rate: float | paddle.optimizer.lr.LRScheduler
+    section: OptimizerConfig, model: paddle.nn.Layer, rate: float | paddle.optimizer.lr.LRScheduler
 ) -> paddle.optimizer.Optimizer:
     """The optimizer of a config's section for a freshly built model, at the learning rate or schedule `rate`.
 
@@ -67,7 +67,7 @@ def build_optimizer(
     return optimizer
 
 
-def check_optimizer(section: Optimizer) -> Callable[..., Any]:
+def check_optimizer(section: OptimizerConfig) -> Callable[..., Any]:
     """The optimizer's class, after all that can be told without the model: names, arguments, combinations.
 
     Raises ConfigError naming the key, its value, why it cannot be, and what to use instead.
@@ -86,13 +86,13 @@ def check_optimizer(section: Optimizer) -> Callable[..., Any]:
     return found
 
 
-def _refuse_functions(section: Optimizer) -> None:
+def _refuse_functions(section: OptimizerConfig) -> None:
     for key, instead in _ELSEWHERE.items():
         if key in section.args:
             _refuse(section, key, section.args[key], "Paddle takes an object there, which YAML cannot hold", instead)
 
 
-def _check_lbfgs(section: Optimizer) -> None:
+def _check_lbfgs(section: OptimizerConfig) -> None:
     for key in ("clip", "weight_decay", "no_weight_decay", "groups", "regularization"):
         value = getattr(section, key, None)
         if value:
@@ -101,7 +101,7 @@ def _check_lbfgs(section: Optimizer) -> None:
         _refuse(section, "lr", section.lr, "it takes a number and no schedule", "give a number, 1.0 is usual")
 
 
-def _check_rprop(section: Optimizer) -> None:
+def _check_rprop(section: OptimizerConfig) -> None:
     for key in ("groups", "no_weight_decay"):
         value = getattr(section, key)
         if value:
@@ -110,7 +110,7 @@ def _check_rprop(section: Optimizer) -> None:
         _refuse(section, "lr", section.lr, _RPROP, "give a number")
 
 
-def _check_decay(section: Optimizer, found: Callable[..., Any]) -> None:
+def _check_decay(section: OptimizerConfig, found: Callable[..., Any]) -> None:
     """Weight decay of the whole, of groups, and of none: only where the optimizer has any."""
     argument = _decay_argument(found)
     given = {"weight_decay": section.args["weight_decay"]} if "weight_decay" in section.args else {}
@@ -131,7 +131,7 @@ def _check_decay(section: Optimizer, found: Callable[..., Any]) -> None:
         _refuse(section, "no_weight_decay", section.no_weight_decay, reason, "set optimizer.weight_decay as well")
 
 
-def _check_clip(section: Optimizer, found: Callable[..., Any]) -> None:
+def _check_clip(section: OptimizerConfig, found: Callable[..., Any]) -> None:
     if section.clip is None:
         return
     check_arguments("clip", resolve("clip", section.clip.name), section.clip.args)
@@ -139,7 +139,7 @@ def _check_clip(section: Optimizer, found: Callable[..., Any]) -> None:
         _refuse(section, "clip", section.clip, "it takes no grad_clip", "leave it out, or give its class that argument")
 
 
-def _check_regularization(section: Optimizer, found: Callable[..., Any]) -> None:
+def _check_regularization(section: OptimizerConfig, found: Callable[..., Any]) -> None:
     for i, rule in enumerate(section.regularization):
         where = f"optimizer.regularization.{i}"
         kind = resolve("regularizer", rule.name, where)
@@ -150,7 +150,7 @@ def _check_regularization(section: Optimizer, found: Callable[..., Any]) -> None
             _refuse(section, f"regularization.{i}", rule, reason, instead)
 
 
-def _plain_arguments(section: Optimizer) -> dict[str, Any]:
+def _plain_arguments(section: OptimizerConfig) -> dict[str, Any]:
     """The arguments in the types that Paddle takes, the weight decay as a float or a regularizer."""
     args = section.args
     if "weight_decay" in args:
@@ -201,7 +201,7 @@ def _is(found: Callable[..., Any], name: str) -> bool:
     return inspect.isclass(found) and inspect.isclass(base) and issubclass(found, base)
 
 
-def _refuse(section: Optimizer, key: str, value: Any, reason: str, instead: str) -> NoReturn:
+def _refuse(section: OptimizerConfig, key: str, value: Any, reason: str, instead: str) -> NoReturn:
     raise ConfigError(
         f"optimizer.{key}: {show(_plain(value))} cannot be used with {section.name}: {reason}; {_sentence(instead)}"
     )

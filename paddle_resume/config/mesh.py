@@ -9,7 +9,7 @@ from pydantic import Field
 from paddle_resume.config.sections import NotEmpty, Section
 
 
-class Mesh(Section):
+class MeshConfig(Section):
     """The processes as a grid of `data` rows and `model` columns; rank r stands in row r // model."""
 
     data: int = Field(default=1, ge=1, description="into how many shares the samples of a batch are split")
@@ -24,7 +24,7 @@ class Mesh(Section):
         return f"data {self.data} x model {self.model}"
 
 
-class Split(Section):
+class SplitConfig(Section):
     """Parameters that are split evenly over the processes along one axis of the mesh."""
 
     name: NotEmpty = Field(description="a glob on whole structured names, such as '*.linear1.weight'")
@@ -32,10 +32,12 @@ class Split(Section):
     split: int = Field(ge=0, description="the dimension of the parameter that is split, from 0")
 
 
-class ModelParallel(Section):
+class ModelParallelConfig(Section):
     """How one model is spread over the processes; parameters that no entry of the plan matches are on all of them."""
 
-    mesh: Optional[Mesh] = Field(
+    mesh: Optional[MeshConfig] = Field(
         default=None, description="how many processes share the data, and how many the model; null = no mesh"
     )
-    plan: list[Split] = Field(default=[], description="which parameters are split; the first entry that matches counts")
+    plan: list[SplitConfig] = Field(
+        default=[], description="which parameters are split; the first entry that matches counts"
+    )

@@ -16,7 +16,7 @@ from pydantic_core import PydanticCustomError
 from paddle_resume.config.sections import Component, NotEmpty, Section
 
 
-class WarmupPhase(Section):
+class WarmupConfig(Section):
     """The updates over which the rate rises to the first one of the schedule."""
 
     steps: Optional[int] = Field(default=None, ge=1, description="how many updates the warm-up takes")
@@ -24,16 +24,16 @@ class WarmupPhase(Section):
     start_lr: float = Field(default=0.0, ge=0, description="the rate of the first update")
 
     @model_validator(mode="after")
-    def _steps_or_epochs(self) -> WarmupPhase:
+    def _steps_or_epochs(self) -> WarmupConfig:
         if (self.steps is None) == (self.epochs is None):
             raise PydanticCustomError("unexpected", "one of steps and epochs, the other null")
         return self
 
 
-class Schedule(Component):
+class ScheduleConfig(Component):
     """A schedule of the learning rate, a class of paddle.optimizer.lr, and when it moves."""
 
-    warmup: Optional[WarmupPhase] = Field(default=None, description="a linear warm-up before the schedule begins")
+    warmup: Optional[WarmupConfig] = Field(default=None, description="a linear warm-up before the schedule begins")
     interval: Literal["step", "epoch"] = Field(
         default="step", description="when the schedule moves: after each update, or at the end of each epoch"
     )
@@ -56,7 +56,7 @@ def _at_least_one(patterns: list[str]) -> list[str]:
 Patterns = Annotated[list[NotEmpty], AfterValidator(_at_least_one)]
 
 
-class ParameterGroup(Section):
+class ParameterGroupConfig(Section):
     """Parameters by patterns of their names, and what is different for them."""
 
     match: Patterns = Field(description="patterns of parameter names, such as features.*")
@@ -74,20 +74,20 @@ class ParameterGroup(Section):
     ] = Field(default=None, description="the weight decay, a number or {name, coeff}; null = the optimizer's")
 
 
-class Regularization(Component):
+class RegularizerConfig(Component):
     """A regularizer of paddle.regularizer for parameters by patterns of their names."""
 
     match: Patterns = Field(description="patterns of parameter names, such as *.weight")
 
 
-class Optimizer(Component):
+class OptimizerConfig(Component):
     """The optimizer, a class of paddle.optimizer, its learning rate, and what concerns only some parameters."""
 
     name: NotEmpty = Field(default="Adam", description="a class of paddle.optimizer, or an import path")
     lr: Annotated[
         Union[
             Annotated[float, Field(gt=0), Tag("<number")],
-            Annotated[Schedule, Tag("<mapping")],
+            Annotated[ScheduleConfig, Tag("<mapping")],
         ],
         Discriminator(_tag_of),
     ] = Field(default=0.001, description="the learning rate, or a mapping: the name of a schedule and its arguments")
@@ -97,7 +97,9 @@ class Optimizer(Component):
     no_weight_decay: list[NotEmpty] = Field(
         default=[], description="patterns of the names of parameters without weight decay"
     )
-    groups: list[ParameterGroup] = Field(default=[], description="parameter groups; the first that matches counts")
-    regularization: list[Regularization] = Field(
+    groups: list[ParameterGroupConfig] = Field(
+        default=[], description="parameter groups; the first that matches counts"
+    )
+    regularization: list[RegularizerConfig] = Field(
         default=[], description="regularizers for some parameters; the first that matches counts"
     )

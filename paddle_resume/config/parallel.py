@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from paddle_resume.config.mesh import ModelParallel
+from paddle_resume.config.mesh import ModelParallelConfig
 from paddle_resume.config.sections import ASIDE
 
 
-class Parallel(ModelParallel):
+class ParallelConfig(ModelParallelConfig):
     """How the processes that `python -m paddle.distributed.launch` starts train together.
 
     Without a mesh each has the whole model, and they share the batches.

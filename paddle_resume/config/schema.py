@@ -12,8 +12,8 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
-from paddle_resume.config.optimizer import Optimizer
-from paddle_resume.config.parallel import Parallel
+from paddle_resume.config.optimizer import OptimizerConfig
+from paddle_resume.config.parallel import ParallelConfig
 from paddle_resume.config.sections import ASIDE, Component, NotEmpty, Section, matching
 
 FileNamePart = Annotated[
@@ -26,7 +26,7 @@ FileNamePart = Annotated[
 Device = Annotated[str, matching(r"auto|cpu|gpu(:[0-9]+)?", "auto, cpu, gpu or gpu:N")]
 
 
-class Run(Section):
+class RunConfig(Section):
     """What the run is called, where it runs and where its files go."""
 
     name: FileNamePart = Field(description="the first part of every file name of the run", json_schema_extra=ASIDE)
@@ -51,7 +51,7 @@ class Run(Section):
         return f"{info.data.get('name')}.pdparams" if value is None or value == "" else value
 
 
-class Data(Component):
+class DataConfig(Component):
     """Which data there are and how they are cut into batches; `args` go to the dataset's class."""
 
     name: NotEmpty = Field(
@@ -106,14 +106,14 @@ class Data(Component):
         return value
 
     @model_validator(mode="after")
-    def _only_classes_take_arguments(self) -> Data:
+    def _only_classes_take_arguments(self) -> DataConfig:
         # Datasets in lower case are this package's and take no arguments: one key too many is a slip.
         if self.model_extra and ":" not in self.name and self.name.islower():
             raise PydanticCustomError("unknown_keys", "unknown keys", {"keys": list(self.model_extra)})
         return self
 
 
-class Metric(Component):
+class MetricConfig(Component):
     """A metric, a class of paddle_resume.metrics or paddle.metric, and what it is kept for."""
 
     splits: Optional[list[Literal["train", "valid", "test"]]] = Field(
@@ -127,13 +127,13 @@ class Metric(Component):
         return {**super().args, **({"name": self.tag} if self.tag else {})}
 
 
-class Loss(Component):
+class LossConfig(Component):
     """The loss, a class of paddle.nn."""
 
     name: NotEmpty = Field(default="CrossEntropyLoss", description="a class of paddle.nn, or an import path")
 
 
-class Average(Section):
+class EmaConfig(Section):
     """An exponential moving average of the weights, in a file `.pdema` beside each checkpoint."""
 
     decay: float = Field(default=0.999, ge=0, lt=1, description="how much of the average stays at each step")
@@ -143,7 +143,7 @@ class Average(Section):
     )
 
 
-class Trainer(Section):
+class TrainerConfig(Section):
     """How long to train and what to tell about it."""
 
     epochs: int = Field(default=3, ge=1, description="passes over the training data", json_schema_extra=ASIDE)
@@ -169,7 +169,7 @@ class Trainer(Section):
         default=None, description="mixed precision on a GPU: O1 or O2; null = float32"
     )
     amp_dtype: Literal["bfloat16", "float16"] = Field(default="bfloat16", description="the shorter type of amp")
-    ema: Optional[Average] = Field(default=None, description="an average of the weights; null = none")
+    ema: Optional[EmaConfig] = Field(default=None, description="an average of the weights; null = none")
     on_nan: Literal["stop", "skip", "rollback", "ignore"] = Field(
         default="stop", description="what a loss that is NaN or infinite does", json_schema_extra=ASIDE
     )
@@ -185,7 +185,7 @@ class Trainer(Section):
     )
 
 
-class Best(Section):
+class BestConfig(Section):
     """Which evaluation is the best: its checkpoint is kept, and waiting for a better one may end the run."""
 
     monitor: Annotated[str, matching(r"valid/.+", "a metric of the validation data, such as valid/acc")] = Field(
@@ -203,7 +203,7 @@ class Best(Section):
     )
 
 
-class Checkpoint(Section):
+class CheckpointConfig(Section):
     """When to save, and how much to keep."""
 
     every_epochs: Optional[int] = Field(default=1, ge=1, description="epochs between two checkpoints; null = never")
@@ -239,22 +239,24 @@ class Checkpoint(Section):
 class Config(Section):
     """A whole run, checked and complete."""
 
-    run: Run = Field(description="the run: name, seed, device and folders")
+    run: RunConfig = Field(description="the run: name, seed, device and folders")
     model: Component = Field(description="the model: its name and its arguments")
-    data: Data = Field(default=Data(), description="the data")
-    loss: Loss = Field(default=Loss(), description="the loss")
-    metrics: list[Metric] = Field(
-        default=[Metric(name="Accuracy")],
+    data: DataConfig = Field(default=DataConfig(), description="the data")
+    loss: LossConfig = Field(default=LossConfig(), description="the loss")
+    metrics: list[MetricConfig] = Field(
+        default=[MetricConfig(name="Accuracy")],
         description="the metrics: a list of names and arguments",
         json_schema_extra=ASIDE,
     )
-    optimizer: Optimizer = Field(default=Optimizer(), description="the optimizer and its learning rate")
-    trainer: Trainer = Field(default=Trainer(), description="the training loop")
-    best: Optional[Best] = Field(
+    optimizer: OptimizerConfig = Field(default=OptimizerConfig(), description="the optimizer and its learning rate")
+    trainer: TrainerConfig = Field(default=TrainerConfig(), description="the training loop")
+    best: Optional[BestConfig] = Field(
         default=None, description="keep the checkpoint of the best evaluation, as <run.name>_best; null = do not"
     )
-    checkpoint: Checkpoint = Field(default=Checkpoint(), description="the checkpoints", json_schema_extra=ASIDE)
-    parallel: Parallel = Field(default=Parallel(), description="training with several processes")
+    checkpoint: CheckpointConfig = Field(
+        default=CheckpointConfig(), description="the checkpoints", json_schema_extra=ASIDE
+    )
+    parallel: ParallelConfig = Field(default=ParallelConfig(), description="training with several processes")
     callbacks: list[Component] = Field(
         default=[], description="what else looks into the run or takes part in it: a list of names and arguments"
     )

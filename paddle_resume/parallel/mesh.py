@@ -1,7 +1,7 @@
 """Puts a model, its optimizer and its data on a mesh of processes, by Paddle's own semi-automatic parallelism.
 
-    mesh = DeviceMesh(Mesh(data=1, model=2), World.current())
-    mesh.shard_model(model, [Split(name="*.linear1.weight", split=1), ...])
+    mesh = DeviceMesh(MeshConfig(data=1, model=2), World.current())
+    mesh.shard_model(model, [SplitConfig(name="*.linear1.weight", split=1), ...])
     optimizer = mesh.shard_optimizer(paddle.optimizer.AdamW(parameters=model.parameters()))
     loss = mesh.unshard(loss_function(model(mesh.shard_batch(x)), mesh.shard_batch(label)))
 
@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import paddle
 
-from paddle_resume.config.mesh import Mesh, Split
+from paddle_resume.config.mesh import MeshConfig, SplitConfig
 from paddle_resume.differences import Difference
 from paddle_resume.errors import ConfigError
 from paddle_resume.owners.tensor_views import view
@@ -35,7 +35,7 @@ class DeviceMesh:
     Raises ConfigError if the mesh is not of as many processes as the world, or Paddle is older than 3.0.
     """
 
-    def __init__(self, mesh: Mesh, world: World) -> None:
+    def __init__(self, mesh: MeshConfig, world: World) -> None:
         _require_paddle_3()
         check_mesh(mesh, world.size)
         self.mesh = mesh
@@ -43,7 +43,7 @@ class DeviceMesh:
         ranks = np.arange(mesh.size).reshape(mesh.data, mesh.model)
         self._processes = paddle.distributed.ProcessMesh(ranks.tolist(), dim_names=["data", "model"])
 
-    def shard_model(self, model: paddle.nn.Layer, plan: Sequence[Split]) -> None:
+    def shard_model(self, model: paddle.nn.Layer, plan: Sequence[SplitConfig]) -> None:
         """Split the model's parameters in place as `plan` says, and put all others on every process.
 
         Call it before the optimizer is built: the model has other parameter objects afterwards, of the same structured
@@ -111,7 +111,7 @@ class DeviceMesh:
 class ShardingState:
     """Owner of the mesh and of how the model is split over it: nothing to restore, but other bits if they differ."""
 
-    def __init__(self, mesh: Mesh, model: paddle.nn.Layer) -> None:
+    def __init__(self, mesh: MeshConfig, model: paddle.nn.Layer) -> None:
         self._mesh = mesh
         self._model = model
 
@@ -123,7 +123,7 @@ class ShardingState:
 
     def differences(self, state: dict[str, Any]) -> list[Difference]:
         """The mesh, or else each parameter that is split in another way; sums in another order give other bits."""
-        before, now = Mesh(**state["mesh"]), self.state_dict()
+        before, now = MeshConfig(**state["mesh"]), self.state_dict()
         if before != self._mesh:
             return [Difference("parallel.mesh", before, self._mesh)]
         return [

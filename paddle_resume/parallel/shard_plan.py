@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import paddle
 
-from paddle_resume.config.mesh import Mesh, Split
+from paddle_resume.config.mesh import MeshConfig, SplitConfig
 from paddle_resume.config.wording import show
 from paddle_resume.errors import ConfigError
 from paddle_resume.owners.parameter_patterns import matches, parameter_names, require_matches
@@ -16,7 +16,7 @@ MODEL_AXIS = "model"
 _WHERE = "parallel."
 
 
-def check_mesh(mesh: Mesh, processes: int) -> None:
+def check_mesh(mesh: MeshConfig, processes: int) -> None:
     """Raises ConfigError unless the mesh has as many places as there are processes."""
     if mesh.size != processes:
         raise ConfigError(
@@ -26,7 +26,7 @@ def check_mesh(mesh: Mesh, processes: int) -> None:
         )
 
 
-def resolve_plan(model: paddle.nn.Layer, mesh: Mesh, plan: Sequence[Split]) -> dict[str, int]:
+def resolve_plan(model: paddle.nn.Layer, mesh: MeshConfig, plan: Sequence[SplitConfig]) -> dict[str, int]:
     """The dimension that is split, by Paddle's name of each parameter that the plan splits.
 
     A tied parameter is matched by any of its structured names; the first entry that matches counts. Raises
@@ -57,7 +57,7 @@ def resolve_plan(model: paddle.nn.Layer, mesh: Mesh, plan: Sequence[Split]) -> d
     return splits
 
 
-def _require_divisible(where: str, name: str, parameter: paddle.Tensor, dimension: int, mesh: Mesh) -> None:
+def _require_divisible(where: str, name: str, parameter: paddle.Tensor, dimension: int, mesh: MeshConfig) -> None:
     shape = list(parameter.shape)
     if dimension >= len(shape):
         raise ConfigError(
@@ -71,7 +71,7 @@ def _require_divisible(where: str, name: str, parameter: paddle.Tensor, dimensio
         )
 
 
-def _require_no_batch_norm(model: paddle.nn.Layer, mesh: Mesh) -> None:
+def _require_no_batch_norm(model: paddle.nn.Layer, mesh: MeshConfig) -> None:
     norms = [name for name, layer in model.named_sublayers(include_self=True) if isinstance(layer, BATCH_NORMS)]
     if norms and mesh.size > 1:
         raise ConfigError(

@@ -143,9 +143,9 @@ def _checked(owner_states: Any, plan: Plan) -> Callable[..., None]:
     """The engine's restore, without the owners to be forgotten, followed by a comparison with the record."""
     from paddle_resume.checkpoint.digested_file import SealedFile
     from paddle_resume.checkpoint.record import decode_state
+    from paddle_resume.checkpoint.record_differences import state_differences
     from paddle_resume.stateful import Owners
     from paddle_resume.storage.framing import FramedFile
-    from paddle_resume.testing.compare import state_differences
 
     restore = owner_states.restore
 

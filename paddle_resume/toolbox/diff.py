@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, Optional
 
 from paddle_resume.checkpoint.record import Record
-from paddle_resume.testing.compare import value_differences
+from paddle_resume.checkpoint.record_differences import value_differences
 from paddle_resume.toolbox.array_figures import difference, type_name
 from paddle_resume.toolbox.byte_progress import Advance, unheard
 from paddle_resume.toolbox.checkpoint_source import Opened, TensorFile, TensorInfo

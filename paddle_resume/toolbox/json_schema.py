@@ -29,7 +29,7 @@ def json_schema() -> dict[str, Any]:
     for section in found["$defs"].values():
         section.pop("required", None)
     # The one key whose default is made from another: written as null, and a text in the complete config.
-    path = found["$defs"]["Run"]["properties"]["model_path"]
+    path = found["$defs"]["RunConfig"]["properties"]["model_path"]
     path["type"], path["default"] = ["string", "null"], None
     for part in (found, *found["$defs"].values()):
         _tidy(part)

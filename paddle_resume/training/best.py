@@ -57,6 +57,16 @@ class Best:
         """Whether patience has run out."""
         return self.patience is not None and self.waited >= self.patience
 
+    @property
+    def why_gave_up(self) -> str:
+        """What patience ran out for."""
+        if self.value is None:
+            return f"{self.monitor} was not a number in any of {self.waited} evaluations"
+        return (
+            f"{self.monitor} has not been better than {self.value:.6g}, reached by step {self.step}, for "
+            f"{self.waited} evaluations"
+        )
+
     def consider(self, results: dict[str, float], step: int) -> bool:
         """Take in the results of an evaluation by tag; returns whether they are the best so far.
 
@@ -87,7 +97,11 @@ class Best:
         }
 
     def set_state_dict(self, state: dict[str, Any]) -> None:
-        self.value, self.step, self.waited = state["value"], state["step"], state["waited"]
+        before, now = state["rule"], self.state_dict()["rule"]
+        # A value of another metric says nothing of this one, and evaluations waited for another rule do not count.
+        if (before["monitor"], before["mode"]) == (now["monitor"], now["mode"]):
+            self.value, self.step = state["value"], state["step"]
+            self.waited = state["waited"] if before["min_delta"] == now["min_delta"] else 0
 
     def differences(self, state: dict[str, Any]) -> list[Difference]:
         before, now = state["rule"], self.state_dict()["rule"]

@@ -163,10 +163,7 @@ class TrainingLoop:
         self.progress.phase = FINISH if gave_up or self.is_at_end else TRAIN
         if gave_up and best is not None:
             self.log.training()
-            self.tell(
-                f"Stopping early: {best.monitor} has not been better than {best.value:.6g}, reached by step "
-                f"{best.step}, for {best.waited} evaluations."
-            )
+            self.tell(f"Stopping early: {best.why_gave_up}.")
         if improved:
             self.saver.save(BEST)
 

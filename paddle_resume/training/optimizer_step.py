@@ -164,7 +164,8 @@ class OptimizerStep:
 
 def mean_loss(losses: Sequence[tuple[paddle.Tensor, int]], total: int, world: World) -> paddle.Tensor:
     """The mean over `total` samples in all processes, given this one's (mean loss, samples)."""
-    if len(losses) == 1 and losses[0][1] == total:
+    # Not where this process merely has all samples of a short batch: the others wait for it in the all-reduce.
+    if len(losses) == 1 and world.is_single:
         return losses[0][0].detach()
     with paddle.no_grad():
         return world.all_reduce(paddle.add_n([loss.astype("float32") * (samples / total) for loss, samples in losses]))

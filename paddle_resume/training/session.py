@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Optional
 
-from paddle_resume.checkpoint.phases import DONE, TRAIN
+from paddle_resume.checkpoint.phases import DONE, FINISH, TRAIN
 from paddle_resume.data.feed import Feed
 from paddle_resume.errors import SaveError
 from paddle_resume.parallel.world import compare
@@ -90,12 +90,24 @@ class Session:
             return
         for line in trainer.restored.passed_over:
             trainer.tell(f"Passed over {line}.")
-        if parts.progress.phase == DONE and not self.loop.is_at_end:
-            parts.progress.phase = TRAIN  # The run was finished, and is now wanted longer.
+        if parts.progress.phase in (FINISH, DONE) and not self.loop.is_at_end:
+            self._go_on_unless_stopped_early()
         with preserved():
             changes.carry_out(trainer, trainer.restored)
         if trainer.restored.changes and parts.progress.phase != DONE:
             self.loop.saver.save_changes()
+
+    def _go_on_unless_stopped_early(self) -> None:
+        """The run was finished, and is now wanted longer, unless its patience had run out: then it would end here
+        however long it is, and it goes on only if its patience was changed."""
+        best, progress = self._parts.monitoring.best, self._parts.progress
+        if best is None or not best.gave_up:
+            progress.phase = TRAIN
+        elif progress.phase == DONE:
+            self._trainer.tell(
+                f"This run stopped early at step {progress.step}, because {best.why_gave_up}. It stays as it is; to "
+                "train on, change best.patience (in a config with --allow-change)."
+            )
 
     def _save_and_leave(self) -> None:
         """After a signal: save this step, if it is not saved yet, and end as a process ends that got the signal."""

@@ -86,6 +86,31 @@ def test_several_processes_learn_what_one_learns(options: tuple[object, ...], tm
     assert len(curves(tmp_path / "one")) == len(curves(tmp_path / "more")) > 5
 
 
+@pytest.fixture(scope="module")
+def learnt_by_one(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[float]]:
+    return learnt(tmp_path_factory.mktemp("one"), 1)
+
+
+def learnt(folder: Path, ranks: int) -> dict[str, list[float]]:
+    """What so many processes learn from data of awkward lengths: steps, weights and metrics by case."""
+    started = start_ranks(folder, ranks, program=PROGRAMS / "train_remainders.py")
+    ended = wait_for(started, time.monotonic())
+    assert ended.good, ended.explain()
+    lines = [re.findall(r"^learnt (\S+) (.*)$", output, re.M) for output in ended.outputs]
+    assert all(each == lines[0] for each in lines)
+    return {case: [float(value) for value in values.split()] for case, values in lines[0]}
+
+
+@pytest.mark.parametrize("ranks", [2, 3, 4])
+def test_any_last_batch_and_batches_smaller_than_the_world_teach_what_they_teach_one_process(
+    ranks: int, learnt_by_one: dict[str, list[float]], tmp_path: Path
+) -> None:
+    more = learnt(tmp_path, ranks)
+    assert list(more) == list(learnt_by_one) and len(more) == 11
+    for case, values in learnt_by_one.items():
+        assert more[case] == pytest.approx(values, abs=1e-4), case
+
+
 def test_an_evaluation_by_several_processes_gives_the_very_numbers_of_one(straight: Path, tmp_path: Path) -> None:
     program = PROGRAMS / "evaluate_ranks.py"
     results = []
@@ -106,15 +131,15 @@ def test_an_epoch_has_the_same_order_and_no_sample_twice_whatever_the_number_of_
         shares = [list(Feed(data, batch_size=5, seed=3, rank=r, size=size).remaining()) for r in range(size)]
         for number, whole in enumerate(one):
             mine = [shares[rank][number] for rank in range(size)]
-            assert [label for b in mine for label in b[-1].numpy().ravel().tolist()[: b.samples]] == whole
-            assert {b.whole for b in mine} == {len(whole)} and all(len(b[0]) >= 1 for b in mine)
+            assert [label for b in mine for label in b[-1].numpy().ravel().tolist()[: b.local_size]] == whole
+            assert {b.global_size for b in mine} == {len(whole)} and all(len(b[0]) >= 1 for b in mine)
 
 
 def test_a_batch_is_cut_into_as_few_even_pieces_as_fit() -> None:
     batch = Batch([paddle.arange(7)], 7, 20)
-    assert [piece[0].tolist() for piece in batch.cut(3)] == [[0, 1], [2, 3], [4, 5, 6]]
-    assert [piece.samples for piece in batch.cut(3)] == [2, 2, 3]
-    assert list(batch.cut(7)) == [batch]
+    assert [piece[0].tolist() for piece in batch.micro_batches(3)] == [[0, 1], [2, 3], [4, 5, 6]]
+    assert [piece.local_size for piece in batch.micro_batches(3)] == [2, 2, 3]
+    assert list(batch.micro_batches(7)) == [batch]
     assert [share(5, rank, 3) for rank in range(3)] == [slice(0, 1), slice(1, 3), slice(3, 5)]
 
 
@@ -285,7 +310,7 @@ def test_another_number_of_processes_is_refused_or_goes_on_inexactly(before: int
     record = load(changed / "checkpoint" / "digits_epoch1").record
     assert record.lineage[-1]["differences"] == [f"environment world_size: {before} -> {after}"] and not record.exact
     # Where one takes over the work of two, it takes its share in pieces as large as theirs were.
-    assert record.owners["update"]["most"] == (16 if before == 1 else 8)
+    assert record.owners["update"]["micro_batch_size"] == (16 if before == 1 else 8)
 
 
 # ---------------------------------------------------------------- Paddle's launcher

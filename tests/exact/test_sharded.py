@@ -25,7 +25,7 @@ from paddle_resume.checkpoint.reader import load
 from paddle_resume.checkpoint.shard_folder import OWNER, ShardFolder
 from paddle_resume.checkpoint.sharded_state import ShardedState
 from paddle_resume.checkpoint.unreadable import Unreadable
-from paddle_resume.config.mesh import Mesh, ModelParallel, Split
+from paddle_resume.config.mesh import MeshConfig, ModelParallelConfig, SplitConfig
 from paddle_resume.errors import CheckpointError, ConfigError
 from paddle_resume.models import MLP, MNIST, TransformerLM
 from paddle_resume.parallel.mesh import DeviceMesh, ShardingState
@@ -94,78 +94,80 @@ def copied(straight: Path, tmp_path: Path) -> Path:
     ("entry", "text"),
     [
         (
-            Split(name="output.weight", split=1),
+            SplitConfig(name="output.weight", split=1),
             "parallel.plan.0.split: dimension 1 of output.weight, shape [30, 10], is 10, which the axis model of size "
             "3 does not divide; split another dimension, leave the parameter out, or choose another "
             "parallel.mesh.model",
         ),
         (
-            Split(name="output.weight", axis="rows", split=0),
+            SplitConfig(name="output.weight", axis="rows", split=0),
             "parallel.plan.0.axis is rows; expected model, the axis of the mesh that parameters are split over "
             "(data splits the samples)",
         ),
         (
-            Split(name="*.fc1.weight", split=0),
+            SplitConfig(name="*.fc1.weight", split=0),
             "parallel.plan.0.name: '*.fc1.weight' matches no parameter of the model; expected a glob on whole "
             "structured names; did you mean output.weight, hidden.weight?",
         ),
         (
-            Split(name="hidden.bias", split=1),
+            SplitConfig(name="hidden.bias", split=1),
             "parallel.plan.0.split: hidden.bias has shape [30] and no dimension 1; expected 0 to 0",
         ),
     ],
 )
-def test_a_plan_that_does_not_fit_names_the_entry_the_parameter_its_shape_and_the_axis(entry: Split, text: str) -> None:
+def test_a_plan_that_does_not_fit_names_the_entry_the_parameter_its_shape_and_the_axis(
+    entry: SplitConfig, text: str
+) -> None:
     with pytest.raises(ConfigError) as error:
-        resolve_plan(MLP(hidden=30), Mesh(model=3), [entry])
+        resolve_plan(MLP(hidden=30), MeshConfig(model=3), [entry])
     assert str(error.value) == text
 
 
 def test_an_entry_that_an_earlier_one_leaves_nothing_is_refused() -> None:
-    plan = [Split(name="hidden.*", split=0), Split(name="hidden.bias", split=0)]
+    plan = [SplitConfig(name="hidden.*", split=0), SplitConfig(name="hidden.bias", split=0)]
     with pytest.raises(ConfigError, match=r"parallel.plan.1.name: hidden.bias matches only parameters that an earlier"):
-        resolve_plan(MLP(hidden=32), Mesh(model=2), plan)
+        resolve_plan(MLP(hidden=32), MeshConfig(model=2), plan)
 
 
 def test_a_tied_parameter_is_split_by_any_of_its_names_and_once() -> None:
     model = TransformerLM(8, context=4, width=4, depth=1, heads=2)
     model.head = model.tokens
-    splits = resolve_plan(model, Mesh(model=2), [Split(name="head.weight", split=0)])
+    splits = resolve_plan(model, MeshConfig(model=2), [SplitConfig(name="head.weight", split=0)])
     assert splits == {model.tokens.weight.name: 0}
 
 
 def test_a_mesh_that_is_not_the_processes_that_are_there_is_refused() -> None:
     with pytest.raises(ConfigError) as error:
-        check_mesh(Mesh(data=2, model=2), 2)
+        check_mesh(MeshConfig(data=2, model=2), 2)
     assert str(error.value).startswith("parallel.mesh: data 2 x model 2 is 4 processes, and there are 2. Start 4 with")
 
 
 def test_batch_norms_are_refused_on_a_mesh_and_left_alone_without_one() -> None:
     model = paddle.nn.Sequential(paddle.nn.Linear(4, 4), paddle.nn.BatchNorm1D(4))
     with pytest.raises(ConfigError, match=r"parallel.mesh: 1 is a batch norm"):
-        resolve_plan(model, Mesh(data=2), [])
-    assert resolve_plan(model, Mesh(), []) == {}
-    assert resolve_plan(MNIST(), Mesh(data=2), []) == {}
+        resolve_plan(model, MeshConfig(data=2), [])
+    assert resolve_plan(model, MeshConfig(), []) == {}
+    assert resolve_plan(MNIST(), MeshConfig(data=2), []) == {}
 
 
 def test_the_sections_of_the_config_read_a_plan_and_refuse_an_unknown_key() -> None:
-    read = ModelParallel.model_validate({"mesh": {"model": 2}, "plan": [{"name": "*.weight", "split": 1}]})
-    assert read.mesh.size == 2 and read.plan == [Split(name="*.weight", axis="model", split=1)]
+    read = ModelParallelConfig.model_validate({"mesh": {"model": 2}, "plan": [{"name": "*.weight", "split": 1}]})
+    assert read.mesh.size == 2 and read.plan == [SplitConfig(name="*.weight", axis="model", split=1)]
     with pytest.raises(ValueError, match="rows"):
-        ModelParallel.model_validate({"mesh": {"rows": 2}})
+        ModelParallelConfig.model_validate({"mesh": {"rows": 2}})
 
 
 @pytest.mark.skipif(not paddle.__version__.startswith("2."), reason="of Paddle 2.6")
 def test_paddle_2_is_refused_in_plain_words() -> None:
     with pytest.raises(ConfigError, match=r"parallel.mesh needs Paddle 3, and this is 2\."):
-        DeviceMesh(Mesh(), World())
+        DeviceMesh(MeshConfig(), World())
 
 
 @paddle_3
 def test_an_optimizer_that_paddle_cannot_shard_is_refused_by_name() -> None:
     optimizer = paddle.optimizer.Adam(parameters=MLP(hidden=4).parameters())
     with pytest.raises(ConfigError, match=r"optimizer.name is Adam; with parallel.mesh expected one of AdamW, SGD"):
-        DeviceMesh(Mesh(), World()).shard_optimizer(optimizer)
+        DeviceMesh(MeshConfig(), World()).shard_optimizer(optimizer)
 
 
 # ---------------------------------------------------------------- the same as one process
@@ -307,9 +309,9 @@ def test_a_model_that_does_not_fit_is_told_every_difference_and_left_as_it_was(c
 
 def test_another_mesh_or_another_split_on_the_same_one_makes_a_resume_inexact(straight: Path) -> None:
     saved = load(straight / "run_step4").record.owners["sharding"]
-    mesh = list(map(str, ShardingState(Mesh(data=2), MLP(hidden=32)).differences(saved)))
+    mesh = list(map(str, ShardingState(MeshConfig(data=2), MLP(hidden=32)).differences(saved)))
     assert mesh == ["parallel.mesh: data 1 x model 2 -> data 2 x model 1"]
-    lines = list(map(str, ShardingState(Mesh(model=2), MLP(hidden=32)).differences(saved)))
+    lines = list(map(str, ShardingState(MeshConfig(model=2), MLP(hidden=32)).differences(saved)))
     assert lines[0] == "the part of hidden.bias in each process: [16] -> all"
     assert len(lines) == 3
 

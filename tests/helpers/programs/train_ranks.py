@@ -9,7 +9,7 @@ from train_digits import FlushedLogs, digits
 import paddle_resume  # isort: skip (its CPU set-up comes before Paddle)
 import paddle
 
-from paddle_resume import Trainer
+from paddle_resume import Monitoring, StepOptions, Trainer
 from paddle_resume.errors import PaddleResumeError
 from paddle_resume.loggers import JsonlLogger, VisualDLLogger
 from paddle_resume.metrics import Accuracy
@@ -114,11 +114,9 @@ def main(arguments=None):
         logger=loggers,
         callbacks=[FlushedLogs(loggers), Doom(int(rank), int(step), how, where)],
         seed=8 if options.differ == world.rank else 7,
-        schedule=SaveSchedule(every_steps=options.every_steps),
-        background=options.background,
-        log_every=2,
-        accumulate_steps=options.accumulate,
-        on_nan=options.on_nan,
+        schedule=SaveSchedule(every_steps=options.every_steps, background=options.background),
+        monitoring=Monitoring(log_every=2),
+        step=StepOptions(accumulate_steps=options.accumulate, on_nan=options.on_nan),
         model_path="digits.pdparams",
     )
     trainer.train(

@@ -23,7 +23,7 @@ import paddle
 from paddle_resume import Checkpointer, RandomStreams, seed_everything
 from paddle_resume.checkpoint.shard_folder import OWNER
 from paddle_resume.checkpoint.sharded_state import ShardedState
-from paddle_resume.config.mesh import Mesh, Split
+from paddle_resume.config.mesh import MeshConfig, SplitConfig
 from paddle_resume.environment import Environment
 from paddle_resume.errors import PaddleResumeError
 from paddle_resume.models import MLP, TransformerLM
@@ -41,18 +41,18 @@ MODELS = {
 }
 PLANS = {
     "mlp": [
-        Split(name="hidden.weight", split=1),
-        Split(name="hidden.bias", split=0),
-        Split(name="output.weight", split=0),
+        SplitConfig(name="hidden.weight", split=1),
+        SplitConfig(name="hidden.bias", split=0),
+        SplitConfig(name="output.weight", split=0),
     ],
     "transformer": [
-        Split(name="tokens.weight", split=0),
-        Split(name="*.[qkv]_proj.weight", split=1),
-        Split(name="*.[qkv]_proj.bias", split=0),
-        Split(name="*.out_proj.weight", split=0),
-        Split(name="*.linear1.weight", split=1),
-        Split(name="*.linear1.bias", split=0),
-        Split(name="*.linear2.weight", split=0),
+        SplitConfig(name="tokens.weight", split=0),
+        SplitConfig(name="*.[qkv]_proj.weight", split=1),
+        SplitConfig(name="*.[qkv]_proj.bias", split=0),
+        SplitConfig(name="*.out_proj.weight", split=0),
+        SplitConfig(name="*.linear1.weight", split=1),
+        SplitConfig(name="*.linear1.bias", split=0),
+        SplitConfig(name="*.linear2.weight", split=0),
     ],
 }
 
@@ -86,7 +86,7 @@ class Deadly(FileSystem):
 
 def main(folder: Path, options: Options) -> None:
     world = World.current()
-    mesh = Mesh(data=options.mesh[0], model=options.mesh[1])
+    mesh = MeshConfig(data=options.mesh[0], model=options.mesh[1])
     device_mesh = DeviceMesh(mesh, world)
     if options.compare:
         compare(folder, device_mesh, world)

@@ -16,7 +16,7 @@ from paddle.regularizer import L1Decay, L2Decay
 from paddle_resume.builders.optimizer import build_optimizer, check_optimizer
 from paddle_resume.builders.parameter_groups import ClipAcrossGroups, parameter_groups, regularize
 from paddle_resume.checkpoint.engine import CheckpointEngine
-from paddle_resume.config.optimizer import Optimizer as Section
+from paddle_resume.config.optimizer import OptimizerConfig as Section
 from paddle_resume.errors import CheckpointError, ConfigError, InexactResumeError
 from paddle_resume.owners.lbfgs import LBFGSHistory, LBFGSNumbers
 from paddle_resume.owners.model import ModelState, ParameterNames

@@ -12,6 +12,7 @@ from paddle import nn
 from places import ROOT
 from rich.console import Console
 
+from paddle_resume.checkpoint.record_differences import value_differences
 from paddle_resume.config import load_config
 from paddle_resume.errors import ConfigError
 from paddle_resume.inspection.layer_survey import survey
@@ -20,7 +21,6 @@ from paddle_resume.inspection.survey_tables import SurveyPrinter
 from paddle_resume.inspection.tensor_statistics import Statistics
 from paddle_resume.models import MLP, MNIST, LeNet
 from paddle_resume.rng import RandomStreams
-from paddle_resume.testing.compare import value_differences
 
 CONFIG = "run: {name: small}\nmodel: {name: LeNet}\ndata: {root: ROOT, global_batch_size: 5}\n"
 

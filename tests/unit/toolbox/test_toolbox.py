@@ -663,7 +663,7 @@ def test_the_json_schema_refuses_unknown_keys_and_wrong_types(run):
     assert list(check(schema, {"trainer": {"epoch": 3}}, schema)) == [".trainer.epoch"]
     assert list(check(schema, {"run": {"seed": "x"}}, schema)) == [".run.seed"]
     assert list(check(schema, {"trainer": {"on_nan": "hope"}}, schema)) == [".trainer.on_nan"]
-    assert schema["$defs"]["Trainer"]["properties"]["epochs"]["description"]
+    assert schema["$defs"]["TrainerConfig"]["properties"]["epochs"]["description"]
 
 
 # ---------------------------------------------------------------- habits
