@@ -15,6 +15,7 @@ from rich.table import Table
 from paddle_resume.config import Config, load_config
 from paddle_resume.config.shipped import find_config
 from paddle_resume.errors import PaddleResumeError
+from paddle_resume.testing.forked import ForkServers
 from paddle_resume.testing.kill_plan import MOMENTS, Kill
 from paddle_resume.testing.proof import Proof, run_and_compare
 
@@ -53,7 +54,10 @@ def prove_config(
     plan = plan_kills(kills, total, random.Random(seed), epochs_end=per_epoch is not None and per_epoch <= total)
     with tempfile.TemporaryDirectory(prefix="paddle_resume_proof_") as folder:
         try:
-            proof = run_and_compare(program, Path(folder), plan, working_directory=Path.cwd(), tell=console.print)
+            with ForkServers() as start:
+                proof = run_and_compare(
+                    program, Path(folder), plan, working_directory=Path.cwd(), tell=console.print, start=start
+                )
         except RuntimeError as error:
             raise PaddleResumeError(f"The config could not be run: {error}") from error
     table = Table("kill", "landed")

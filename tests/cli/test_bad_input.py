@@ -30,7 +30,7 @@ model: {{name: MLP, hidden: 8}}
 data: {{name: mnist, root: {root}, global_batch_size: 10}}
 optimizer: {{name: Adam, lr: 0.01}}
 trainer: {{epochs: 4, max_steps: 4, log_every: 2}}
-checkpoint: {{every_steps: 2, every_epochs: null, keep: 4}}
+checkpoint: {{every_steps: 2, every_epochs: null, keep: 4, background: false}}
 """
 
 

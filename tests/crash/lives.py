@@ -31,7 +31,7 @@ from paddle_resume.errors import PaddleResumeError, SaveError
 from paddle_resume.storage import durable_files
 from paddle_resume.storage.durable_files import FileSystem
 
-AIM = 250
+AIM = 100
 _NOBODY = 9999  # A descriptor that no file has.
 # Calls that do nothing but count. `fallocate` and `ftruncate` of no file fail before they touch anything.
 IDLE: dict[str, Callable[[], Any]] = {

@@ -114,8 +114,9 @@ def test_a_kill_at_calls_drawn_from_every_scene_leaves_the_one_before_or_the_new
 ) -> None:
     require_strace()
     with Sweep(memory) as sweep:
-        for who, scene in itertools.product(WHO, SCENES.values()):
-            sweep.run(scene, who, share=0.1)
+        for number, (who, scene) in enumerate(itertools.product(WHO, SCENES.values())):
+            if (number + number // len(SCENES)) % 2:  # Half of the pairs: each of both sides in every second one.
+                sweep.run(scene, who, share=0.1)
     report(capsys, "killed at calls drawn by a seed", sweep.struck)
     assert not sweep.failed
     assert sweep.struck.total() >= 80

@@ -18,6 +18,9 @@ from typing import IO, Any, Optional
 from paddle_resume.testing import life, proof
 from paddle_resume.testing.forked import ForkServers
 
+# Threads that wait for work sleep: where two test processes share two cores, those that spin take a third of the time.
+# Paddle reads it when it is imported; no bit depends on it.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 # As it is before any test changes it.
 _ENVIRONMENT = dict(os.environ)
 _servers: dict[Optional[str], ForkServers] = {}

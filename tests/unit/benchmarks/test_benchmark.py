@@ -259,6 +259,7 @@ def test_every_part_of_training_with_two_processes_is_measured(monkeypatch):
 
 
 @needs_real_data
+@pytest.mark.full
 def test_two_processes_train_exchange_and_save(monkeypatch, tmp_path):
     monkeypatch.setattr(parallel_rounds, "WARMUP", 1)
     monkeypatch.setattr(parallel_rounds, "STATE_MIB", 1)

@@ -725,17 +725,20 @@ def test_shell_completion_offers_commands_and_options(here):
 
 def test_looking_at_checkpoints_does_not_import_paddle(here):
     code = (
-        "import sys\nfrom paddle_resume.cli import main\n"
-        "try:\n    main(sys.argv[1:])\nexcept SystemExit as end:\n    print(end.code, 'paddle' in sys.modules)"
+        "import json, sys\nfrom paddle_resume.cli import main\n"
+        "for arguments in json.loads(sys.argv[1]):\n"
+        "    try:\n        main(arguments)\n"
+        "    except SystemExit as end:\n        print('ended', arguments[0], end.code, 'paddle' in sys.modules)"
     )
-    for arguments in (["list", "ck"], ["show", NEWEST], ["verify", "ck"], ["diff", OLDER, NEWEST], ["recover", "ck"]):
-        done = subprocess.run(
-            [sys.executable, "-c", code, *arguments],
-            env={**os.environ, "PYTHONPATH": str(ROOT)},
-            capture_output=True,
-            text=True,
-        )
-        assert done.stdout.splitlines()[-1].endswith("False"), done
+    looks = [["list", "ck"], ["show", NEWEST], ["verify", "ck"], ["diff", OLDER, NEWEST], ["recover", "ck"]]
+    done = subprocess.run(
+        [sys.executable, "-c", code, json.dumps(looks)],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+    )
+    ended = [line.split()[1:] for line in done.stdout.splitlines() if line.startswith("ended")]
+    assert [(name, imported) for name, _, imported in ended] == [(look[0], "False") for look in looks], done
 
 
 # ---------------------------------------------------------------- figures

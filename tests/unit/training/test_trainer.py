@@ -75,7 +75,7 @@ class StopAt(Callback):
 def make(tmp_path, learning_rate=0.01, every_steps=1, optimizer=paddle.optimizer.Adam, **options):
     paddle_resume.seed_everything(3)
     model = options.pop("model", lambda: paddle.nn.Linear(1, 1))()
-    arguments = {"loss": paddle.nn.MSELoss(), "schedule": SaveSchedule(every_steps=every_steps)}
+    arguments = {"loss": paddle.nn.MSELoss(), "schedule": SaveSchedule(every_steps=every_steps, background=False)}
     arguments["monitoring"] = Monitoring(log_every=5)
     return Trainer(
         model,
