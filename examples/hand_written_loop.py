@@ -1,12 +1,10 @@
 """A training loop written by hand, LeNet on MNIST, that continues after any interruption when it is run again."""
 
-from paddle_resume import Checkpointer, RandomStreams, seed_everything  # before paddle: it chooses the threads
+from paddle_resume import Checkpointer, RandomStreams, ResumableBatchSampler, seed_everything  # before paddle
 
 import paddle
 from paddle.vision.datasets import MNIST
 from paddle.vision.transforms import ToTensor
-
-from paddle_resume.data.sampler import ResumableBatchSampler
 
 seed_everything(1)
 train = MNIST(mode="train", transform=ToTensor())

@@ -1,34 +1,45 @@
 """A PaddlePaddle trainer whose runs can be killed anywhere and finish bit for bit the same.
 
 What this package offers is named here, and in `paddle_resume.metrics`, `paddle_resume.hapi`, `paddle_resume.loggers`,
-`paddle_resume.data`, `paddle_resume.models`, `paddle_resume.errors` and `paddle_resume.testing`; nothing else is
-promised.
+`paddle_resume.data`, `paddle_resume.models`, `paddle_resume.errors`, `paddle_resume.testing`, `paddle_resume.toolbox`
+and `paddle_resume.convert`; nothing else is promised.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from paddle_resume._lazy import loader
 from paddle_resume._version import __version__
 from paddle_resume.environment import prepare_cpu, require_paddle
 
 if TYPE_CHECKING:
+    from paddle_resume.builders.model import build_model as build_model
+    from paddle_resume.builders.optimizer import build_optimizer as build_optimizer
+    from paddle_resume.builders.parameter_groups import ClipAcrossGroups as ClipAcrossGroups
     from paddle_resume.builders.parameter_groups import parameter_groups as parameter_groups
     from paddle_resume.builders.parameter_groups import regularize as regularize
     from paddle_resume.builders.registry import register as register
+    from paddle_resume.checkpoint.sharded_owners import sharded_owners as sharded_owners
     from paddle_resume.config.loading import load_config as load_config
+    from paddle_resume.config.mesh import Mesh as Mesh
+    from paddle_resume.config.mesh import Split as Split
     from paddle_resume.data.feed import Feed as Feed
     from paddle_resume.data.sampler import ResumableBatchSampler as ResumableBatchSampler
     from paddle_resume.differences import Difference as Difference
+    from paddle_resume.environment import Environment as Environment
     from paddle_resume.inspection.look_inside import LookInside as LookInside
     from paddle_resume.loggers.jsonl import JsonlLogger as JsonlLogger
     from paddle_resume.loggers.log_file import Logger as Logger
     from paddle_resume.loggers.visualdl import VisualDLLogger as VisualDLLogger
     from paddle_resume.lr.warmup import Warmup as Warmup
+    from paddle_resume.parallel.mesh import DeviceMesh as DeviceMesh
+    from paddle_resume.parallel.per_rank import PerRank as PerRank
     from paddle_resume.parallel.world import World as World
     from paddle_resume.rng import RandomStreams as RandomStreams
     from paddle_resume.rng import seed_everything as seed_everything
     from paddle_resume.stateful import Owners as Owners
+    from paddle_resume.supervision.heartbeat import Heartbeat as Heartbeat
     from paddle_resume.training.best import Best as Best
     from paddle_resume.training.callbacks import Callback as Callback
     from paddle_resume.training.checkpointer import Checkpointer as Checkpointer
@@ -50,41 +61,44 @@ _HOMES = {
     "Best": "training.best",
     "Callback": "training.callbacks",
     "Checkpointer": "training.checkpointer",
+    "ClipAcrossGroups": "builders.parameter_groups",
+    "DeviceMesh": "parallel.mesh",
     "Difference": "differences",
     "Divergence": "training.divergence",
+    "Environment": "environment",
     "Feed": "data.feed",
+    "Heartbeat": "supervision.heartbeat",
     "JsonlLogger": "loggers.jsonl",
     "Logger": "loggers.log_file",
     "LookInside": "inspection.look_inside",
+    "Mesh": "config.mesh",
     "Monitoring": "training.options",
     "Owners": "stateful",
+    "PerRank": "parallel.per_rank",
     "Precision": "training.precision",
     "Processes": "training.options",
     "RandomStreams": "rng",
-    "RunView": "training.run_view",
     "ResumableBatchSampler": "data.sampler",
+    "RunView": "training.run_view",
     "SaveSchedule": "training.save_schedule",
+    "Split": "config.mesh",
     "StepOptions": "training.options",
     "Trainer": "training.trainer",
     "VisualDLLogger": "loggers.visualdl",
     "Warmup": "lr.warmup",
     "WeightAverage": "training.ema",
     "World": "parallel.world",
+    "build_model": "builders.model",
+    "build_optimizer": "builders.optimizer",
     "load_config": "config.loading",
     "parameter_groups": "builders.parameter_groups",
     "register": "builders.registry",
     "regularize": "builders.parameter_groups",
     "seed_everything": "rng",
+    "sharded_owners": "checkpoint.sharded_owners",
 }
 __all__ = [*_HOMES, "__version__"]
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module 'paddle_resume' has no attribute {name!r}")
-    import importlib
-
-    return getattr(importlib.import_module(f"paddle_resume.{_HOMES[name]}"), name)
+__getattr__ = loader(__name__, _HOMES)
 
 
 def __dir__() -> list[str]:

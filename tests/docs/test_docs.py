@@ -31,7 +31,6 @@ PAGES = (
     "docs/parallel.md",
     "docs/model-parallel.md",
     "docs/clusters.md",
-    "docs/scale.md",
     "docs/from-pytorch.md",
 )
 # Pages that need no run to look at.
@@ -41,7 +40,6 @@ ALONE = (
     "docs/data.md",
     "docs/looking-inside.md",
     "docs/clusters.md",
-    "docs/scale.md",
     "docs/from-pytorch.md",
     "docs/parallel.md",
     "docs/model-parallel.md",
@@ -53,7 +51,7 @@ TRAINED = """
 from paddle_resume import Trainer, seed_everything
 import numpy as np
 import paddle
-from paddle_resume.data.image_arrays import ImageArrays
+from paddle_resume.data import ImageArrays
 from paddle_resume.models import MNIST
 
 seed_everything(0)

@@ -27,6 +27,7 @@ OTHERS = {
     ".ci/pythons": "a step of .ci/run",
     "ruff": "lint is a step of .ci/run",
     "mypy": "types are a step of .ci/run",
+    "lint-imports": "test_architecture.py runs it",
     "visualdl": "test_visualdl_page.py runs the server and looks at its page",
     "mail": "what to do about damage is the reader's",
     "python -m paddle.distributed.launch": "several processes: test_sharded.py starts them",

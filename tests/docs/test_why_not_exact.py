@@ -118,25 +118,22 @@ CASES: list[tuple[Callable[[], None] | None, list[str], list[str]]] = [
     (
         None,
         ["run.log_dir=log2"],
-        ["log2/tiny/metrics.jsonl: the log is missing, expected 385 bytes, found no file"],
+        ["log log2/tiny/metrics.jsonl: 385 bytes -> no file"],
     ),
     (
         shorter,
         [],
-        ["log/tiny/metrics.jsonl: the log is shorter than at the checkpoint, expected 385 bytes, found 100"],
+        ["log log/tiny/metrics.jsonl: 385 bytes -> 100 bytes"],
     ),
     (
         another_runs,
         [],
-        [
-            "log/tiny/metrics.jsonl: the log is not the one of the checkpoint, expected a record to end at byte 385, "
-            "found the last one before it to end at 0"
-        ],
+        ["log log/tiny/metrics.jsonl: a record ended at byte 385 -> the last one ends at 0"],
     ),
     (
         None,
         ["run.name=other", "--resume", "ck/tiny_step4"],
-        ["log/other/vdlrecords.other.log: the checkpoint's log is called vdlrecords.tiny.log"],
+        ["name of the log: vdlrecords.tiny.log -> vdlrecords.other.log"],
     ),
 ]
 IN_ANOTHER_PROCESS = ["environment OMP_NUM_THREADS: 2 -> 1", "environment MKL_CBWR: None -> COMPATIBLE"]
@@ -166,20 +163,25 @@ def here(trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path
 
 
 def without_figures(text: str) -> str:
-    """Digests, and the lengths and ends of logs, which depend on the versions of what writes them."""
+    """Without digests, and the lengths and ends of logs, which depend on the versions of what writes them."""
     text = re.sub(r"\b[0-9a-f]{16}([0-9a-f]{16})?\b", "DIGEST", text)
-    return re.sub(r"(expected|at byte|end at) \d+", r"\1 N", text)
+    return re.sub(r"\b\d+( bytes)|(at byte) \d+|(ends at) \d+", r"\2\3 N\1", text)
 
 
 def lines_of_the_page() -> list[tuple[str, str]]:
     """The first cell of each row that is a line of the error, and its cause."""
     rows = re.findall(r"^\| `(.+?)` \| (.+?) \|", PAGE, re.MULTILINE)
-    return [(line, cause) for line, cause in rows if " -> " in line or ": the " in line]
+    return [(line, cause) for line, cause in rows if " -> " in line]
+
+
+def printed_lines(error: str) -> list[str]:
+    assert " would not continue bit for bit" in error, error
+    return without_figures(error.split("these changed: ", 1)[1].split(". Put them back")[0]).split("; ")
 
 
 def explained(error: str) -> list[str]:
-    assert " would not continue bit for bit" in error, error
-    return without_figures(error.split("these changed: ", 1)[1].split(". Put them back")[0]).split("; ")
+    """The lines without where their values are set."""
+    return [re.sub(r" \(set by [^;]*\)$", "", line) for line in printed_lines(error)]
 
 
 def checkpoints() -> dict[str, bytes]:
@@ -222,3 +224,12 @@ def test_every_line_of_the_page_is_provoked_or_marked() -> None:
     on_the_page = lines_of_the_page()
     assert len(on_the_page) > 40
     assert sorted(line for line, cause in on_the_page if "not provoked by a test" not in cause) == sorted(provoked)
+
+
+def test_a_line_ends_with_where_its_value_is_set_as_the_page_says(
+    here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        main(["train", "-c", "c.yaml", "-q", "-o", "trainer.accumulate_steps=2"])
+    (line,) = [line for line in printed_lines(capsys.readouterr().err) if "set by" in line]
+    assert f"```text\n{line}\n```" in PAGE
