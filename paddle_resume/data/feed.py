@@ -133,7 +133,7 @@ class Feed:
     def from_start(self) -> Iterator[list[paddle.Tensor]]:
         """All batches of the first epoch, leaving the position alone."""
         if self._stream is not None:
-            yield from self._stream.batches(0, 0)
+            yield from self._stream.first_epoch()
             return
         yield from self._load(0, batches(self._order(0), 0, self.batch_size, self._drop_last))
 
@@ -144,7 +144,7 @@ class Feed:
         in the last there may be no batch for it, and None comes.
         """
         if self._stream is not None:
-            rounds = iter(self._stream.batches(0, 0))
+            rounds = self._stream.first_epoch()
             while each := list(islice(rounds, self._size)):
                 yield each[self._rank] if self._rank < len(each) else None
             return

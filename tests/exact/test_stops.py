@@ -9,7 +9,7 @@ from typing import Any, Optional
 import pytest
 from small_run import train, trainer
 
-import paddle_resume  # isort: skip (its CPU set-up comes before Paddle)
+import paddle_resume  # noqa: F401  # isort: skip (its CPU set-up comes before Paddle)
 import paddle
 
 from paddle_resume import Best, Callback
