@@ -11,6 +11,7 @@ import paddle
 
 from paddle_resume.data.batch import Batch, share, share_or_stand_in
 from paddle_resume.data.dataset_identity import dataset_identity
+from paddle_resume.data.loader_options import loader_options
 from paddle_resume.data.order import batches, epoch_order
 from paddle_resume.data.sample_loader import load_batches
 from paddle_resume.data.stream import Stream
@@ -44,6 +45,8 @@ class Feed:
         batch_size: samples a batch, over all processes together.
         seed: keys the order of each epoch and every random draw of a sample's transforms.
         shuffle: a new order each epoch; else the dataset's own.
+        num_samples: of a shuffled epoch; None: as many as the dataset has.
+        replacement: shuffled samples may come again in one epoch, with the same transforms, as each is drawn from all.
         drop_last: leave out the last batch of an epoch if it is short.
         num_workers: worker processes that load samples; 0 loads in this one. Does not alter what is fed.
         rank, size: this process among those that share each batch. They do not alter what is fed to all together.
@@ -58,6 +61,8 @@ class Feed:
         batch_size: int = 32,
         seed: int = 0,
         shuffle: bool = True,
+        num_samples: Optional[int] = None,
+        replacement: bool = False,
         drop_last: bool = False,
         num_workers: int = 0,
         collate_fn: Optional[Callable[..., Any]] = None,
@@ -70,6 +75,8 @@ class Feed:
         self.samples = 0
         self._seed = seed
         self._shuffle = shuffle
+        self._num_samples = num_samples
+        self._replacement = replacement
         self._drop_last = drop_last
         self._workers = num_workers
         self._collate = collate_fn
@@ -88,7 +95,7 @@ class Feed:
         self._dataset_identity = dataset_identity(dataset, seed)
         if self._stream is None and self.batches_per_epoch == 0:
             raise DataError(
-                f"{type(dataset).__name__} has {len(dataset)} samples, less than one batch of {batch_size}."
+                f"{type(dataset).__name__} has {self._epoch_length} samples, less than one batch of {batch_size}."
             )
 
     @classmethod
@@ -97,7 +104,7 @@ class Feed:
         if isinstance(data, Feed):
             return data
         if isinstance(data, paddle.io.DataLoader):
-            return cls(data.dataset, **{**options, **_loader_options(data)})
+            return cls(data.dataset, **{**options, **loader_options(data)})
         if isinstance(data, paddle.io.Dataset):
             return cls(data, **options)
         raise DataError(
@@ -110,7 +117,7 @@ class Feed:
         """Batches an epoch; None for a stream, whose length is not known."""
         if self._stream is not None:
             return None
-        length = len(self.dataset)
+        length = self._epoch_length
         return length // self.batch_size if self._drop_last else -(-length // self.batch_size)
 
     @property
@@ -133,7 +140,7 @@ class Feed:
     def from_start(self) -> Iterator[list[paddle.Tensor]]:
         """All batches of the first epoch, leaving the position alone."""
         if self._stream is not None:
-            yield from self._stream.batches(0, 0)
+            yield from self._stream.first_epoch()
             return
         yield from self._load(0, batches(self._order(0), 0, self.batch_size, self._drop_last))
 
@@ -144,7 +151,7 @@ class Feed:
         in the last there may be no batch for it, and None comes.
         """
         if self._stream is not None:
-            rounds = iter(self._stream.batches(0, 0))
+            rounds = self._stream.first_epoch()
             while each := list(islice(rounds, self._size)):
                 yield each[self._rank] if self._rank < len(each) else None
             return
@@ -176,7 +183,7 @@ class Feed:
         """Whether the current epoch has no batch left; of a stream this is known once it has ended."""
         if self._stream is not None:
             return self._stream_ended
-        return self.samples >= len(self.dataset) - (len(self.dataset) % self.batch_size if self._drop_last else 0)
+        return self.samples >= self._epoch_length - (self._epoch_length % self.batch_size if self._drop_last else 0)
 
     @property
     def between_epochs(self) -> bool:
@@ -203,6 +210,8 @@ class Feed:
             "seed": self._seed,
             "shuffle": self._shuffle,
             "drop_last": self._drop_last,
+            **({"num_samples": self._num_samples} if self._num_samples is not None else {}),
+            **({"replacement": True} if self._replacement else {}),
         }
 
     def _shares(self, epoch: int, start: int) -> Iterator[Batch]:
@@ -225,8 +234,13 @@ class Feed:
             return Batch(batch, whole, whole)
         return Batch([entry[part] if count else entry[:1] for entry in batch], count, whole)
 
+    @property
+    def _epoch_length(self) -> int:
+        return len(self.dataset) if self._num_samples is None else self._num_samples
+
     def _order(self, epoch: int) -> np.ndarray:
-        return epoch_order(self._seed, epoch, len(self.dataset), self._shuffle)
+        length = len(self.dataset)
+        return epoch_order(self._seed, epoch, length, self._shuffle, self._num_samples, self._replacement)
 
     def _load(self, epoch: int, indices: Iterator[np.ndarray]) -> Iterator[list[paddle.Tensor]]:
         if getattr(self.dataset, "can_gather", False):
@@ -266,33 +280,3 @@ def _differences(what: str, before: dict[str, Any], after: dict[str, Any]) -> li
             f"{what} {{}}", before, after, keys=[key], scope=_SCOPES.get(key, _DATA), argument=_ARGUMENTS.get(key, "")
         )
     ]
-
-
-def _loader_options(loader: paddle.io.DataLoader) -> dict[str, Any]:
-    """The options of a DataLoader as a user wrote it; its order is replaced by a resumable one."""
-    options: dict[str, Any] = {"num_workers": loader.num_workers}
-    if isinstance(loader.dataset, paddle.io.IterableDataset):
-        sampler: Any = loader.batch_sampler
-        return {
-            **options,
-            "batch_size": sampler.batch_size,
-            "drop_last": loader.drop_last,
-            "collate_fn": loader.collate_fn,
-        }
-    sampler = loader.batch_sampler
-    order = getattr(sampler, "sampler", None)
-    if type(sampler) is not paddle.io.BatchSampler or type(order) not in (
-        paddle.io.RandomSampler,
-        paddle.io.SequenceSampler,
-    ):
-        raise DataError(
-            f"The DataLoader draws its order from {type(order or sampler).__name__}, whose position cannot be saved. "
-            "Give batch_size and shuffle to the DataLoader, or hand over the dataset itself."
-        )
-    return {
-        **options,
-        "batch_size": sampler.batch_size,
-        "drop_last": sampler.drop_last,
-        "shuffle": isinstance(order, paddle.io.RandomSampler),
-        "collate_fn": loader.collate_fn,
-    }

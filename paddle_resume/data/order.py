@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Optional
 
 import numpy as np
 
 
-def epoch_order(seed: int, epoch: int, length: int, shuffle: bool) -> np.ndarray:
-    """Sample indices int64 [length] in the order of this epoch.
+def epoch_order(
+    seed: int, epoch: int, length: int, shuffle: bool, count: Optional[int] = None, replacement: bool = False
+) -> np.ndarray:
+    """Sample indices int64 [length], shuffled [count], in the order of this epoch.
+
+    Each index comes once, of more than `count` some; with `replacement` each is drawn from all.
 
     From `RandomState` (MT19937 keyed by both numbers), whose stream NumPy has frozen for good, and not from
     any generator that others draw from. Depends on nothing else: workers, prefetching and batch size do not
@@ -16,7 +21,10 @@ def epoch_order(seed: int, epoch: int, length: int, shuffle: bool) -> np.ndarray
     """
     if not shuffle:
         return np.arange(length)
-    return np.random.RandomState(np.array([seed, epoch], np.uint32)).permutation(length)
+    random = np.random.RandomState(np.array([seed, epoch], np.uint32))
+    if replacement:
+        return random.randint(0, length, length if count is None else count, np.int64)
+    return random.permutation(length)[:count]
 
 
 def batches(order: np.ndarray, start: int, batch_size: int, drop_last: bool) -> Iterator[np.ndarray]:

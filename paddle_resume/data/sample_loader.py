@@ -78,10 +78,15 @@ def _load_by_workers(
             )
         )
     _LOADERS.add(loader)
+    workers = list(loader._workers)
     try:
         while True:
-            with preserved():
-                batch = next(loader, _END)
+            try:
+                with preserved():
+                    batch = next(loader, _END)
+            except Exception as error:
+                _tell_of_dead_workers(workers, error)
+                raise
             if batch is _END:
                 return
             if isinstance(batch, dict) and _FAILURE in batch:
@@ -89,6 +94,18 @@ def _load_by_workers(
             yield as_batch(batch)
     finally:
         _shut_down(loader)
+
+
+def _tell_of_dead_workers(workers: list[Any], error: Exception) -> None:
+    """Raise DataError if a worker has ended by itself, of which Paddle says that its queue was killed."""
+    dead = [worker for worker in workers if worker.exitcode]
+    if dead:
+        code = dead[0].exitcode
+        how = f"was killed by signal {-code}" if code < 0 else f"ended with status {code}"
+        raise DataError(
+            f"A data worker (pid {dead[0].pid}) {how}: perhaps this machine or container has too little memory, then "
+            "use fewer with data.num_workers. Run the same command again to continue from the last checkpoint."
+        ) from error
 
 
 def _shut_down(loader: Any) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import itertools
 from collections.abc import Iterator
 from typing import Any, Callable, Optional
@@ -16,10 +17,16 @@ _STREAM = 1  # Keeps the stream's seeds apart from those of samples.
 
 
 class Stream:
-    """One pass over an `IterableDataset` per epoch, resumable within the epoch.
+    """One pass over an `IterableDataset` per epoch, resumable within the epoch and between two.
 
     If the dataset offers `state_dict()` and `set_state_dict()`, resuming hands its state back, and iterating it
-    afterwards must go on from there. If not, the samples before the position are drawn again and dropped.
+    afterwards must go on from there to the end of that pass. If not, the samples before the position are drawn again
+    and dropped.
+
+    A dataset may change its state when a pass ends, such as go back to its beginning, and that a pass has ended shows
+    only when it gives no more: a state is therefore taken after a first or a full batch's last sample, and the
+    position is that state and how many samples came after it. Between two epochs it is where the pass before ended:
+    a resume ends that pass once more, and whatever the dataset makes of that is there for the next one.
     """
 
     def __init__(
@@ -36,6 +43,7 @@ class Stream:
         self._batch_size = batch_size
         self._drop_last = drop_last
         self._collate = collate_fn or default_collate_fn
+        self._start = None if self.replays else copy.deepcopy(dataset.state_dict())
         self._position: Optional[dict[str, Any]] = None
         self._pending: Optional[dict[str, Any]] = None
 
@@ -50,37 +58,81 @@ class Stream:
         The dataset draws from the global generators, so they are exchanged for the stream's own while it does.
         """
         streams = RandomStreams(self._seed)
-        pending, self._pending = self._pending, None
         with preserved():
-            if pending:
-                self._dataset.set_state_dict(pending["dataset"])
-                streams.set_state_dict(pending["random"])
-            else:
-                seed_sample(self._seed, epoch, _STREAM)
-            iterator = iter(self._dataset)
-            if not pending:
-                for _ in itertools.islice(iterator, samples):
-                    pass
+            iterator = self._iterator(epoch, samples, streams)
             private = streams.state_dict()
         while True:
             with preserved():
                 streams.set_state_dict(private)
                 streams.begin_step(samples)
-                group = list(itertools.islice(iterator, self._batch_size))
+                group = []
+                for sample in itertools.islice(iterator, self._batch_size):
+                    group.append(sample)
+                    samples += 1
+                    self._drawn(streams, samples == 1 or len(group) == self._batch_size)
                 private = streams.state_dict()
                 if not group or (self._drop_last and len(group) < self._batch_size):
                     return
-                samples += len(group)
-                self._position = None if self.replays else {"dataset": self._dataset.state_dict(), "random": private}
                 batch = self._collate(group)
             yield as_batch(batch)
 
-    def finish(self) -> None:
-        """Forget the position: the next epoch starts at its beginning."""
+    def first_epoch(self) -> Iterator[list[Any]]:
+        """The batches of the first epoch, the same each time; the dataset is left as it was."""
         self._position = self._pending = None
+        if self.replays:
+            yield from self.batches(0, 0)
+            return
+        before = copy.deepcopy(self._dataset.state_dict())
+        self._dataset.set_state_dict(copy.deepcopy(self._start))
+        try:
+            yield from self.batches(0, 0)
+        finally:
+            self._dataset.set_state_dict(before)
+
+    def finish(self) -> None:
+        """The pass has ended: the next epoch begins another."""
+        self._pending = None
+        if self._position is not None:
+            self._position["ended"] = True
 
     def state_dict(self) -> dict[str, Any]:
-        return {"position": self._position}
+        return {"position": None if self._position is None else dict(self._position)}
 
     def set_state_dict(self, state: dict[str, Any]) -> None:
-        self._position = self._pending = state["position"]
+        # The first versions had neither `after` nor `ended`.
+        position = None if state["position"] is None else {"after": 0, "ended": False, **state["position"]}
+        self._position, self._pending = position, copy.deepcopy(position)
+
+    def _iterator(self, epoch: int, samples: int, streams: RandomStreams) -> Iterator[Any]:
+        """The dataset's samples from the position on, with the generators as they were there."""
+        pending, self._pending = self._pending, None
+        if pending is None:
+            seed_sample(self._seed, epoch, _STREAM)
+            iterator = iter(self._dataset)
+            _skip(iterator, samples)
+            return iterator
+        self._dataset.set_state_dict(pending["dataset"])
+        streams.set_state_dict(pending["random"])
+        iterator = iter(self._dataset)
+        _skip(iterator, pending["after"])
+        if not pending["ended"]:
+            return iterator
+        _skip(iterator, None)
+        return self._iterator(epoch, 0, streams)
+
+    def _drawn(self, streams: RandomStreams, take_state: bool) -> None:
+        """A sample was drawn; its batch is not handed out before all of it are, so that none is saved half drawn."""
+        if self.replays:
+            return
+        if take_state:
+            # A copy: the dataset may hand out what it goes on to change.
+            state = copy.deepcopy(self._dataset.state_dict())
+            self._position = {"dataset": state, "random": streams.state_dict(), "after": 0, "ended": False}
+        elif self._position is not None:
+            self._position["after"] += 1
+
+
+def _skip(iterator: Iterator[Any], samples: Optional[int]) -> None:
+    """Draw so many samples, None all that are left, and drop them."""
+    for _ in itertools.islice(iterator, samples):
+        pass

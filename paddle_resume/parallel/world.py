@@ -111,12 +111,18 @@ class World:
             return
         from paddle.distributed.fleet.utils.hybrid_parallel_util import fused_allreduce_gradients
 
+        from paddle_resume.parallel.sparse_gradients import average_sparse
+
         with_gradient: list[Any] = [p for p in parameters if p.grad is not None]
+        dense = [p for p in with_gradient if not p.grad.is_selected_rows()]
         if weight != 1:
-            for parameter in with_gradient:
+            for parameter in dense:
                 parameter.grad.set_value(parameter.grad * weight)
         with self._collective():
-            fused_allreduce_gradients(with_gradient, None)
+            fused_allreduce_gradients(dense, None)
+        for parameter in with_gradient:
+            if parameter.grad.is_selected_rows():
+                average_sparse(parameter.grad, weight, self.size, self.gather)
 
     def broadcast(self, tensors: Sequence[paddle.Tensor]) -> None:
         """Give every process rank 0's values, in place; one broadcast for each data type."""

@@ -14,6 +14,7 @@ from paddle_resume.errors import StateError
 from paddle_resume.owners.lbfgs import is_lbfgs
 from paddle_resume.owners.optimizer import parameters_of
 from paddle_resume.parallel.batch_norm import BATCH_NORMS
+from paddle_resume.parallel.sparse_gradients import values_of
 from paddle_resume.parallel.world import World
 from paddle_resume.training.gradient_average import GradientAverage
 from paddle_resume.training.precision import Precision
@@ -172,6 +173,6 @@ def mean_loss(losses: Sequence[tuple[paddle.Tensor, int]], total: int, world: Wo
 
 
 def _is_finite(optimizer: paddle.optimizer.Optimizer, loss: paddle.Tensor) -> bool:
-    tensors = [loss, *(p.grad for p in parameters_of(optimizer) if p.grad is not None)]
+    tensors = [loss, *(values_of(p.grad) for p in parameters_of(optimizer) if p.grad is not None)]
     # One number for all of them: a GPU is waited for once.
     return bool(paddle.isfinite(paddle.add_n([t.astype("float32").sum() for t in tensors])))

@@ -13,7 +13,7 @@ from paddle_resume.checkpoint.engine import CheckpointEngine
 from paddle_resume.data.batch import Batch
 from paddle_resume.data.feed import EvaluationData, Feed
 from paddle_resume.environment import Environment
-from paddle_resume.errors import StateError
+from paddle_resume.errors import ConfigError, StateError
 from paddle_resume.loggers import Logger
 from paddle_resume.loggers.logbook import Logbook
 from paddle_resume.lr.stepper import LRStepper
@@ -26,7 +26,7 @@ from paddle_resume.rng import RandomStreams
 from paddle_resume.stateful import Owner, Owners
 from paddle_resume.supervision.heartbeat import Heartbeat
 from paddle_resume.training.callbacks import Callback
-from paddle_resume.training.divergence import SKIP, Divergence
+from paddle_resume.training.divergence import ROLL_BACK, SKIP, Divergence
 from paddle_resume.training.ema import AverageProgress
 from paddle_resume.training.evaluator import Evaluator
 from paddle_resume.training.finished_model import FinishedModel
@@ -80,6 +80,7 @@ class RunParts:
         self.precision.prepare(trainer.model, optimizers)
         self.divergence = step.on_nan if isinstance(step.on_nan, Divergence) else Divergence(step.on_nan)
         self.divergence.watch([p for each in optimizers.values() for p in parameters_of(each)])
+        _require_sure_rollback(self.divergence, schedule)
         _require_own_step_to_fit(type(trainer), step, self.divergence, processes)
         self.engine = CheckpointEngine(
             save_dir,
@@ -212,6 +213,17 @@ class RunParts:
         if self.mesh is not None:
             batch = Batch([self.mesh.shard_batch(entry) for entry in batch], batch.local_size, batch.global_size)
         return self._trainer.compute_loss(batch)
+
+
+def _require_sure_rollback(divergence: Divergence, schedule: SaveSchedule) -> None:
+    """Raise ConfigError where it would hang on the disk's pace which checkpoint a rollback goes back to."""
+    if divergence.policy == ROLL_BACK and schedule.on_busy == "skip" and isinstance(schedule.every_steps, int):
+        raise ConfigError(
+            "trainer.on_nan: rollback goes back to the last checkpoint of checkpoint.every_steps, and "
+            "checkpoint.on_busy: skip leaves one out when the disk is slow: two runs would go back to different steps. "
+            "Set checkpoint.on_busy: wait, or save with checkpoint.every_steps: auto or every_minutes, which no rollback "
+            "goes back to."
+        )
 
 
 def _require_own_step_to_fit(kind: Any, step: StepOptions, divergence: Divergence, processes: Processes) -> None:

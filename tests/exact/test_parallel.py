@@ -106,7 +106,7 @@ def test_any_last_batch_and_batches_smaller_than_the_world_teach_what_they_teach
     ranks: int, learnt_by_one: dict[str, list[float]], tmp_path: Path
 ) -> None:
     more = learnt(tmp_path, ranks)
-    assert list(more) == list(learnt_by_one) and len(more) == 11
+    assert list(more) == list(learnt_by_one) and len(more) == 14
     for case, values in learnt_by_one.items():
         assert more[case] == pytest.approx(values, abs=1e-4), case
 

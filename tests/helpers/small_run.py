@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Callable
 
 import numpy as np
 
@@ -35,16 +35,20 @@ class Kept(Trainer):
         self.__dict__.setdefault("told", []).append(text)
 
 
-def trainer(folder: Any, rate: Any = 0.1, **options: Any) -> Any:
+def net() -> paddle.nn.Layer:
+    return paddle.nn.Sequential(
+        paddle.nn.Linear(8, 16), paddle.nn.Tanh(), paddle.nn.Dropout(0.2), paddle.nn.Linear(16, 2)
+    )
+
+
+def trainer(folder: Any, rate: Any = 0.1, model: Callable[[], paddle.nn.Layer] = net, **options: Any) -> Any:
     """A trainer that saves and logs in `folder`; a rate that is a function is called for a new schedule."""
     paddle_resume.seed_everything(3)
     with paddle.utils.unique_name.guard():  # Parameters have the same names as in a process of its own.
-        model = paddle.nn.Sequential(
-            paddle.nn.Linear(8, 16), paddle.nn.Tanh(), paddle.nn.Dropout(0.2), paddle.nn.Linear(16, 2)
-        )
+        built = model()
     made = Kept(
-        model,
-        paddle.optimizer.Momentum(rate() if callable(rate) else rate, parameters=model.parameters()),
+        built,
+        paddle.optimizer.Momentum(rate() if callable(rate) else rate, parameters=built.parameters()),
         loss=paddle.nn.CrossEntropyLoss(),
         save_dir=folder / "checkpoint",
         model_path=folder / "model.pdparams",

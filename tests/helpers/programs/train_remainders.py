@@ -46,11 +46,23 @@ class Own(Trainer):
         return loss, output
 
 
-def learn(kind, samples, batch_size, accumulate, on_nan="stop"):
+class Words(paddle.nn.Layer):
+    """Looks each number of a point up in a table, whose gradients are sparse."""
+
+    def __init__(self):
+        super().__init__()
+        self.table, self.last = paddle.nn.Embedding(5, 4, sparse=True), paddle.nn.Linear(12, 2)
+
+    def forward(self, x):
+        return self.last(self.table((x * 5).astype("int64")).flatten(1))
+
+
+def learn(kind, samples, batch_size, accumulate, on_nan="stop", sparse=False):
     paddle_resume.seed_everything(3)
     model = paddle.nn.Sequential(paddle.nn.Linear(3, 4), paddle.nn.Tanh(), paddle.nn.Linear(4, 2))
+    model = Words() if sparse else model
     model.register_buffer("calls", paddle.zeros([1]))
-    name = f"{kind.__name__}_{samples}_{batch_size}_{accumulate}_{on_nan}"
+    name = f"{kind.__name__}_{samples}_{batch_size}_{accumulate}_{on_nan}_{sparse}"
     trainer = kind(
         model,
         paddle.optimizer.Momentum(0.1, parameters=model.parameters()),
@@ -75,6 +87,9 @@ def main():
         learn(Trainer, *case)
     learn(Own, 9, 4, 1)
     learn(Trainer, 9, 4, 1, on_nan="skip")
+    learn(Trainer, 9, 4, 1, on_nan="skip", sparse=True)
+    learn(Trainer, 9, 4, 2, sparse=True)
+    learn(Own, 9, 4, 1, sparse=True)
 
 
 if __name__ == "__main__":

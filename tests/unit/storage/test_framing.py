@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import paddle
 import pytest
+import xxhash
 
 from paddle_resume.checkpoint.digested_file import SealedFile
 from paddle_resume.errors import StateError
@@ -133,3 +134,21 @@ def test_what_has_no_raw_form_is_refused_by_name() -> None:
         FramedFile({"w": np.array([None])})
     with pytest.raises(StateError, match=r"A value of type set cannot be written for stock Paddle"):
         FramedFile({"w": {1}})
+
+
+@pytest.mark.parametrize(
+    ("data", "expected"),
+    [
+        (b"", "99aa06d3014798d86001c324468d497f"),  # as XXH3's author publishes it
+        (b"paddle_resume", "9c2034aa1f316dfaf4ad2b49e0128161"),
+        (bytes(range(256)) * 5, "d92ab3a1cb0542a74844b009e164352e"),
+        (np.arange(6, dtype=np.float32), "2d0408b485dd77b108c27fcd95d1fea5"),
+    ],
+)
+def test_digests_are_these_for_good(data: object, expected: str) -> None:
+    """Every checkpoint is verified by them: another xxhash must not make all that was saved unreadable."""
+    assert digest(data) == expected
+    piecewise = xxhash.xxh3_128()
+    for start in range(0, len(bytes(data)), 100):  # type: ignore[call-overload]
+        piecewise.update(bytes(data)[start : start + 100])  # type: ignore[call-overload]
+    assert piecewise.hexdigest() == expected
