@@ -1,4 +1,4 @@
-"""The commands that look: into a model, at the curves of runs, at what a model gets wrong."""
+"""The commands that look: into a model, at the curves of runs and of the learning rate, at what a model gets wrong."""
 
 # Without `from __future__ import annotations`: on Python 3.9 Typer would not see the options in the annotations.
 from pathlib import Path
@@ -54,6 +54,30 @@ def plot(
     target = check_target(output)
     with _ctrl_c():
         save_figure(draw_curves([read_history(Path(run), Path(save_dir)) for run in runs]), target)
+        print(f"Wrote {target}.")
+
+
+@app.command("plot-lr")
+def plot_lr(
+    config: ConfigPath,
+    override: Overrides = None,
+    output: Annotated[str, typer.Option("--output", help=Picture)] = "lr.png",
+    epochs: Annotated[Optional[int], typer.Option(help="Draw this many epochs in place of trainer.epochs.")] = None,
+) -> None:
+    """Draw the learning rate of the whole run before it is trained."""
+    from paddle_resume.config import load_config
+    from paddle_resume.pictures.figure import check_target, save_figure
+
+    target = check_target(output)
+    more = [f"trainer.epochs={epochs}"] if epochs is not None else []
+    loaded = load_config(config, [*(override or []), *more])
+    _import_paddle()
+    from paddle_resume.pictures.lr_preview import draw_rates, preview_rates
+
+    with _ctrl_c():
+        preview = preview_rates(loaded)
+        print(preview.text())
+        save_figure(draw_rates(preview), target)
         print(f"Wrote {target}.")
 
 

@@ -13,6 +13,7 @@ from paddle_resume.inspection.layer_hooks import LayerCall, LayerHooks, as_array
 from paddle_resume.inspection.tensor_statistics import Statistics
 from paddle_resume.loggers import VisualDLLogger
 from paddle_resume.loggers.graph import model_graph
+from paddle_resume.owners.optimizer import parameters_of
 from paddle_resume.training.callbacks import Callback
 from paddle_resume.training.run_view import RunView
 
@@ -195,11 +196,10 @@ class _GradientWatch:
             self._optimizer.step = top
 
     def _noting(self, *args: Any, **options: Any) -> Any:
-        for entry in self._optimizer._parameter_list or []:
-            for parameter in entry["params"] if isinstance(entry, dict) else [entry]:
-                name = self._names.get(id(parameter))
-                if name is not None and name not in self._found and parameter.grad is not None:
-                    self._found[name] = as_array(parameter.grad)
+        for parameter in parameters_of(self._optimizer):
+            name = self._names.get(id(parameter))
+            if name is not None and name not in self._found and parameter.grad is not None:
+                self._found[name] = as_array(parameter.grad)
         return self._step(*args, **options)
 
 
