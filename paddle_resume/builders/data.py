@@ -13,7 +13,7 @@ from paddle_resume.builders.registry import build, resolve
 from paddle_resume.config import Config
 from paddle_resume.config.schema import DataConfig
 from paddle_resume.data.mnist import label_names, load_mnist
-from paddle_resume.data.splits import PARTS, held_out
+from paddle_resume.data.splits import SPLITS, held_out
 from paddle_resume.errors import ConfigError
 
 MNIST_LIKE = ("mnist", "fashion_mnist")
@@ -53,7 +53,7 @@ def build_data(config: Config) -> DataSplits:
     if "mode" not in takes or "mode" in data.args:
         train = part()
     elif "valid" in takes:
-        train, valid, test = (part(mode=mode, valid=data.valid) for mode in PARTS)
+        train, valid, test = (part(mode=mode, valid=data.valid) for mode in SPLITS)
     else:
         train, test = part(mode="train"), part(mode="test")
     source, notes = getattr(train, "source", data.name), getattr(train, "notes", [])

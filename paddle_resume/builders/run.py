@@ -36,7 +36,7 @@ from paddle_resume.metrics import RunningMetrics, evaluation_tags
 from paddle_resume.parallel.batch_norm import synchronized
 from paddle_resume.parallel.world import World
 from paddle_resume.rng import seed_everything
-from paddle_resume.storage.durable_files import readable
+from paddle_resume.storage.durable_files import format_bytes
 from paddle_resume.training.best import Best
 from paddle_resume.training.divergence import Divergence
 from paddle_resume.training.ema import WeightAverage
@@ -267,7 +267,7 @@ def _facts(
     parameters = sum(p.size for p in model.parameters())
     arguments = model_arguments(config, described)
     found = ", ".join(f"{name} {arguments[name]}" for name, value in config.model.args.items() if value == "auto")
-    weight = readable(sum(p.size * p.element_size() for p in model.parameters()))
+    weight = format_bytes(sum(p.size * p.element_size() for p in model.parameters()))
     return [
         ("Environment", Environment().summary()),
         ("Data", f"{data.source}{'; ' + sizes if sizes else ''}"),

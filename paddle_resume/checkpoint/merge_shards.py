@@ -74,7 +74,7 @@ def _sharded(prefix: Path) -> tuple[Record, ShardFolder]:
 def _assembled(stored: Mapping[str, StoredTensor], shards: ShardFolder, beside: Path) -> dict[str, np.ndarray]:
     """Every tensor, whole; the dtype of each is that of its first piece."""
     dtypes: dict[str, np.dtype[Any]] = {}
-    for file in sorted({piece.file for tensor in stored.values() for piece in tensor.pieces}):
+    for file in sorted({piece.file for tensor in stored.values() for piece in tensor.shards}):
         for key, array in shards.arrays(beside, file).items():
             dtypes.setdefault(key, array.dtype)
     absent = [key for key in stored if key not in dtypes]

@@ -70,7 +70,7 @@ class ShardFolder(_Strict):
         """What is stored, by key; raises Unreadable, and CheckpointError for a file that asks for strange things."""
         try:
             stored = stored_tensors(self._parsed(beside, METADATA, MetadataUnpickler))
-            unlisted = {p.file for t in stored.values() for p in t.pieces} - set(self.files)
+            unlisted = {p.file for t in stored.values() for p in t.shards} - set(self.files)
             if unlisted:
                 raise ValueError(f"it names {', '.join(sorted(unlisted))}, which the record does not list")
             return stored

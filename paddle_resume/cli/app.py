@@ -241,31 +241,6 @@ def prove(
         raise typer.Exit(prove_config(config, override or [], kills=kills, steps=steps, seed=seed, as_json=json))
 
 
-@app.command("plot-lr")
-def plot_lr(
-    config: ConfigPath,
-    override: Overrides = None,
-    output: Annotated[str, typer.Option("--output", help="The picture: a .png, .svg or .pdf file.")] = "lr.png",
-    epochs: Annotated[Optional[int], typer.Option(help="Draw this many epochs in place of trainer.epochs.")] = None,
-) -> None:
-    """Draw the learning rate of the whole run before it is trained."""
-    from paddle_resume.config import load_config
-    from paddle_resume.pictures.figure import check_target, save_figure
-
-    target = check_target(output)
-
-    more = [f"trainer.epochs={epochs}"] if epochs is not None else []
-    loaded = load_config(config, [*(override or []), *more])
-    _import_paddle()
-    from paddle_resume.pictures.lr_preview import draw_rates, preview_rates
-
-    with _ctrl_c():
-        preview = preview_rates(loaded)
-        print(preview.text())
-        save_figure(draw_rates(preview), target)
-        print(f"Wrote {target}.")
-
-
 def main(arguments: Optional[Sequence[str]] = None) -> None:
     """Run one command and end the process.
 

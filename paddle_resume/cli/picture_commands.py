@@ -1,4 +1,4 @@
-"""The commands that look: into a model, at the curves of runs, at what a model gets wrong."""
+"""The commands that look: into a model, at the curves of runs and of the learning rate, at what a model gets wrong."""
 
 # Without `from __future__ import annotations`: on Python 3.9 Typer would not see the options in the annotations.
 from pathlib import Path
@@ -57,6 +57,30 @@ def plot(
         print(f"Wrote {target}.")
 
 
+@app.command("plot-lr")
+def plot_lr(
+    config: ConfigPath,
+    override: Overrides = None,
+    output: Annotated[str, typer.Option("--output", help=Picture)] = "lr.png",
+    epochs: Annotated[Optional[int], typer.Option(help="Draw this many epochs in place of trainer.epochs.")] = None,
+) -> None:
+    """Draw the learning rate of the whole run before it is trained."""
+    from paddle_resume.config import load_config
+    from paddle_resume.pictures.figure import check_target, save_figure
+
+    target = check_target(output)
+    more = [f"trainer.epochs={epochs}"] if epochs is not None else []
+    loaded = load_config(config, [*(override or []), *more])
+    _import_paddle()
+    from paddle_resume.pictures.lr_preview import draw_rates, preview_rates
+
+    with _ctrl_c():
+        preview = preview_rates(loaded)
+        print(preview.text())
+        save_figure(draw_rates(preview), target)
+        print(f"Wrote {target}.")
+
+
 @app.command()
 def wrong(
     config: ConfigPath,
@@ -73,13 +97,13 @@ def wrong(
     loaded, target = load_config(config, override or []), check_target(output)
     style()  # Without Matplotlib it says so at once, and not after all images.
     _import_paddle()
-    from paddle_resume.pictures.wrong import class_names, draw_mistakes, find_mistakes
+    from paddle_resume.pictures.misclassified import class_names, draw_misclassified, find_misclassified
 
     with _ctrl_c():
-        found = find_mistakes(loaded, weights, split, count)
+        found = find_misclassified(loaded, weights, split, count)
         print(f"{found.wrong:,} of {found.total:,} {split} images are classified wrongly.")
         if not found.shown:
             return
         title = f"{loaded.run.name}, {split}: {found.wrong:,} of {found.total:,} wrong; the most confident"
-        save_figure(draw_mistakes(found, class_names(loaded), title), target)
+        save_figure(draw_misclassified(found, class_names(loaded), title), target)
         print(f"Wrote {target}, the {len(found.shown)} of them that the model was surest of.")

@@ -10,8 +10,8 @@ import numpy as np
 from paddle import nn
 
 from paddle_resume.checkpoint.reader import Arrays
-from paddle_resume.convert.layers import is_counter, same_layout, shared_names, takers_of
-from paddle_resume.convert.names import NameMap, without_wrappers
+from paddle_resume.convert.layer_mappings import identity_mappings, is_counter, shared_names, torch_mappings
+from paddle_resume.convert.name_map import NameMap, without_wrappers
 from paddle_resume.convert.weight_sources import Source
 from paddle_resume.errors import CheckpointError
 from paddle_resume.owners.tensor_views import view
@@ -80,38 +80,38 @@ def convert_weights(model: nn.Layer, source: Source, names: Optional[NameMap] = 
     """Fit the weights of `source` to `model`, which is not changed.
 
     Names go through `names`, after a prefix of torch's wrappers (`module.`) was taken off; then the rules of
-    `convert.layers` say how each is laid out. Values are kept bit for bit; a type is only changed to a wider one.
-    Nothing is raised for what does not fit: `Conversion.check` does that.
+    `convert.layer_mappings` say how each is laid out. Values are kept bit for bit; a type is only changed to a wider
+    one. Nothing is raised for what does not fit: `Conversion.check` does that.
     """
     names = names or NameMap()
     live = model.state_dict()
-    takers = takers_of(model) if source.layout == "torch" else same_layout(model)
+    mappings = torch_mappings(model) if source.layout == "torch" else identity_mappings(model)
     prefix = without_wrappers((name for name in source.arrays if not is_counter(name)), live)
     found: dict[str, tuple[str, np.ndarray]] = {}
     rows: list[Row] = []
     left: list[str] = []
     for name, array in source.arrays.items():
         named = names.apply(name[len(prefix) :] if name.startswith(prefix) else name)
-        if named.to is None or (named.to not in takers and is_counter(named.to)):
+        if named.to is None or (named.to not in mappings and is_counter(named.to)):
             result = "left out by the name map" if named.to is None else "left out: only torch counts this"
             rows.append(Row(name, "", array.shape, result, True))
             continue
-        if named.to not in takers:
+        if named.to not in mappings:
             left.append(named.to)
             rows.append(Row(name, "", array.shape, _unknown(name, named.to), False))
-        for taker in takers.get(named.to, ()):
-            values, done = taker.take(array, named.transpose)
-            values, problem = _fitted(values, tuple(live[taker.target].shape), view(live[taker.target]).dtype)
-            if taker.target in found:
-                problem = f"{found[taker.target][0]} goes to {taker.target} too"
+        for mapping in mappings.get(named.to, ()):
+            values, done = mapping.apply(array, named.transpose)
+            values, problem = _fitted(values, tuple(live[mapping.target].shape), view(live[mapping.target]).dtype)
+            if mapping.target in found:
+                problem = f"{found[mapping.target][0]} goes to {mapping.target} too"
             if not problem:
                 done += [] if values.dtype == array.dtype else [f"{_type(array.dtype)} to {_type(values.dtype)}"]
-                found[taker.target] = (name, values)
-            rows.append(Row(name, taker.target, array.shape, problem or ", ".join(done) or "as it is", not problem))
+                found[mapping.target] = (name, values)
+            rows.append(Row(name, mapping.target, array.shape, problem or ", ".join(done) or "as it is", not problem))
     failed = {row.target for row in rows if not row.good}
     rows += _missing(model, found, failed)
     arrays = {name: found[name][1] for name in live if name in found}
-    return Conversion(arrays, rows, names.unused(), _prefix_hint(left, takers))
+    return Conversion(arrays, rows, names.unused(), _prefix_hint(left, mappings))
 
 
 def _missing(model: nn.Layer, found: dict[str, tuple[str, np.ndarray]], failed: set[str]) -> list[Row]:
@@ -161,10 +161,10 @@ def _type(dtype: np.dtype) -> str:
     return "bfloat16" if dtype == _BFLOAT16 else str(dtype)
 
 
-def _prefix_hint(left: list[str], takers: Collection[str]) -> str:
+def _prefix_hint(left: list[str], mappings: Collection[str]) -> str:
     """Advice for names that the model knows but for their first part, such as the `model.` of Lightning."""
     start = left[0].partition(".")[0] + "." if left else ""
-    if any(name.startswith(start) and name[len(start) :] in takers for name in left):
+    if any(name.startswith(start) and name[len(start) :] in mappings for name in left):
         return f'A name map (--map) with the line "{start}*": "*" takes {start} off.'
     return ""
 

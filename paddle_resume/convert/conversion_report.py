@@ -12,7 +12,7 @@ from rich.text import Text
 
 from paddle_resume.convert.conversion import Conversion
 from paddle_resume.convert.weight_sources import Source
-from paddle_resume.storage.durable_files import readable
+from paddle_resume.storage.durable_files import format_bytes
 
 _ROWS = 100
 _WIDE = 10_000  # A pipe has no width that a line should be broken at.
@@ -78,6 +78,6 @@ def to_json(source: Source, conversion: Conversion, model: str, output: Optional
 
 def print_written(output: Path, tensors: int, size: int, forgotten: list[str]) -> None:
     """The last line: what was written, and what of the source has no place in it."""
-    print(f"{'Wrote:':<13}{output} ({tensors} tensors, {readable(size)})")
+    print(f"{'Wrote:':<13}{output} ({tensors} tensors, {format_bytes(size)})")
     if forgotten:
         print(f"{'Not kept:':<13}metadata {', '.join(forgotten)}, for which a .pdparams has no place")

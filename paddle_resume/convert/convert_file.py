@@ -11,7 +11,7 @@ from rich.console import Console
 from paddle_resume.config import Config
 from paddle_resume.convert.conversion import Conversion, convert_weights
 from paddle_resume.convert.conversion_report import print_report, print_written, to_json
-from paddle_resume.convert.names import read_name_map
+from paddle_resume.convert.name_map import read_name_map
 from paddle_resume.convert.weight_sources import Layout, Source, read_source
 from paddle_resume.convert.writing import check_output, write_weights
 from paddle_resume.errors import ConfigError

@@ -14,7 +14,7 @@ from paddle_resume.checkpoint.weights import NAME_TABLE, is_ours
 from paddle_resume.convert.safetensors import write_safetensors
 from paddle_resume.convert.weight_sources import FORMAT
 from paddle_resume.errors import ConfigError, SaveError
-from paddle_resume.storage.durable_files import readable, replace_file
+from paddle_resume.storage.durable_files import format_bytes, replace_file
 from paddle_resume.storage.framing import FramedFile
 
 _PARAMETERS, _SAFETENSORS = ".pdparams", ".safetensors"
@@ -52,7 +52,7 @@ def write_weights(
         replace_file(path, framed.chunks(), framed.size)
         return framed.size
     except SaveError as error:
-        size = readable(sum(array.nbytes for array in arrays.values()))
+        size = format_bytes(sum(array.nbytes for array in arrays.values()))
         reason = getattr(error.__cause__, "strerror", None) or str(error)
         raise SaveError(
             f"Could not write {path}, {size}: {reason}. What was there before is as it was. Make room, or give the "

@@ -92,7 +92,7 @@ class ColorJitter(Transform):
         if image.mode == "L":
             return image
         image = ImageEnhance.Color(image).enhance(1 + self.saturation * saturation)
-        return _turn_hue(image, self.hue * hue) if self.hue else image
+        return _shift_hue(image, self.hue * hue) if self.hue else image
 
 
 @dataclass(frozen=True)
@@ -125,7 +125,7 @@ class RandomErasing(Transform):
         return erased
 
 
-def _turn_hue(image: Image.Image, turns: float) -> Image.Image:
+def _shift_hue(image: Image.Image, turns: float) -> Image.Image:
     hue, saturation, value = image.convert("HSV").split()
     shift = round(turns * _FULL_TURN)
     turned = hue.point([(level + shift) % _FULL_TURN for level in range(_FULL_TURN)])

@@ -16,7 +16,7 @@ import xxhash
 from PIL import Image, ImageOps
 
 from paddle_resume.data.augment import Transform
-from paddle_resume.data.splits import PARTS, Share, check_part, held_out
+from paddle_resume.data.splits import SPLITS, Share, check_split, held_out
 from paddle_resume.errors import ConfigError, DataError
 
 _SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
@@ -59,7 +59,7 @@ class ImageFolder(paddle.io.Dataset):
         valid: Share = "auto",
         test: Share = 0.1,
     ) -> None:
-        check_part(mode)
+        check_split(mode)
         if channels not in _MODES:
             raise ConfigError(f"data.channels is {channels}; expected 3 (color) or 1 (gray).")
         if size < 1:
@@ -141,7 +141,7 @@ def _find(root: Path, mode: str, valid: Share, test: Share) -> tuple[list[str], 
     nested = (root / "train").is_dir()
     base = root / "train" if nested else root
     classes, files = _list_classes(base)
-    own = [part for part in PARTS if nested and (root / part).is_dir()]
+    own = [part for part in SPLITS if nested and (root / part).is_dir()]
     if mode != "train" and mode in own:
         names, found = _list_classes(root / mode)
         unknown = sorted(set(names) - set(classes))

@@ -35,7 +35,7 @@ _IDX_FILES = (
 
 
 @dataclass(frozen=True)
-class Splits:
+class MnistSplits:
     """A dataset in three parts, where it came from (one line), and what the user should know about it."""
 
     train: ImageArrays
@@ -68,7 +68,7 @@ def load_mnist(
     valid: Union[str, int, float] = "auto",
     transform: Optional[Callable[[Any], Any]] = None,
     eval_transform: Optional[Callable[[Any], Any]] = None,
-) -> Splits:
+) -> MnistSplits:
     """`name` ("mnist" or "fashion_mnist") as train, validation and test parts, images uint8 28x28.
 
     Looked for in this order: `root`, if given, and nowhere else (the four IDX files, gzipped or plain, there
@@ -95,7 +95,7 @@ def load_mnist(
         held_out = found.train.subset(stop, total)
         held_out.transform = eval_transform
     train.transform, test.transform = transform, eval_transform
-    return Splits(train, held_out, test, found.source, notes)
+    return MnistSplits(train, held_out, test, found.source, notes)
 
 
 def found_locally(name: str = "mnist") -> Optional[Path]:

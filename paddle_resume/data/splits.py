@@ -6,14 +6,14 @@ from typing import Union
 
 from paddle_resume.errors import ConfigError
 
-PARTS = ("train", "valid", "test")
+SPLITS = ("train", "valid", "test")
 Share = Union[int, float, str]
 
 
-def check_part(part: str) -> None:
-    """Raise ConfigError unless `part` is one of PARTS."""
-    if part not in PARTS:
-        raise ConfigError(f"mode is {part!r}; expected {', '.join(PARTS[:-1])} or {PARTS[-1]}.")
+def check_split(split: str) -> None:
+    """Raise ConfigError unless `split` is one of SPLITS."""
+    if split not in SPLITS:
+        raise ConfigError(f"mode is {split!r}; expected {', '.join(SPLITS[:-1])} or {SPLITS[-1]}.")
 
 
 def held_out(share: Share, total: int, key: str) -> int:

@@ -14,7 +14,7 @@ import numpy as np
 import paddle
 import xxhash
 
-from paddle_resume.data.splits import Share, check_part, held_out
+from paddle_resume.data.splits import Share, check_split, held_out
 from paddle_resume.data.tokenizers import ByteTokenizer, CharacterTokenizer, Tokenizer
 from paddle_resume.errors import ConfigError, DataError
 
@@ -51,7 +51,7 @@ class TextDataset(paddle.io.Dataset):
         test: Share = 0.1,
         root: Optional[str] = None,
     ) -> None:
-        check_part(mode)
+        check_split(mode)
         if context < 1:
             raise ConfigError(f"data.context is {context}; expected 1 or more tokens.")
         text, self.source = _python_reference() if files is None else _read_files(files, Path(root or "."))

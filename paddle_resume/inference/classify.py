@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from paddle_resume.errors import DataError
-from paddle_resume.inference.image_sources import Failure, Source, find_images, read_labels
+from paddle_resume.inference.image_sources import Failure, ImageSource, find_images, read_labels
 from paddle_resume.inference.inference_report import print_table, to_csv, to_json
 from paddle_resume.inference.predict import Classifier, Prediction, accuracy, hint
 
@@ -59,7 +59,7 @@ def classify(
 
 
 def _run(
-    classifier: Classifier, images: Sequence[Source], invert: bool, batch_size: int
+    classifier: Classifier, images: Sequence[ImageSource], invert: bool, batch_size: int
 ) -> tuple[list[Prediction], list[Failure]]:
     console = Console(stderr=True)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())

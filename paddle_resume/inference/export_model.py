@@ -17,7 +17,6 @@ from paddle_resume.builders.model import model_with_weights
 from paddle_resume.checkpoint.weights import fingerprint
 from paddle_resume.config import Config
 from paddle_resume.errors import ExportError, ExportMismatchError, last_line
-from paddle_resume.inference.checking import check_export
 from paddle_resume.inference.description import (
     ONNX,
     Description,
@@ -27,10 +26,11 @@ from paddle_resume.inference.description import (
     Weights,
     description_path,
 )
-from paddle_resume.inference.interface import describe, first_outputs, live_outputs, real_inputs
+from paddle_resume.inference.export_check import check_export
+from paddle_resume.inference.interface import describe, first_outputs, model_outputs, sample_inputs
 from paddle_resume.inference.onnx import convert, require_onnx
 from paddle_resume.inference.publishing import make_staging, publish
-from paddle_resume.inference.running import Runner, jit_runner, onnxruntime_runner, predictor_runner
+from paddle_resume.inference.runners import Runner, jit_runner, onnxruntime_runner, predictor_runner
 from paddle_resume.rng import preserved
 
 
@@ -57,9 +57,9 @@ def export_weights(config: Config, weights: str, output: Optional[str] = None, f
         require_onnx()
     model, path, arrays = model_with_weights(config, weights)
     data = build_data(config)
-    inputs = real_inputs(config, data)
+    inputs = sample_inputs(config, data)
     outputs = first_outputs(config, model, inputs)
-    first = live_outputs(model, [array[:1] for array in inputs])
+    first = model_outputs(model, [array[:1] for array in inputs])
     interface = describe(config, model, data, inputs, outputs)
     try:
         staging = make_staging(target)

@@ -12,13 +12,13 @@ import numpy as np
 from paddle_resume.data.idx import open_maybe_gzip, read_idx
 from paddle_resume.errors import DataError
 from paddle_resume.inference.description import ImageFormat
-from paddle_resume.inference.images import fit, image_suffixes, read_image
+from paddle_resume.inference.images import fit_image, image_suffixes, read_image
 
 _IDX_START = b"\0\0\x08"  # of uint8, with any number of dimensions
 
 
 @dataclass(frozen=True)
-class Source:
+class ImageSource:
     """One image by its name: a file, or a file and the number of the image in it; `load` raises DataError."""
 
     name: str
@@ -34,16 +34,16 @@ class Failure:
 
 
 @dataclass(frozen=True)
-class Found:
+class FoundImages:
     """The images in the order in which they were named, and the paths that gave none."""
 
-    images: list[Source] = field(default_factory=list)
+    images: list[ImageSource] = field(default_factory=list)
     failures: list[Failure] = field(default_factory=list)
 
 
-def find_images(paths: Iterable[str]) -> Found:
+def find_images(paths: Iterable[str]) -> FoundImages:
     """Every image that `paths` name. A folder stands for all images below it, by name; hidden files are left out."""
-    found = Found()
+    found = FoundImages()
     for path in map(Path, paths):
         try:
             found.images.extend(_in_folder(path) if path.is_dir() else _in_file(path))
@@ -62,7 +62,7 @@ def read_labels(path: str, images: int) -> np.ndarray:
     return labels.astype(np.int64)
 
 
-def _in_folder(folder: Path) -> list[Source]:
+def _in_folder(folder: Path) -> list[ImageSource]:
     suffixes = image_suffixes()
     files = [
         path
@@ -76,12 +76,12 @@ def _in_folder(folder: Path) -> list[Source]:
     return [source for path in files for source in _in_file(path)]
 
 
-def _in_file(path: Path) -> list[Source]:
+def _in_file(path: Path) -> list[ImageSource]:
     if not path.exists():
         raise DataError(f"{path} does not exist. Check the path.")
     if path.suffix == ".gz" or _starts_as_idx(path):
         return _in_idx(path)
-    return [Source(str(path), lambda wanted, invert: read_image(path, wanted, invert))]
+    return [ImageSource(str(path), lambda wanted, invert: read_image(path, wanted, invert))]
 
 
 def _starts_as_idx(path: Path) -> bool:
@@ -92,9 +92,9 @@ def _starts_as_idx(path: Path) -> bool:
         return False  # Reading it as an image will tell why.
 
 
-def _in_idx(path: Path) -> list[Source]:
+def _in_idx(path: Path) -> list[ImageSource]:
     images = read_idx(path, dims=3)
-    return [Source(f"{path}[{i}]", _loader(row)) for i, row in enumerate(images)]
+    return [ImageSource(f"{path}[{i}]", _loader(row)) for i, row in enumerate(images)]
 
 
 def _loader(row: np.ndarray) -> Callable[[ImageFormat, bool], np.ndarray]:
@@ -103,6 +103,6 @@ def _loader(row: np.ndarray) -> Callable[[ImageFormat, bool], np.ndarray]:
             return (255 - row if invert else row)[..., None]
         from PIL import Image
 
-        return fit(Image.fromarray(row), wanted, invert)
+        return fit_image(Image.fromarray(row), wanted, invert)
 
     return load

@@ -11,7 +11,7 @@ from PIL import Image, ImageOps
 
 from paddle_resume.errors import DataError
 from paddle_resume.inference.description import ImageFormat
-from paddle_resume.inference.interface import edge
+from paddle_resume.inference.interface import border_pixels
 
 # Formats that hold pixels. Others that Pillow knows run programs, such as Ghostscript, to make some.
 FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
@@ -31,7 +31,7 @@ def read_image(path: Path, wanted: ImageFormat, invert: bool = False) -> np.ndar
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             with Image.open(path, formats=FORMATS) as image:
                 image.load()
-                return fit(image, wanted, invert)
+                return fit_image(image, wanted, invert)
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise DataError(f"{path} is too large an image: {error}. Make it smaller.") from error
     except Image.UnidentifiedImageError as error:
@@ -46,7 +46,7 @@ def read_image(path: Path, wanted: ImageFormat, invert: bool = False) -> np.ndar
         raise DataError(f"{path} is a damaged image ({reason}). Save the image anew.") from error
 
 
-def fit(image: Any, wanted: ImageFormat, invert: bool = False) -> np.ndarray:
+def fit_image(image: Any, wanted: ImageFormat, invert: bool = False) -> np.ndarray:
     """A Pillow image as uint8 [H, W, C] of the wanted mode and size; left as it is where both fit already.
 
     It is turned upright as its EXIF data says, and transparent parts become white. A larger or smaller one keeps its
@@ -63,7 +63,7 @@ def fit(image: Any, wanted: ImageFormat, invert: bool = False) -> np.ndarray:
 
 def looks_inverted(pixels: np.ndarray, wanted: ImageFormat) -> bool:
     """Whether uint8 pixels [H, W, C] have a bright edge where the training images had a dark one, or the reverse."""
-    level = float(np.median(edge(pixels)))
+    level = float(np.median(border_pixels(pixels)))
     if wanted.background < _DARK:
         return level > _BRIGHT
     return wanted.background > _BRIGHT and level < _DARK
@@ -74,7 +74,7 @@ def _centered(image: Any, size: tuple[int, int]) -> Any:
     # A line of one pixel must not vanish.
     inner = max(1, round(image.width * scale)), max(1, round(image.height * scale))
     pixels = _array(image)
-    level = tuple(int(np.median(edge(pixels[..., c : c + 1]))) for c in range(pixels.shape[-1]))
+    level = tuple(int(np.median(border_pixels(pixels[..., c : c + 1]))) for c in range(pixels.shape[-1]))
     canvas = Image.new(image.mode, size, level if len(level) > 1 else level[0])
     canvas.paste(image.resize(inner, Image.Resampling.BILINEAR), ((size[0] - inner[0]) // 2, (size[1] - inner[1]) // 2))
     return canvas

@@ -25,7 +25,7 @@ def evaluation_part(data: DataSplits) -> Any:
     return next(part for part in (data.test, data.valid, data.train) if part is not None)
 
 
-def real_inputs(config: Config, data: DataSplits) -> list[np.ndarray]:
+def sample_inputs(config: Config, data: DataSplits) -> list[np.ndarray]:
     """The inputs of the first samples of the evaluation data, each [N, ...], with N up to SAMPLES.
 
     Raises ExportError for samples that are not arrays.
@@ -42,17 +42,17 @@ def real_inputs(config: Config, data: DataSplits) -> list[np.ndarray]:
     return [part.numpy() for part in inputs]
 
 
-def live_outputs(model: paddle.nn.Layer, inputs: list[np.ndarray]) -> list[np.ndarray]:
+def model_outputs(model: paddle.nn.Layer, inputs: list[np.ndarray]) -> list[np.ndarray]:
     """The outputs of `model` in evaluation mode, in the order in which an export gives them."""
     model.eval()
     with paddle.no_grad():
-        return flat(model(*(paddle.to_tensor(array) for array in inputs)))
+        return flatten_outputs(model(*(paddle.to_tensor(array) for array in inputs)))
 
 
 def first_outputs(config: Config, model: paddle.nn.Layer, inputs: list[np.ndarray]) -> list[np.ndarray]:
-    """`live_outputs` of a model that meets its data for the first time; raises ConfigError if it cannot take it."""
+    """`model_outputs` of a model that meets its data for the first time; raises ConfigError if it cannot take it."""
     try:
-        return live_outputs(model, inputs)
+        return model_outputs(model, inputs)
     except Exception as error:
         shapes = ", ".join(f"{array.dtype} {list(array.shape)}" for array in inputs)
         raise ConfigError(
@@ -61,7 +61,7 @@ def first_outputs(config: Config, model: paddle.nn.Layer, inputs: list[np.ndarra
         ) from error
 
 
-def flat(output: Any) -> list[np.ndarray]:
+def flatten_outputs(output: Any) -> list[np.ndarray]:
     """The tensors of a nested output, in Paddle's own order."""
     return [part.numpy() for part in paddle.utils.flatten(output) if isinstance(part, paddle.Tensor)]
 
@@ -125,11 +125,11 @@ def _image_format(part: Any) -> Optional[ImageFormat]:
     if mode is None:
         return None
     _, height, width, _ = part.images.shape
-    background = int(np.median(edge(part.images[:SAMPLES])))
+    background = int(np.median(border_pixels(part.images[:SAMPLES])))
     return ImageFormat.model_validate({"mode": mode, "height": height, "width": width, "background": background})
 
 
-def edge(images: np.ndarray) -> np.ndarray:
+def border_pixels(images: np.ndarray) -> np.ndarray:
     """The outermost pixels of images [..., H, W, C], in one row."""
     sides = (images[..., 0, :, :], images[..., -1, :, :], images[..., :, 0, :], images[..., :, -1, :])
     return np.concatenate([side.ravel() for side in sides])

@@ -11,7 +11,7 @@ import paddle
 
 from paddle_resume.errors import ExportError, last_line
 from paddle_resume.inference.description import PROGRAMS
-from paddle_resume.inference.running import import_onnxruntime
+from paddle_resume.inference.runners import import_onnxruntime
 
 # The oldest set that holds all that image classifiers use; paddle2onnx raises it where a model needs more.
 OPSET = 13

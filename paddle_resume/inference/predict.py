@@ -14,10 +14,10 @@ from paddle_resume.config import Config
 from paddle_resume.data.image_arrays import ImageArrays
 from paddle_resume.errors import DataError, ExportError
 from paddle_resume.inference.description import ImageFormat, Interface, Scores, find_export
-from paddle_resume.inference.image_sources import Failure, Source
+from paddle_resume.inference.image_sources import Failure, ImageSource
 from paddle_resume.inference.images import looks_inverted
-from paddle_resume.inference.interface import describe, first_outputs, live_outputs, real_inputs
-from paddle_resume.inference.running import Runner, run_export
+from paddle_resume.inference.interface import describe, first_outputs, model_outputs, sample_inputs
+from paddle_resume.inference.runners import Runner, run_export
 
 
 @dataclass(frozen=True)
@@ -58,9 +58,9 @@ class Classifier:
         """The config's model with these weights; raises CheckpointError, ConfigError, DataError, ExportError."""
         model, _, _ = model_with_weights(config, weights)
         data = build_data(config)
-        inputs = real_inputs(config, data)
+        inputs = sample_inputs(config, data)
         interface = describe(config, model, data, inputs, first_outputs(config, model, inputs))
-        return cls(interface, lambda arrays: live_outputs(model, arrays), f"The model of run {config.run.name}")
+        return cls(interface, lambda arrays: model_outputs(model, arrays), f"The model of run {config.run.name}")
 
     @property
     def unit(self) -> str:
@@ -75,7 +75,7 @@ class Classifier:
 
     def predict(
         self,
-        images: Sequence[Source],
+        images: Sequence[ImageSource],
         *,
         invert: bool = False,
         batch_size: int = 64,
@@ -100,7 +100,7 @@ def accuracy(predictions: Iterable[Prediction], labels: np.ndarray) -> float:
     return float(np.mean([prediction.order[0] == label for prediction, label in zip(predictions, labels)]))
 
 
-def _load(source: Source, wanted: ImageFormat, invert: bool) -> np.ndarray | Failure:
+def _load(source: ImageSource, wanted: ImageFormat, invert: bool) -> np.ndarray | Failure:
     try:
         return source.load(wanted, invert)
     except DataError as error:

@@ -11,7 +11,7 @@ import paddle
 
 
 @dataclass(frozen=True)
-class Call:
+class LayerCall:
     """One forward pass of one layer, at the moment it ends.
 
     `inputs` are the positional arguments; they and `outputs` may be tensors, nested lists, tuples and dicts of
@@ -25,14 +25,14 @@ class Call:
     use: int
 
 
-class LayerWatch:
-    """Calls `seen` with each Call until it is closed; changes nothing of what is computed.
+class LayerHooks:
+    """Forward hooks that call `on_call` with each LayerCall until they are closed; what is computed stays the same.
 
     The model itself is the layer with the empty name. A layer that is known under two names has the first one.
     """
 
-    def __init__(self, model: paddle.nn.Layer, seen: Callable[[Call], None]) -> None:
-        self._seen = seen
+    def __init__(self, model: paddle.nn.Layer, on_call: Callable[[LayerCall], None]) -> None:
+        self._on_call = on_call
         self._uses: dict[str, int] = {}
         layers = model.named_sublayers(include_self=True)
         self._handles = [layer.register_forward_post_hook(self._hook(name)) for name, layer in layers]
@@ -42,7 +42,7 @@ class LayerWatch:
         while self._handles:
             self._handles.pop().remove()
 
-    def __enter__(self) -> LayerWatch:
+    def __enter__(self) -> LayerHooks:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -52,7 +52,7 @@ class LayerWatch:
         def after(layer: paddle.nn.Layer, inputs: tuple[Any, ...], outputs: Any) -> None:
             use = self._uses.get(name, 0)
             self._uses[name] = use + 1
-            self._seen(Call(name, layer, inputs, outputs, use))
+            self._on_call(LayerCall(name, layer, inputs, outputs, use))
 
         return after
 

@@ -9,10 +9,11 @@ import numpy as np
 import paddle
 
 from paddle_resume.errors import ConfigError
-from paddle_resume.inspection.layer_hooks import Call, LayerWatch, as_array, floating_in, tensors_in
+from paddle_resume.inspection.layer_hooks import LayerCall, LayerHooks, as_array, floating_in, tensors_in
 from paddle_resume.inspection.tensor_statistics import Statistics
 from paddle_resume.loggers import VisualDLLogger
 from paddle_resume.loggers.graph import model_graph
+from paddle_resume.owners.optimizer import parameters_of
 from paddle_resume.training.callbacks import Callback
 from paddle_resume.training.run_view import RunView
 
@@ -82,7 +83,7 @@ class LookInside(Callback):
         self._stop_watching()
         due = self._is_due(trainer.step + 1)
         if due or self._graph_is_due:
-            self._watches.append(LayerWatch(trainer.model, self._see if due else self._see_inputs))
+            self._watches.append(LayerHooks(trainer.model, self._see if due else self._see_inputs))
         if due and self._gradients:
             names = {id(parameter): name for name, parameter in trainer.model.named_parameters()}
             optimizer = trainer.optimizer
@@ -114,14 +115,14 @@ class LookInside(Callback):
         self._calls.clear()
         self._found.clear()
 
-    def _see(self, call: Call) -> None:
+    def _see(self, call: LayerCall) -> None:
         self._see_inputs(call)
         if self._activations and call.name not in self._calls and not call.layer._sub_layers:
             outputs = floating_in(call.outputs)
             if outputs:
                 self._calls[call.name] = Statistics.of(outputs)
 
-    def _see_inputs(self, call: Call) -> None:
+    def _see_inputs(self, call: LayerCall) -> None:
         # A step may call parts of the model and never the whole: the first layer's inputs are then the next best.
         self._was_called |= call.name == ""
         if call.use == 0 and (not self._inputs or call.name == ""):
@@ -195,11 +196,10 @@ class _GradientWatch:
             self._optimizer.step = top
 
     def _noting(self, *args: Any, **options: Any) -> Any:
-        for entry in self._optimizer._parameter_list or []:
-            for parameter in entry["params"] if isinstance(entry, dict) else [entry]:
-                name = self._names.get(id(parameter))
-                if name is not None and name not in self._found and parameter.grad is not None:
-                    self._found[name] = as_array(parameter.grad)
+        for parameter in parameters_of(self._optimizer):
+            name = self._names.get(id(parameter))
+            if name is not None and name not in self._found and parameter.grad is not None:
+                self._found[name] = as_array(parameter.grad)
         return self._step(*args, **options)
 
 

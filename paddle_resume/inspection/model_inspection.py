@@ -13,8 +13,8 @@ from paddle_resume.builders.model import build_model_with
 from paddle_resume.config import Config
 from paddle_resume.data.feed import Feed
 from paddle_resume.errors import ConfigError, DataError
-from paddle_resume.inspection.layer_survey import survey
-from paddle_resume.inspection.survey_tables import SurveyPrinter
+from paddle_resume.inspection.model_summary import summarize
+from paddle_resume.inspection.summary_tables import SummaryPrinter
 
 _FOR_SHAPES = 2
 
@@ -38,10 +38,10 @@ def inspect_config(
     model = build_model_with(config, weights)
     samples = config.data.global_batch_size if values else _FOR_SHAPES
     inputs, source = _random_batch(config, shapes, samples) if shapes else _real_batch(config, samples)
-    printer = SurveyPrinter()
+    printer = SummaryPrinter()
     printer.say(f"{type(model).__name__}, weights from {weights or 'a fresh start'}, {source}")
     try:
-        found = survey(model, inputs, values)
+        found = summarize(model, inputs, values)
     except Exception as error:
         given = ", ".join(f"{list(each.shape)} {str(each.dtype).split('.')[-1]}" for each in inputs)
         raise ConfigError(

@@ -10,7 +10,7 @@ import numpy as np
 from paddle_resume.errors import ConfigError
 from paddle_resume.metrics.classification import CountMetric, check_average
 from paddle_resume.metrics.counts import ScoreCounts
-from paddle_resume.metrics.predictions import Reading
+from paddle_resume.metrics.predictions import PredictionRule
 
 AVERAGES = ("macro", "weighted", "none")
 
@@ -26,7 +26,7 @@ class Auc(CountMetric):
         average: `macro`, the mean over the classes; `weighted`, the mean over the samples; `none`, each class by
             itself, named `auc/<class>`. Classes with no sample, or with all of them, have no AUC and are left out.
         bins: intervals, 2 or more.
-        from_logits: whether the outputs are logits or probabilities; see `Reading`.
+        from_logits: whether the outputs are logits or probabilities; see `PredictionRule`.
 
     Raises ConfigError for other arguments. The formula is that of the Mann-Whitney U statistic with ties counted
     half (Hanley and McNeil, Radiology 143, 1982).
@@ -46,10 +46,10 @@ class Auc(CountMetric):
         check_average(self, average, AVERAGES)
         if type(bins) is not int or bins < 2:
             raise ConfigError(f"metrics: Auc takes a whole number of 2 or more as bins, found {bins!r}.")
-        reading = Reading(from_logits=from_logits, ignore_index=ignore_index)
+        rule = PredictionRule(from_logits=from_logits, ignore_index=ignore_index)
         word = "_weighted" if average == "weighted" else ""
-        counts = ScoreCounts(reading, bins)
-        super().__init__(name or f"auc{word}", counts, average=average, bins=bins, **vars(reading))
+        counts = ScoreCounts(rule, bins)
+        super().__init__(name or f"auc{word}", counts, average=average, bins=bins, **vars(rule))
         self.average = average
         self.from_logits = from_logits
         self.class_names = class_names

@@ -10,8 +10,8 @@ import numpy as np
 import paddle
 
 from paddle_resume.errors import ConfigError
-from paddle_resume.metrics.counts import ConfusionCounts, Counts, Hits, RankCounts
-from paddle_resume.metrics.predictions import Predictions, Reading
+from paddle_resume.metrics.counts import ConfusionCounts, CorrectCounts, Counts, RankCounts
+from paddle_resume.metrics.predictions import PredictionRule, Predictions
 
 AVERAGES = ("auto", "macro", "micro", "weighted", "binary", "none")
 
@@ -55,11 +55,11 @@ class CountMetric(paddle.metric.Metric):
 class Accuracy(CountMetric):
     """Share of predictions that are the label, named `acc`.
 
-    `threshold`, `from_logits` and `ignore_index` are those of `Reading`; the first two matter for an output with one
-    score a sample only.
+    `threshold`, `from_logits` and `ignore_index` are those of `PredictionRule`; the first two matter for an output
+    with one score a sample only.
     """
 
-    counts: Hits
+    counts: CorrectCounts
 
     def __init__(
         self,
@@ -69,9 +69,9 @@ class Accuracy(CountMetric):
         ignore_index: Optional[int] = None,
     ) -> None:
         self.from_logits = from_logits
-        reading = Reading(threshold, from_logits, ignore_index)
-        changed = vars(reading) if reading != Reading() else {}
-        super().__init__(name, Hits(reading), **changed)
+        rule = PredictionRule(threshold, from_logits, ignore_index)
+        changed = vars(rule) if rule != PredictionRule() else {}
+        super().__init__(name, CorrectCounts(rule), **changed)
 
     def accumulate(self) -> float:
         """The accuracy in 0..1; 0 if nothing came in."""
@@ -97,8 +97,8 @@ class TopK(CountMetric):
     def __init__(self, k: int = 5, name: Optional[str] = None, ignore_index: Optional[int] = None) -> None:
         if type(k) is not int or k < 1:
             raise ConfigError(f"metrics: TopK takes a whole number of 1 or more as k, found {k!r}.")
-        reading = Reading(ignore_index=ignore_index)
-        super().__init__(name or f"top{k}", RankCounts(reading), k=k, ignore_index=ignore_index)
+        rule = PredictionRule(ignore_index=ignore_index)
+        super().__init__(name or f"top{k}", RankCounts(rule), k=k, ignore_index=ignore_index)
         self.k = k
 
     def accumulate(self) -> float:
@@ -111,7 +111,7 @@ class TopK(CountMetric):
                 f"metrics: TopK with k: {self.k} needs as many classes, and the output has {len(table)}; "
                 "lower k, or leave the metric out."
             )
-        return share(int(table[: self.k].sum()), int(table.sum()))
+        return ratio(int(table[: self.k].sum()), int(table.sum()))
 
 
 def check_average(metric: CountMetric, average: str, known: Sequence[str]) -> None:
@@ -131,7 +131,7 @@ class PerClass(CountMetric):
             together; `binary`, class 1 alone; `none`, each class by itself, named `<name>/<class>`; `auto`,
             `binary` for two classes and `macro` for more.
         name: how it is called in the logs; the default tells micro and weighted averages apart.
-        threshold, from_logits, ignore_index: see `Reading`; the first two matter for one score a sample only.
+        threshold, from_logits, ignore_index: see `PredictionRule`; the first two matter for one score a sample only.
         class_names: one for each class, used with `none`; the default is the class's number.
 
     Raises ConfigError for another average.
@@ -151,8 +151,8 @@ class PerClass(CountMetric):
     ) -> None:
         check_average(self, average, AVERAGES)
         word = f"_{average}" if average in ("micro", "weighted") else ""
-        reading = Reading(threshold, from_logits, ignore_index)
-        super().__init__(name or self._default_name + word, ConfusionCounts(reading), average=average, **vars(reading))
+        rule = PredictionRule(threshold, from_logits, ignore_index)
+        super().__init__(name or self._default_name + word, ConfusionCounts(rule), average=average, **vars(rule))
         self.average = average
         self.from_logits = from_logits
         self.class_names = class_names
@@ -175,16 +175,16 @@ class PerClass(CountMetric):
         predicted, actual = table.sum(0), table.sum(1)
         above, below = self._ratio(np.diag(table), predicted, actual)
         if self.average == "micro":
-            return share(int(above.sum()), int(below.sum()))
+            return ratio(int(above.sum()), int(below.sum()))
         values = above / np.maximum(below, 1)
         if self.average == "none":
             return values.tolist()
         if self.average == "weighted":
-            return share(float((values * actual).sum()), int(actual.sum()))
+            return ratio(float((values * actual).sum()), int(actual.sum()))
         if self.average == "binary" or (self.average == "auto" and len(table) == 2):
             return float(values[self._class_one(len(table))])
         occurs = predicted + actual > 0
-        return share(float(values[occurs].sum()), int(np.count_nonzero(occurs)))
+        return ratio(float(values[occurs].sum()), int(np.count_nonzero(occurs)))
 
     def _class_one(self, classes: int) -> int:
         if classes != 2:
@@ -239,8 +239,8 @@ class ConfusionMatrix(CountMetric):
         ignore_index: Optional[int] = None,
         class_names: Optional[Sequence[str]] = None,
     ) -> None:
-        reading = Reading(threshold, from_logits, ignore_index)
-        super().__init__(name, ConfusionCounts(reading), **vars(reading))
+        rule = PredictionRule(threshold, from_logits, ignore_index)
+        super().__init__(name, ConfusionCounts(rule), **vars(rule))
         self.from_logits = from_logits
         self.class_names = class_names
 
@@ -264,6 +264,6 @@ class ConfusionMatrix(CountMetric):
         return {self._name: draw_confusion_matrix(table, names)}
 
 
-def share(part: float, whole: int) -> float:
+def ratio(part: float, whole: int) -> float:
     """`part / whole`; 0 of nothing."""
     return part / whole if whole else 0.0

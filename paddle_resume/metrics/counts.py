@@ -9,7 +9,7 @@ from typing import Any, Optional
 import numpy as np
 
 from paddle_resume.errors import ConfigError
-from paddle_resume.metrics.predictions import Predictions, Reading, require_labels, require_probabilities
+from paddle_resume.metrics.predictions import PredictionRule, Predictions, require_labels, require_probabilities
 
 SPAN = 20.0
 """Scores are counted by their log-odds from -SPAN to SPAN, 2e-9 to 1 - 2e-9 as probabilities."""
@@ -21,14 +21,14 @@ class Counts(ABC):
     `table` is an int64 array, or None as long as nothing came in and its shape is not known.
     """
 
-    def __init__(self, reading: Reading) -> None:
-        self.reading = reading
+    def __init__(self, rule: PredictionRule) -> None:
+        self.rule = rule
         self.table: Optional[np.ndarray] = None
 
     @property
     def key(self) -> Hashable:
         """Counts with equal keys have equal tables after the same batches."""
-        return type(self), self.reading
+        return type(self), self.rule
 
     @abstractmethod
     def add(self, batch: Predictions) -> None:
@@ -43,7 +43,7 @@ class Counts(ABC):
             return {}
         at = np.flatnonzero(self.table)
         found = self.table.reshape(-1)[at]
-        return {"shape": list(self.table.shape), "at": _narrow(at), "count": _narrow(found)}
+        return {"shape": list(self.table.shape), "at": _smallest_integers(at), "count": _smallest_integers(found)}
 
     def set_state_dict(self, state: dict[str, Any]) -> None:
         self.table = None
@@ -68,28 +68,28 @@ class Counts(ABC):
             )
         return self.table
 
-    def _counted(self, batch: Predictions, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def _masked(self, batch: Predictions, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """(labels [M], values [M, ...]) of the predictions that count, the labels checked."""
-        labels, kept = batch.labels, batch.counted(self.reading)
-        if kept is not None:
-            labels, values = labels[kept], values[kept]
+        labels, mask = batch.labels, batch.mask(self.rule)
+        if mask is not None:
+            labels, values = labels[mask], values[mask]
         return require_labels(labels, batch.classes), values
 
 
-class Hits(Counts):
+class CorrectCounts(Counts):
     """How many predictions were right, of how many; kept as plain numbers, since this runs at every step.
 
     Labels that are no class count as wrong; in a sequence, where they are often padding, they are an error.
     """
 
-    def __init__(self, reading: Reading) -> None:
-        super().__init__(reading)
+    def __init__(self, rule: PredictionRule) -> None:
+        super().__init__(rule)
         self.correct = self.total = 0
 
     def add(self, batch: Predictions) -> None:
-        predicted, labels = batch.predicted(self.reading), batch.labels
-        if batch.is_sequence or self.reading.ignore_index is not None:
-            labels, predicted = self._counted(batch, predicted)
+        predicted, labels = batch.predicted(self.rule), batch.labels
+        if batch.is_sequence or self.rule.ignore_index is not None:
+            labels, predicted = self._masked(batch, predicted)
         right = predicted == labels
         self.correct += int(np.count_nonzero(right))
         self.total += right.size
@@ -112,7 +112,7 @@ class ConfusionCounts(Counts):
     """How often each class was taken for each: `table[label, predicted]`, [C, C]."""
 
     def add(self, batch: Predictions) -> None:
-        labels, predicted = self._counted(batch, batch.predicted(self.reading))
+        labels, predicted = self._masked(batch, batch.predicted(self.rule))
         table = self._table(batch, batch.classes, batch.classes)
         np.add.at(table.reshape(-1), labels * batch.classes + predicted, 1)
 
@@ -126,7 +126,7 @@ class RankCounts(Counts):
     def add(self, batch: Predictions) -> None:
         if batch.single:
             raise ConfigError("metrics: TopK needs a score for each class, and the output has one score a sample.")
-        labels, scores = self._counted(batch, batch.scores)
+        labels, scores = self._masked(batch, batch.scores)
         own = np.take_along_axis(scores, labels[:, None], 1)
         # Not `scores > own`: so NaN counts as higher than the label's score, and a label's own NaN as the lowest.
         ahead = ~(scores <= own) | ((scores == own) & (np.arange(batch.classes) < labels[:, None]))
@@ -142,8 +142,8 @@ class ScoreCounts(Counts):
     at 0 and 1, where equal steps of probability would tell few of them apart.
     """
 
-    def __init__(self, reading: Reading, bins: int) -> None:
-        super().__init__(reading)
+    def __init__(self, rule: PredictionRule, bins: int) -> None:
+        super().__init__(rule)
         self.bins = bins
 
     @property
@@ -151,7 +151,7 @@ class ScoreCounts(Counts):
         return super().key, self.bins
 
     def add(self, batch: Predictions) -> None:
-        labels, scores = self._counted(batch, batch.scores)
+        labels, scores = self._masked(batch, batch.scores)
         odds = self._log_odds(scores.astype(np.float64), batch.single)
         if batch.classes == 2:
             odds, of_class = odds[:, -1:], labels[:, None] == 1
@@ -168,7 +168,7 @@ class ScoreCounts(Counts):
     def _log_odds(self, scores: np.ndarray, single: bool) -> np.ndarray:
         """log(p / (1 - p)) of each class, float64 [M, C]."""
         with np.errstate(divide="ignore", invalid="ignore"):
-            if not self.reading.from_logits:
+            if not self.rule.from_logits:
                 require_probabilities(scores)
                 return np.log(scores) - np.log1p(-scores)
             if single:
@@ -188,6 +188,6 @@ def _require_logits(scores: np.ndarray) -> None:
         )
 
 
-def _narrow(values: np.ndarray) -> np.ndarray:
+def _smallest_integers(values: np.ndarray) -> np.ndarray:
     """The same whole numbers in the smallest unsigned type that holds them."""
     return values.astype(np.min_scalar_type(int(values.max(initial=0))))

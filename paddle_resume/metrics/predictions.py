@@ -13,7 +13,7 @@ from paddle_resume.errors import ConfigError, DataError
 
 
 @dataclass(frozen=True)
-class Reading:
+class PredictionRule:
     """How outputs and labels are meant; metrics that read alike can share their counts.
 
     Args:
@@ -37,7 +37,7 @@ class Reading:
             )
 
     @property
-    def cut(self) -> float:
+    def score_threshold(self) -> float:
         """The threshold on the scale of the scores: comparing there needs no sigmoid, so it is exact."""
         return math.log(self.threshold / (1 - self.threshold)) if self.from_logits else self.threshold
 
@@ -80,8 +80,8 @@ class Predictions:
         self.is_sequence = len(shape) > 2
         fits = labels.size * classes == math.prod(shape)
         if not fits or (self.is_sequence and labels.shape[: len(shape) - 1] != shape[:-1]):
-            raise ConfigError(_unfitting(shape, labels))
-        self.labels: np.ndarray = (labels if labels.dtype.kind in "iu" else _whole(labels, shape)).reshape(-1)
+            raise ConfigError(_shape_mismatch(shape, labels))
+        self.labels: np.ndarray = (labels if labels.dtype.kind in "iu" else _as_integers(labels, shape)).reshape(-1)
         """The labels, integers [M]."""
 
     @property
@@ -91,10 +91,10 @@ class Predictions:
             self._scores = _to_numpy(self._output)
         return self._scores.reshape(-1, 1 if self.single else self.classes)
 
-    def predicted(self, reading: Reading) -> np.ndarray:
+    def predicted(self, rule: PredictionRule) -> np.ndarray:
         """The predicted classes, integers [M]: the first one with the highest score."""
         if self.single:
-            return self._above(reading)
+            return self._above(rule)
         if self._best is None:
             if self._scores is None:  # the indices are fewer bytes than the scores
                 self._best = paddle.argmax(self._output, -1).numpy().reshape(-1)
@@ -102,15 +102,15 @@ class Predictions:
                 self._best = self._scores.argmax(-1).reshape(-1)
         return self._best
 
-    def counted(self, reading: Reading) -> Optional[np.ndarray]:
+    def mask(self, rule: PredictionRule) -> Optional[np.ndarray]:
         """Which predictions count, bool [M]; None if all do."""
-        return None if reading.ignore_index is None else self.labels != reading.ignore_index
+        return None if rule.ignore_index is None else self.labels != rule.ignore_index
 
-    def _above(self, reading: Reading) -> np.ndarray:
+    def _above(self, rule: PredictionRule) -> np.ndarray:
         scores = self.scores[:, 0]
-        if not reading.from_logits:
+        if not rule.from_logits:
             require_probabilities(scores)
-        return (scores > reading.cut).astype(np.int64)
+        return (scores > rule.score_threshold).astype(np.int64)
 
 
 def require_probabilities(scores: np.ndarray) -> None:
@@ -141,7 +141,7 @@ def _to_numpy(output: Any) -> np.ndarray:
     return array
 
 
-def _whole(labels: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+def _as_integers(labels: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
     """Labels of another type as integers: BCEWithLogitsLoss wants 0.0 and 1.0."""
     as_integers = labels.astype(np.int64)
     if not np.array_equal(as_integers, labels):
@@ -153,7 +153,7 @@ def _whole(labels: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
     return as_integers
 
 
-def _unfitting(shape: tuple[int, ...], labels: np.ndarray) -> str:
+def _shape_mismatch(shape: tuple[int, ...], labels: np.ndarray) -> str:
     fitting = " or ".join(str(list(each)) for each in ((*shape[:-1],), (*shape[:-1], 1)) if each)
     text = f"metrics: labels {list(labels.shape)} do not fit an output {list(shape)}; expected class indices {fitting}."
     if labels.shape == shape:

@@ -128,7 +128,7 @@ def parameters_by_name(optimizer: paddle.optimizer.Optimizer, names: ParameterNa
     Raises StateError for one that is not the model's.
     """
     found = {}
-    for parameter in _parameters(optimizer):
+    for parameter in parameters_of(optimizer):
         name = names.structured(parameter)
         if name is None:
             raise StateError(
@@ -143,11 +143,6 @@ def parameters_by_name(optimizer: paddle.optimizer.Optimizer, names: ParameterNa
 def _number(value: Any) -> Any:
     # ReduceOnPlateau keeps the metric as it was given: an array of one number, perhaps.
     return value.item() if isinstance(value, (np.ndarray, paddle.Tensor)) and value.size == 1 else value
-
-
-def _parameters(optimizer: paddle.optimizer.Optimizer) -> Iterator[paddle.Tensor]:
-    for entry in optimizer._parameter_list or []:
-        yield from entry["params"] if isinstance(entry, dict) else [entry]
 
 
 def _show(key: tuple[str, str]) -> str:

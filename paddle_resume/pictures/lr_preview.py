@@ -28,7 +28,7 @@ _MOST_EPOCH_LINES = 20
 
 
 @dataclass(frozen=True)
-class Preview:
+class LRPreview:
     """The rate of each step of a run [steps], and what a reader needs to know about it."""
 
     title: str
@@ -49,7 +49,7 @@ class Preview:
         )
 
 
-def preview_rates(config: Config) -> Preview:
+def preview_rates(config: Config) -> LRPreview:
     """Step the config's schedule through the whole run, without a model; the data is read for its length.
 
     Raises ConfigError, also when the length is not known.
@@ -66,7 +66,7 @@ def preview_rates(config: Config) -> Preview:
     ends = range(per_epoch, length.total_steps + 1, per_epoch) if per_epoch else ()
     rates = np.fromiter(_with_progress(rates_of_steps(rate, length.total_steps, ends), length.total_steps), "float64")
     given = config.optimizer.lr
-    return Preview(
+    return LRPreview(
         title=f"{config.run.name}: {'constant' if isinstance(given, float) else given.name}",
         rates=rates,
         per_epoch=per_epoch,
@@ -75,12 +75,12 @@ def preview_rates(config: Config) -> Preview:
     )
 
 
-def draw_rates(preview: Preview) -> Figure:
+def draw_rates(preview: LRPreview) -> Figure:
     """The rates by step, with the epochs along the top; raises PaddleResumeError without Matplotlib."""
     figure = new_figure(9, 4.5)
     with style():
         axes = figure.add_subplot()
-        steps = _drawn(preview.rates)
+        steps = _downsampled(preview.rates)
         # A rate holds from its step to the next one: a staircase, which a long run shows as a curve.
         axes.step(steps, preview.rates[steps], where="post", linewidth=1.8, color=COLORS[0])
         _mark_ends_and_peak(axes, preview)
@@ -98,7 +98,7 @@ def draw_rates(preview: Preview) -> Figure:
     return figure
 
 
-def _drawn(rates: np.ndarray) -> np.ndarray:
+def _downsampled(rates: np.ndarray) -> np.ndarray:
     """The steps to draw: all, or of a long run the first, the last, and the lowest and highest of each column."""
     if len(rates) <= 2 * _COLUMNS:
         return np.arange(len(rates))
@@ -107,7 +107,7 @@ def _drawn(rates: np.ndarray) -> np.ndarray:
     return np.unique([0, *extremes, len(rates) - 1])
 
 
-def _mark_ends_and_peak(axes: Axes, preview: Preview) -> None:
+def _mark_ends_and_peak(axes: Axes, preview: LRPreview) -> None:
     peak = int(preview.rates.argmax())
     places: dict[int, tuple[int, int]] = {0: (6, 8), len(preview.rates) - 1: (-6, 8), peak: (6, 6)}
     for step, place in places.items():
@@ -121,7 +121,7 @@ def _mark_ends_and_peak(axes: Axes, preview: Preview) -> None:
         )
 
 
-def _mark_epochs(axes: Axes, preview: Preview) -> None:
+def _mark_epochs(axes: Axes, preview: LRPreview) -> None:
     from matplotlib.ticker import MaxNLocator
 
     per_epoch = preview.per_epoch

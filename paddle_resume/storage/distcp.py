@@ -23,7 +23,7 @@ METADATA = "0.metadata"
 
 
 @dataclass(frozen=True)
-class Piece:
+class StoredShard:
     """A part of a tensor, and the file that holds it."""
 
     file: str
@@ -33,10 +33,10 @@ class Piece:
 
 @dataclass(frozen=True)
 class StoredTensor:
-    """A tensor's whole shape and the pieces that make it up."""
+    """A tensor's whole shape and the shards that make it up."""
 
     shape: tuple[int, ...]
-    pieces: tuple[Piece, ...]
+    shards: tuple[StoredShard, ...]
 
 
 @dataclass(frozen=True)
@@ -81,7 +81,7 @@ class MetadataUnpickler(RestrictedUnpickler):
         self.stack[-1].fields = dict(state)
 
     def _set_items(self, items: list[Any]) -> None:
-        # The places of the pieces are keys of a dict: they are compared by identity here, which nothing can abuse.
+        # The places of the shards are keys of a dict: they are compared by identity here, which nothing can abuse.
         keys = [key for key in items[::2] if type(key) is _Plain]
         if not keys or type(self.stack[-1]) is not dict or len(items) % 2:
             super()._set_items(items)
@@ -115,53 +115,53 @@ def fill_targets(
     stored: Mapping[str, StoredTensor],
     read: Callable[[str], Mapping[str, np.ndarray]],
 ) -> None:
-    """Fill each target from the pieces that overlap with it, one file in memory at a time.
+    """Fill each target from the shards that overlap with it, one file in memory at a time.
 
     `read` gives the arrays of a file by key. Raises CheckpointError if an array is not what the metadata says.
     """
-    wanted: dict[str, list[tuple[str, Piece]]] = {}
+    wanted: dict[str, list[tuple[str, StoredShard]]] = {}
     for key, target in targets.items():
-        for piece in stored[key].pieces:
-            if _overlap(target, piece) is not None:
-                wanted.setdefault(piece.file, []).append((key, piece))
+        for shard in stored[key].shards:
+            if _overlap(target, shard) is not None:
+                wanted.setdefault(shard.file, []).append((key, shard))
     for file in sorted(wanted):
         arrays = read(file)
-        for key, piece in wanted[file]:
+        for key, shard in wanted[file]:
             target, array = targets[key], arrays.get(key)
-            if array is None or array.shape != piece.shape or array.dtype != target.array.dtype:
+            if array is None or array.shape != shard.shape or array.dtype != target.array.dtype:
                 found = "missing" if array is None else f"{array.dtype} {list(array.shape)}"
                 raise CheckpointError(
-                    f"{file}: {key} is {found}, and should be {target.array.dtype} {list(piece.shape)}. The checkpoint "
+                    f"{file}: {key} is {found}, and should be {target.array.dtype} {list(shard.shape)}. The checkpoint "
                     "was saved from another model, or is damaged; use another one."
                 )
-            here, there = _overlap(target, piece) or ((), ())
+            here, there = _overlap(target, shard) or ((), ())
             target.array[here] = array[there]
 
 
 def _stored(key: str, parts: Any, files: Mapping[tuple[int, ...], str]) -> StoredTensor:
-    pieces, whole = [], None
+    shards, whole = [], None
     for part in parts:
         if part.fields.get("is_flattened"):
-            raise ValueError(f"{key} is stored in flattened pieces, which are not read here")
+            raise ValueError(f"{key} is stored in flattened shards, which are not read here")
         start, shape = _extents(part.fields["global_offset"]), _extents(part.fields["local_shape"])
         if len(start) != len(shape) or start not in files:
-            raise ValueError(f"{key} has a piece that is nowhere")
-        pieces.append(Piece(files[start], start, shape))
+            raise ValueError(f"{key} has a shard that is nowhere")
+        shards.append(StoredShard(files[start], start, shape))
         whole = part.fields.get("global_shape") or whole
     if whole is None:  # Paddle 2.6 does not tell it.
-        whole = [max(p.start[d] + p.shape[d] for p in pieces) for d in range(len(pieces[0].shape))]
+        whole = [max(p.start[d] + p.shape[d] for p in shards) for d in range(len(shards[0].shape))]
     total = _extents(whole)
-    inside = all(s + n <= t for p in pieces for s, n, t in zip(p.start, p.shape, total))
+    inside = all(s + n <= t for p in shards for s, n, t in zip(p.start, p.shape, total))
     # Pieces are told apart by where they begin, so they are all there if their sizes add up.
-    if not inside or sum(math.prod(p.shape) for p in pieces) != math.prod(total):
-        raise ValueError(f"the pieces of {key} are not the whole of it")
-    return StoredTensor(total, tuple(pieces))
+    if not inside or sum(math.prod(p.shape) for p in shards) != math.prod(total):
+        raise ValueError(f"the shards of {key} are not the whole of it")
+    return StoredTensor(total, tuple(shards))
 
 
-def _overlap(target: Target, piece: Piece) -> tuple[tuple[slice, ...], tuple[slice, ...]] | None:
-    """Where the two overlap, as slices of the target and of the piece; None if they do not."""
+def _overlap(target: Target, shard: StoredShard) -> tuple[tuple[slice, ...], tuple[slice, ...]] | None:
+    """Where the two overlap, as slices of the target and of the shard; None if they do not."""
     here, there = [], []
-    for begin, extent, start, length in zip(target.start, target.array.shape, piece.start, piece.shape):
+    for begin, extent, start, length in zip(target.start, target.array.shape, shard.start, shard.shape):
         low, high = max(begin, start), min(begin + extent, start + length)
         if low >= high:
             return None

@@ -154,8 +154,8 @@ def explain(error: OSError, path: Path, size: int, key: str = "run.save_dir") ->
     """
     elsewhere = f"another file with {key}" if key.startswith("-") else f"another folder with -o {key}=FOLDER"
     advice = {
-        errno.ENOSPC: f"the save needs {readable(size)} and {_free(path)} is free. Make room",
-        errno.EDQUOT: f"the save needs {readable(size)}, more than your quota leaves. Make room",
+        errno.ENOSPC: f"the save needs {format_bytes(size)} and {_free(path)} is free. Make room",
+        errno.EDQUOT: f"the save needs {format_bytes(size)}, more than your quota leaves. Make room",
         errno.EROFS: f"the file system is read-only. Choose {elsewhere}",
         errno.EACCES: f"you may not write there. Choose {elsewhere}",
         errno.ENOTDIR: f"a file lies where a folder should be. Choose {elsewhere}",
@@ -168,7 +168,7 @@ def explain(error: OSError, path: Path, size: int, key: str = "run.save_dir") ->
     )
 
 
-def readable(size: int) -> str:
+def format_bytes(size: int) -> str:
     """`size` bytes in the largest unit that keeps it above one."""
     value = float(size)
     for unit in ("B", "KiB", "MiB"):
@@ -187,4 +187,4 @@ def _write_all(fd: int, data: memoryview, disk: FileSystem) -> None:
 def _free(path: Path) -> str:
     folder = next((p for p in (path.parent, *path.parent.parents) if p.exists()), Path("/"))
     space = os.statvfs(folder)
-    return readable(space.f_bavail * space.f_frsize)
+    return format_bytes(space.f_bavail * space.f_frsize)

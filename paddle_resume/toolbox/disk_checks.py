@@ -12,7 +12,7 @@ from pathlib import Path
 import psutil
 
 from paddle_resume.errors import CheckpointError
-from paddle_resume.storage.durable_files import DISK, readable, temporary, write_durably
+from paddle_resume.storage.durable_files import DISK, format_bytes, temporary, write_durably
 from paddle_resume.storage.lock import RunLock
 from paddle_resume.toolbox.doctor_check import OK, PROBLEM, WARNING, Check
 
@@ -33,7 +33,7 @@ def examine_folder(folder: Path) -> Iterator[Check]:
     there = next(path for path in (folder, *folder.absolute().parents) if path.is_dir())
     where = str(folder) if there == folder else f"{there} (where {folder} will be made)"
     space = psutil.disk_usage(str(there)).free
-    text = f"{readable(space)} free in {where}"
+    text = f"{format_bytes(space)} free in {where}"
     if space < _LITTLE:
         yield Check("disk", WARNING, text, "Make room, or choose another run.save_dir.")
     else:
@@ -66,7 +66,9 @@ def _speed(probe: Path) -> Check:
         DISK.fsync_folder(probe.parent)
         small.append(time.perf_counter() - begin)
     rate = _SIZE / large
-    text = f"{readable(int(rate))}/s with fsync; a small file is durable after {statistics.median(small) * 1e3:.1f} ms"
+    text = (
+        f"{format_bytes(int(rate))}/s with fsync; a small file is durable after {statistics.median(small) * 1e3:.1f} ms"
+    )
     if rate < _SLOW:
         advice = "Save more seldom (checkpoint.every_steps: auto), or on a faster disk."
         return Check("writing", WARNING, text, advice)

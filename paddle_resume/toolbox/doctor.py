@@ -15,7 +15,7 @@ import psutil
 
 from paddle_resume._version import __version__
 from paddle_resume.environment import cpu_field, describe_device, physical_cores
-from paddle_resume.storage.durable_files import readable
+from paddle_resume.storage.durable_files import format_bytes
 from paddle_resume.toolbox.disk_checks import examine_folder
 from paddle_resume.toolbox.doctor_check import OK, PROBLEM, WARNING, Check
 
@@ -114,7 +114,7 @@ def _time_product(paddle: Any) -> float:
 
 def _memory() -> Check:
     memory = psutil.virtual_memory()
-    text = f"{readable(memory.available)} of {readable(memory.total)} free"
+    text = f"{format_bytes(memory.available)} of {format_bytes(memory.total)} free"
     if memory.available < _LITTLE_MEMORY:
         advice = "A save needs a copy of the state in memory: end other programs, or take a smaller batch."
         return Check("memory", WARNING, text, advice)
@@ -130,8 +130,8 @@ def _shared_memory() -> Check:
     size = psutil.disk_usage(str(folder)).free
     if size < _LITTLE_SHARED_MEMORY:
         advice = "Data workers need it: in Docker give --shm-size=1g, or keep data.num_workers at 0."
-        return Check("shared memory", WARNING, f"{readable(size)} free in /dev/shm", advice)
-    return Check("shared memory", OK, f"{readable(size)} free in /dev/shm")
+        return Check("shared memory", WARNING, f"{format_bytes(size)} free in /dev/shm", advice)
+    return Check("shared memory", OK, f"{format_bytes(size)} free in /dev/shm")
 
 
 def _data() -> Check:

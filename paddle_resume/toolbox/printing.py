@@ -12,7 +12,7 @@ from rich.text import Text
 from rich.tree import Tree
 
 from paddle_resume.config.shipped import ShippedConfig
-from paddle_resume.storage.durable_files import readable
+from paddle_resume.storage.durable_files import format_bytes
 from paddle_resume.toolbox.average import Averaged
 from paddle_resume.toolbox.diff import Differences, TensorDifference
 from paddle_resume.toolbox.doctor_check import OK, PROBLEM, Check
@@ -52,7 +52,7 @@ class ToolboxPrinter(TablePrinter):
             exact += f", {one.resumes} resume{'s' * (one.resumes != 1)}" if one.resumes else ""
             cells = (one.prefix, _text(one.step), _text(one.epoch), _text(one.phase), _metrics(one.metrics))
             style = _BAD if one.state == DAMAGED else None
-            self.add(table, *cells, readable(one.size) if one.size else "", state, exact, style=style)
+            self.add(table, *cells, format_bytes(one.size) if one.size else "", state, exact, style=style)
         self.show(table)
 
     def checkpoint(self, shown: Shown, everything: bool = False) -> None:
@@ -83,7 +83,7 @@ class ToolboxPrinter(TablePrinter):
     def verified(self, results: Sequence[Verified]) -> None:
         """What is wrong with each checkpoint, or that nothing is."""
         for one in results:
-            size = f"{one.files} files, {one.tensors} tensors, {readable(one.size)}"
+            size = f"{one.files} files, {one.tensors} tensors, {format_bytes(one.size)}"
             self.say(f"{one.prefix}: {'good: ' + size if one.good else 'NOT good'}", _GOOD if one.good else _BAD)
             for problem in one.problems:
                 self.say(f"  problem: {problem}")
@@ -117,25 +117,28 @@ class ToolboxPrinter(TablePrinter):
     def averaged(self, done: Averaged) -> None:
         """What was written."""
         self.say(
-            f"Wrote {done.output}: the average of {len(done.sources)}, {done.tensors} tensors, {readable(done.size)}."
+            f"Wrote {done.output}: the average of {len(done.sources)}, {done.tensors} tensors, "
+            f"{format_bytes(done.size)}."
         )
         if done.taken_over:
             self.say(f"Whole numbers, taken from {done.sources[-1]}: {', '.join(done.taken_over)}", _DOUBTFUL)
 
     def stripped(self, done: Stripped) -> None:
         """What was written."""
-        self.say(f"Wrote {done.output}: {done.tensors} tensors, {readable(done.size)} of {readable(done.before)}.")
+        self.say(
+            f"Wrote {done.output}: {done.tensors} tensors, {format_bytes(done.size)} of {format_bytes(done.before)}."
+        )
 
     def pruned(self, lines: Sequence[Planned], done: bool) -> None:
         """What goes and what stays, and why."""
         table = self.table("", ("checkpoint", "", "size", "why"), right=("size",))
         verb = "removed" if done else "remove"
         for line in lines:
-            cells = (line.prefix, verb if line.remove else "keep", readable(line.size), line.reason)
+            cells = (line.prefix, verb if line.remove else "keep", format_bytes(line.size), line.reason)
             self.add(table, *cells, style=_DOUBTFUL if line.remove else None)
         self.show(table)
         gone = [line for line in lines if line.remove]
-        size = readable(sum(line.size for line in gone))
+        size = format_bytes(sum(line.size for line in gone))
         if not gone:
             self.say("Nothing is to be removed.")
         elif done:
@@ -164,7 +167,7 @@ class ToolboxPrinter(TablePrinter):
         self.say(f"{done.source}: {len(done.saved)} of {total} tensors are right, {done.how}.")
         for name, why in done.lost:
             self.say(f"  lost: {name}: {why}", _BAD)
-        self.say(f"Wrote {done.output}, {readable(done.size)}." if done.output else "Nothing was written.")
+        self.say(f"Wrote {done.output}, {format_bytes(done.size)}." if done.output else "Nothing was written.")
 
     def checks(self, checks: Iterable[Check]) -> list[Check]:
         """Each check as soon as it is made; returns them."""
@@ -187,7 +190,7 @@ class ToolboxPrinter(TablePrinter):
             norm = "" if each.norm is None else f"{each.norm:.6g}"
             remark = f"NaN or infinite: {each.non_finite:,}" if each.non_finite else ""
             style = _BAD if remark else None
-            self.add(table, each.name, str(each.shape), each.dtype, readable(each.size), norm, remark, style=style)
+            self.add(table, each.name, str(each.shape), each.dtype, format_bytes(each.size), norm, remark, style=style)
         self.show(table)
         self._say_more(len(rows) - len(cut))
 

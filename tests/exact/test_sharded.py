@@ -31,7 +31,7 @@ from paddle_resume.models import MLP, MNIST, TransformerLM
 from paddle_resume.parallel.mesh import DeviceMesh, ShardingState
 from paddle_resume.parallel.shard_plan import check_mesh, resolve_plan
 from paddle_resume.parallel.world import World
-from paddle_resume.storage.distcp import MetadataUnpickler, Piece, StoredTensor, Target, fill_targets
+from paddle_resume.storage.distcp import MetadataUnpickler, StoredShard, StoredTensor, Target, fill_targets
 from paddle_resume.storage.restricted_pickle import parse_foreign, read_foreign
 
 PROGRAM = PROGRAMS / "train_sharded.py"
@@ -399,9 +399,9 @@ def test_the_classes_of_the_metadata_are_known_to_its_own_reader_only(copied: Pa
 def test_any_part_of_a_tensor_is_put_together_from_the_pieces_that_overlap_it() -> None:
     tensor = np.arange(6 * 8, dtype="float32").reshape(6, 8)
     corners = [(0, 0), (0, 4), (3, 0), (3, 4)]
-    pieces = tuple(Piece(f"{rank}_0.distcp", corner, (3, 4)) for rank, corner in enumerate(corners))
-    files = {p.file: {"w": tensor[p.start[0] : p.start[0] + 3, p.start[1] : p.start[1] + 4].copy()} for p in pieces}
-    stored = {"w": StoredTensor((6, 8), pieces)}
+    shards = tuple(StoredShard(f"{rank}_0.distcp", corner, (3, 4)) for rank, corner in enumerate(corners))
+    files = {p.file: {"w": tensor[p.start[0] : p.start[0] + 3, p.start[1] : p.start[1] + 4].copy()} for p in shards}
+    stored = {"w": StoredTensor((6, 8), shards)}
     for top in range(6):
         for left in range(8):
             for bottom, right in ((6, 8), (top + 1, 8), (6, left + 1)):

@@ -31,7 +31,7 @@ from paddle_resume.checkpoint.weights import read_weights
 from paddle_resume.cli import main
 from paddle_resume.convert import load_converted, read_source
 from paddle_resume.convert.conversion import convert_weights
-from paddle_resume.convert.names import Named, NameMap, read_name_map
+from paddle_resume.convert.name_map import MappedName, NameMap, read_name_map
 from paddle_resume.convert.weight_sources import Source
 from paddle_resume.errors import CheckpointError, ConfigError
 from paddle_resume.models import MLP, LeNet
@@ -441,7 +441,7 @@ def test_the_first_pattern_that_matches_decides(tmp_path: Path) -> None:
     assert names.apply("aux.fc.weight").to is None
     assert names.apply("block.3.conv1.gamma").to == "layers.3.c1.weight"
     assert names.apply("block.3.bias").to == "x.3.bias"
-    assert names.apply("h.0.c_attn.weight") == Named("h.0.c_attn.weight", False)
+    assert names.apply("h.0.c_attn.weight") == MappedName("h.0.c_attn.weight", False)
     assert names.apply("blocks.3").to == "blocks.3"
     assert names.unused() == ["never"]
 

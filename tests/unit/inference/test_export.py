@@ -25,9 +25,9 @@ from paddle_resume.config import load_config
 from paddle_resume.data.idx import read_idx
 from paddle_resume.errors import ExportError, ExportMismatchError
 from paddle_resume.inference import export_model as exporting
-from paddle_resume.inference.checking import TOLERANCE, check_export
 from paddle_resume.inference.description import PROGRAMS, description_path, find_export
-from paddle_resume.inference.interface import live_outputs, real_inputs
+from paddle_resume.inference.export_check import TOLERANCE, check_export
+from paddle_resume.inference.interface import model_outputs, sample_inputs
 from paddle_resume.inference.publishing import make_staging, publish
 from paddle_resume.storage.durable_files import FileSystem
 
@@ -105,7 +105,7 @@ def pair(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def live(weights: str = WEIGHTS) -> tuple[Any, list[np.ndarray]]:
     """The model of c.yaml with these weights, and real inputs."""
     config = load_config("c.yaml")
-    return model_with_weights(config, weights)[0], real_inputs(config, build_data(config))
+    return model_with_weights(config, weights)[0], sample_inputs(config, build_data(config))
 
 
 def snapshot(folder: Path) -> dict[str, bytes]:
@@ -126,7 +126,7 @@ def test_stock_paddle_in_a_fresh_process_gives_the_bits_of_the_live_model(here):
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=120, env=environment)
     assert done.returncode == 0, done.stderr
-    expected = live_outputs(model, inputs)[0]
+    expected = model_outputs(model, inputs)[0]
     assert np.load("outputs.npy").tobytes() == expected.tobytes()
     assert done.stdout.split()[-1] == str(expected[0].argmax())
 
@@ -170,7 +170,7 @@ def test_several_inputs_and_outputs_are_exported_and_dropout_is_off(pair, capsys
     model = module.Net()
     model.set_state_dict(paddle.load("pair.pdparams"))
     for found, expected in zip(
-        layer(paddle.to_tensor(values), paddle.to_tensor(keys)), live_outputs(model, [values, keys])
+        layer(paddle.to_tensor(values), paddle.to_tensor(keys)), model_outputs(model, [values, keys])
     ):
         assert found.numpy().tobytes() == expected.tobytes()
 
@@ -181,10 +181,10 @@ def test_exporting_leaves_no_trace_in_the_bits_that_this_process_computes(here, 
     paddle.base.core.set_num_threads(2)
     try:
         model, inputs = live()
-        before, state = live_outputs(model, inputs)[0], np.random.get_state()[1].copy()
+        before, state = model_outputs(model, inputs)[0], np.random.get_state()[1].copy()
         assert command(capsys, "export", "-c", "c.yaml", "--weights", WEIGHTS).code == 0
         # paddle.inference leaves one thread behind, unless put right: then these bits would be others.
-        assert live_outputs(model, inputs)[0].tobytes() == before.tobytes()
+        assert model_outputs(model, inputs)[0].tobytes() == before.tobytes()
         assert np.array_equal(np.random.get_state()[1], state)
     finally:
         paddle.base.core.set_num_threads(usual)
@@ -410,7 +410,7 @@ def test_an_onnx_export_gives_the_outputs_of_the_live_model_in_onnxruntime(here,
     assert sorted(path.name for path in Path("onnx").iterdir()) == ["net.onnx", "net_onnx_export.json"]
     model, inputs = live()
     session = onnxruntime.InferenceSession("onnx/net.onnx")
-    found, expected = session.run(None, {"images": inputs[0][:7]})[0], live_outputs(model, [inputs[0][:7]])[0]
+    found, expected = session.run(None, {"images": inputs[0][:7]})[0], model_outputs(model, [inputs[0][:7]])[0]
     assert np.abs(found - expected).max() <= TOLERANCE * np.abs(expected).max()
     same = [command(capsys, "predict", name, "data", "--csv").out for name in ("onnx/net.onnx", "export/mnist")]
     classes = [[line.split(",")[:2] for line in text.splitlines()] for text in same]

@@ -25,7 +25,7 @@ from paddle_resume.config import load_config
 from paddle_resume.data.idx import read_idx
 from paddle_resume.errors import DataError, ExportError
 from paddle_resume.inference.description import ImageFormat, Interface, TensorSpec
-from paddle_resume.inference.images import fit, looks_inverted, read_image
+from paddle_resume.inference.images import fit_image, looks_inverted, read_image
 from paddle_resume.inference.predict import Classifier
 
 IMAGES, LABELS = "data/t10k-images-idx3-ubyte", "data/t10k-labels-idx1-ubyte"
@@ -166,36 +166,36 @@ def test_sixteen_bits_are_scaled_and_not_cut_off(tmp_path):
 
 
 def test_one_bit_becomes_black_and_white():
-    pixels = fit(Image.fromarray(digit() > 100), GRAY)
+    pixels = fit_image(Image.fromarray(digit() > 100), GRAY)
     assert set(np.unique(pixels)) == {0, 255}
 
 
 def test_transparent_parts_are_white_whatever_color_lies_below():
     image = Image.new("RGBA", (28, 28), (0, 0, 0, 0))
     image.putpixel((3, 4), (0, 0, 0, 255))
-    pixels = fit(image, GRAY)[..., 0]
+    pixels = fit_image(image, GRAY)[..., 0]
     assert pixels[4, 3] == 0 and (np.delete(pixels.ravel(), 4 * 28 + 3) == 255).all()
 
 
 def test_a_larger_image_keeps_its_proportions_and_the_rest_takes_the_level_of_its_edge():
-    pixels = fit(Image.fromarray(np.full([100, 50], 200, np.uint8)), GRAY)
+    pixels = fit_image(Image.fromarray(np.full([100, 50], 200, np.uint8)), GRAY)
     assert pixels.shape == (28, 28, 1) and (pixels == 200).all()
     marked = np.full([100, 50], 200, np.uint8)
     marked[10:90, 10:40] = 0
-    columns = np.flatnonzero((fit(Image.fromarray(marked), GRAY)[..., 0] < 100).any(axis=0))
+    columns = np.flatnonzero((fit_image(Image.fromarray(marked), GRAY)[..., 0] < 100).any(axis=0))
     assert columns[0] + columns[-1] == 27 and len(columns) in (8, 9, 10)  # 30 of 100 pixels, in the middle
 
 
 @pytest.mark.parametrize("size", [(1, 5000), (5000, 1), (1, 1)])
 def test_a_line_of_one_pixel_is_an_image_too(size):
-    assert fit(Image.new("L", size, 9), GRAY).shape == (28, 28, 1)
+    assert fit_image(Image.new("L", size, 9), GRAY).shape == (28, 28, 1)
 
 
 def test_a_color_model_gets_color_and_a_gray_image_three_equal_channels():
     image = Image.new("RGB", (6, 4), (1, 2, 3))
-    assert fit(image, COLOR).tobytes() == bytes([1, 2, 3]) * 24
-    assert fit(Image.new("L", (6, 4), 7), COLOR).tobytes() == bytes([7]) * 72
-    assert fit(Image.new("RGB", (12, 4), (1, 2, 3)), COLOR).tobytes() == bytes([1, 2, 3]) * 24
+    assert fit_image(image, COLOR).tobytes() == bytes([1, 2, 3]) * 24
+    assert fit_image(Image.new("L", (6, 4), 7), COLOR).tobytes() == bytes([7]) * 72
+    assert fit_image(Image.new("RGB", (12, 4), (1, 2, 3)), COLOR).tobytes() == bytes([1, 2, 3]) * 24
 
 
 def test_a_photo_is_turned_upright_as_its_exif_data_says(tmp_path):

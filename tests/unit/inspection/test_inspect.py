@@ -15,9 +15,9 @@ from rich.console import Console
 from paddle_resume.checkpoint.record_differences import value_differences
 from paddle_resume.config import load_config
 from paddle_resume.errors import ConfigError
-from paddle_resume.inspection.layer_survey import survey
 from paddle_resume.inspection.model_inspection import inspect_config
-from paddle_resume.inspection.survey_tables import SurveyPrinter
+from paddle_resume.inspection.model_summary import summarize
+from paddle_resume.inspection.summary_tables import SummaryPrinter
 from paddle_resume.inspection.tensor_statistics import Statistics
 from paddle_resume.models import MLP, MNIST, LeNet
 from paddle_resume.rng import RandomStreams
@@ -43,19 +43,19 @@ def rows(found):
 
 def remarks(layer, x):
     """What is remarked on the one layer of a model."""
-    (row,) = survey(layer, [paddle.to_tensor(np.asarray(x, "float32"))], values=True).layers
+    (row,) = summarize(layer, [paddle.to_tensor(np.asarray(x, "float32"))], values=True).layers
     return row.findings
 
 
 def printed(model, x, channel, seed=0):
     console = Console(width=200)
     with console.capture() as capture:
-        SurveyPrinter(console).print_channel(survey(model, [x], values=True), channel, seed)
+        SummaryPrinter(console).print_channel(summarize(model, [x], values=True), channel, seed)
     return capture.get()
 
 
 def test_a_network_is_told_layer_by_layer_with_its_totals():
-    found = survey(MNIST(), [paddle.zeros([2, 1, 28, 28])])
+    found = summarize(MNIST(), [paddle.zeros([2, 1, 28, 28])])
     assert rows(found) == [
         ("conv1", 520, "[2, 1, 28, 28]", "[2, 20, 28, 28]"),
         ("pool1", 0, "[2, 20, 28, 28]", "[2, 20, 14, 14]"),
@@ -79,7 +79,7 @@ def test_a_layer_that_is_used_twice_has_two_rows_and_counts_once():
         def forward(self, x):
             return self.alias(self.inner(x))
 
-    found = survey(Twice(), [paddle.zeros([2, 4])])
+    found = summarize(Twice(), [paddle.zeros([2, 4])])
     assert rows(found) == [("inner", 20, "[2, 4]", "[2, 4]"), ("inner", None, "[2, 4]", "[2, 4]")]
     assert found.parameters == 20
 
@@ -97,7 +97,7 @@ def test_several_inputs_and_nested_outputs_are_told_as_they_are():
         def forward(self, x, others, scale):
             return {"sum": x + others[0], "pair": (x * scale, 3)}
 
-    found = survey(Odd(), [paddle.zeros([2, 4]), paddle.ones([2, 4])], values=True)
+    found = summarize(Odd(), [paddle.zeros([2, 4]), paddle.ones([2, 4])], values=True)
     expected = "{sum: [2, 4], pair: ([2, 4], int)}"
     assert rows(found) == [("mix", 0, "([2, 4], ([2, 4], NoneType))", expected)]
     assert found.input == "([2, 4], [2, 4])"
@@ -106,7 +106,7 @@ def test_several_inputs_and_nested_outputs_are_told_as_they_are():
 
 def test_of_a_recurrent_layer_that_computes_in_one_kernel_all_parameters_are_told():
     model = nn.LSTM(3, 5)
-    found = survey(model, [paddle.zeros([2, 7, 3])])
+    found = summarize(model, [paddle.zeros([2, 7, 3])])
     assert rows(found) == [("", 200, "[2, 7, 3]", "([2, 7, 5], ([1, 2, 5], [1, 2, 5]))")]
     assert found.parameters == 200
 
@@ -121,7 +121,7 @@ def test_a_layer_with_parameters_of_its_own_is_told_besides_those_inside_it():
         def forward(self, x):
             return self.inner(x) * self.scale
 
-    found = survey(nn.Sequential(Scaled()), [paddle.zeros([1, 4])])
+    found = summarize(nn.Sequential(Scaled()), [paddle.zeros([1, 4])])
     assert [(name, count) for name, count, _, _ in rows(found)] == [("0.inner", 20), ("0", 4)]
 
 
@@ -134,7 +134,7 @@ def test_a_layer_that_is_never_called_is_told_so_that_the_parameters_add_up():
         def forward(self, x):
             return self.used(x)
 
-    found = survey(Spare(), [paddle.zeros([1, 4])])
+    found = summarize(Spare(), [paddle.zeros([1, 4])])
     assert rows(found)[1] == ("spare", 10, "", None)
     assert sum(row.parameters for row in found.layers) == found.parameters == 30
 
@@ -148,7 +148,7 @@ def test_a_layer_is_measured_before_a_later_one_changes_its_output_in_place():
         def forward(self, x):
             return self.inner(x).zero_()
 
-    found = survey(InPlace(), [paddle.zeros([3, 1])], values=True)
+    found = summarize(InPlace(), [paddle.zeros([3, 1])], values=True)
     assert found.layers[0].statistics.mean == -1
 
 
@@ -157,7 +157,7 @@ def test_a_survey_leaves_no_trace_in_the_model():
     x = paddle.rand([2, 1, 28, 28])
     before = [p.numpy().tobytes() for p in model.parameters()]
     random = RandomStreams().state_dict()
-    survey(model, [x], values=True)
+    summarize(model, [x], values=True)
     assert [p.numpy().tobytes() for p in model.parameters()] == before
     assert list(value_differences(random, RandomStreams().state_dict())) == []
     for layer in model.sublayers(include_self=True):
@@ -213,10 +213,12 @@ def test_channels_of_images_are_those_of_axis_one_and_of_another_layout_those_of
 
 def test_weights_that_are_all_zero_are_remarked_and_a_bias_that_starts_so_is_not():
     model = nn.Linear(3, 2, weight_attr=nn.initializer.Constant(0.0))
-    found = survey(model, [paddle.ones([1, 3])], values=True)
+    found = summarize(model, [paddle.ones([1, 3])], values=True)
     assert [row.findings for row in found.weights] == [["dead: all weights are 0"], []]
     model.weight.set_value(np.full([3, 2], np.nan, "float32"))
-    assert survey(model, [paddle.ones([1, 3])], values=True).weights[0].findings == ["NaN or infinite: 6 of 6 weights"]
+    assert summarize(model, [paddle.ones([1, 3])], values=True).weights[0].findings == [
+        "NaN or infinite: 6 of 6 weights"
+    ]
 
 
 # ---------------------------------------------------------------- one channel

@@ -31,7 +31,7 @@ from paddle_resume.lr.stepper import EPOCH, LR_SCOPE, STEP, LRStepper
 from paddle_resume.lr.warmup import Warmup
 from paddle_resume.owners.paddle_owners import paddle_owners
 from paddle_resume.owners.scheduler import SchedulerState
-from paddle_resume.pictures.lr_preview import _drawn, preview_rates
+from paddle_resume.pictures.lr_preview import _downsampled, preview_rates
 from paddle_resume.stateful import Owners
 from paddle_resume.testing import Kill, first_differences
 from paddle_resume.testing.kill_plan import Plan
@@ -609,7 +609,7 @@ def test_the_preview_has_the_rates_of_the_run_itself(here: Path) -> None:
 def test_of_a_long_run_the_picture_keeps_every_peak() -> None:
     rates = np.zeros(100_000)
     rates[[7, 33_333, 99_998]] = 1.0
-    steps = _drawn(rates)
+    steps = _downsampled(rates)
     assert len(steps) < 5000
     assert {0, 7, 33_333, 99_998, 99_999} <= set(steps.tolist())
 

@@ -20,7 +20,7 @@ from paddle_resume.metrics import Accuracy
 from paddle_resume.pictures.curves import draw_curves
 from paddle_resume.pictures.figure import check_target, save_figure
 from paddle_resume.pictures.history import read_history
-from paddle_resume.pictures.wrong import draw_mistakes, find_mistakes
+from paddle_resume.pictures.misclassified import draw_misclassified, find_misclassified
 
 
 def log(folder, *lines):
@@ -228,7 +228,7 @@ def shades(tmp_path, monkeypatch):
 
 
 def test_the_surest_mistakes_come_first_with_label_prediction_and_probability(shades):
-    found = find_mistakes(shades(), "w.pdparams", "test", count=3)
+    found = find_misclassified(shades(), "w.pdparams", "test", count=3)
     assert (found.wrong, found.total) == (4, 20)
     assert [each.index for each in found.shown] == [10, 11, 12]
     assert {(each.label, each.prediction) for each in found.shown} == {(1, 0)}
@@ -238,8 +238,8 @@ def test_the_surest_mistakes_come_first_with_label_prediction_and_probability(sh
 
 
 def test_the_grid_holds_each_image_with_its_text(shades):
-    found = find_mistakes(shades(), "w.pdparams")
-    figure = draw_mistakes(found, ("dark", "bright"), "a title")
+    found = find_misclassified(shades(), "w.pdparams")
+    figure = draw_misclassified(found, ("dark", "bright"), "a title")
     titles = [panel.get_title() for panel in figure.axes]
     assert titles[0] == f"bright taken for\ndark\n{found.shown[0].probability:.1%}"
     assert sum(bool(panel.images) for panel in figure.axes) == 4
@@ -266,7 +266,7 @@ def test_a_model_that_gives_no_class_scores_is_refused(shades):
     with pytest.raises(
         ConfigError, match=r"gives scores \[B, classes\] .* found images \[3, 1, 4, 4\], output \[3, 1,"
     ):
-        find_mistakes(shades("model.name=shades_here:NotAClassifier"), "w.pdparams")
+        find_misclassified(shades("model.name=shades_here:NotAClassifier"), "w.pdparams")
 
 
 @pytest.mark.parametrize(
@@ -275,4 +275,4 @@ def test_a_model_that_gives_no_class_scores_is_refused(shades):
 )
 def test_options_that_make_no_sense_are_refused(options, expected, shades):
     with pytest.raises(ConfigError, match=expected):
-        find_mistakes(shades(), "w.pdparams", **options)
+        find_misclassified(shades(), "w.pdparams", **options)

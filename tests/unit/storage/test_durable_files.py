@@ -13,7 +13,14 @@ from pathlib import Path
 import pytest
 
 from paddle_resume.errors import CheckpointError, SaveError
-from paddle_resume.storage.durable_files import FileSystem, explain, readable, replace_file, temporary, write_durably
+from paddle_resume.storage.durable_files import (
+    FileSystem,
+    explain,
+    format_bytes,
+    replace_file,
+    temporary,
+    write_durably,
+)
 from paddle_resume.storage.lock import RunLock
 
 CALLS = ("create", "reserve", "write", "fsync", "close", "rename", "unlink", "fsync_folder")
@@ -131,7 +138,7 @@ def test_each_error_of_the_disk_comes_with_what_to_do(code: int, text: str, tmp_
 
 
 def test_sizes_are_shown_in_the_largest_unit_that_keeps_them_above_one() -> None:
-    assert [readable(n) for n in (0, 1023, 1024, 1 << 20, 3 << 30)] == ["0 B", "1023 B", "1 KiB", "1 MiB", "3 GiB"]
+    assert [format_bytes(n) for n in (0, 1023, 1024, 1 << 20, 3 << 30)] == ["0 B", "1023 B", "1 KiB", "1 MiB", "3 GiB"]
 
 
 # ---------------------------------------------------------------- the lock

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Mistake:
+class MisclassifiedImage:
     """One image [C, H, W] that was taken for another class, and the probability that the model gave to it."""
 
     index: int
@@ -38,15 +38,15 @@ class Mistake:
 
 
 @dataclass(frozen=True)
-class Mistakes:
-    """The most confident mistakes, the surest first; how many there are in all, and among how many images."""
+class Misclassified:
+    """The most confident of them, the surest first; how many there are in all, and among how many images."""
 
-    shown: list[Mistake]
+    shown: list[MisclassifiedImage]
     wrong: int
     total: int
 
 
-def find_mistakes(config: Config, weights: str, split: str = "test", count: int = 36) -> Mistakes:
+def find_misclassified(config: Config, weights: str, split: str = "test", count: int = 36) -> Misclassified:
     """Classify one split of the config's data with a checkpoint's weights.
 
     The model's first output is taken for class scores [B, classes], or for probabilities if that is what they are;
@@ -62,7 +62,7 @@ def find_mistakes(config: Config, weights: str, split: str = "test", count: int 
         num_workers=config.data.num_workers,
         seed=config.run.seed,
     )
-    shown: list[Mistake] = []
+    shown: list[MisclassifiedImage] = []
     wrong = total = 0
     console = Console(stderr=True)
     batches = track(
@@ -75,16 +75,16 @@ def find_mistakes(config: Config, weights: str, split: str = "test", count: int 
     )
     with training_undisturbed(model):
         for batch in batches:
-            found = _mistakes_in(model, batch, total)
-            shown = sorted([*shown, *found], key=lambda mistake: (-mistake.probability, mistake.index))[:count]
+            found = _misclassified_in(model, batch, total)
+            shown = sorted([*shown, *found], key=lambda image: (-image.probability, image.index))[:count]
             wrong, total = wrong + len(found), total + len(batch[0])
-    return Mistakes(shown, wrong, total)
+    return Misclassified(shown, wrong, total)
 
 
-def draw_mistakes(mistakes: Mistakes, names: Optional[Sequence[str]] = None, title: str = "") -> Figure:
+def draw_misclassified(found: Misclassified, names: Optional[Sequence[str]] = None, title: str = "") -> Figure:
     """A grid of the shown images, each with label, prediction and its probability; `names` are those of the classes."""
-    columns = min(9, math.ceil(math.sqrt(len(mistakes.shown))))
-    rows = math.ceil(len(mistakes.shown) / columns)
+    columns = min(9, math.ceil(math.sqrt(len(found.shown))))
+    rows = math.ceil(len(found.shown) / columns)
     long = names is not None and max(map(len, names)) > 3
     figure = new_figure((1.6 if long else 1.25) * columns, 1.6 * rows + 0.6)
     with style():
@@ -92,12 +92,12 @@ def draw_mistakes(mistakes: Mistakes, names: Optional[Sequence[str]] = None, tit
         panels = list(figure.subplots(rows, columns, squeeze=False).flat)
         for panel in panels:
             panel.axis("off")
-        for panel, mistake in zip(panels, mistakes.shown):
-            _draw_image(panel, mistake.image)
-            label, prediction = (_name(names, each) for each in (mistake.label, mistake.prediction))
+        for panel, image in zip(panels, found.shown):
+            _draw_image(panel, image.image)
+            label, prediction = (_name(names, each) for each in (image.label, image.prediction))
             arrow = "\n" if long else " "
             panel.set_title(
-                f"{label} taken for{arrow}{prediction}\n{mistake.probability:.1%}", fontsize=7.5, fontweight="normal"
+                f"{label} taken for{arrow}{prediction}\n{image.probability:.1%}", fontsize=7.5, fontweight="normal"
             )
     return figure
 
@@ -107,7 +107,7 @@ def class_names(config: Config) -> Optional[Sequence[str]]:
     return label_names(config.data.name) if config.data.name in MNIST_LIKE else None
 
 
-def _mistakes_in(model: paddle.nn.Layer, batch: list[Any], before: int) -> list[Mistake]:
+def _misclassified_in(model: paddle.nn.Layer, batch: list[Any], before: int) -> list[MisclassifiedImage]:
     output = next(tensors_in(model(*batch[:-1])), None)
     images, labels = batch[0], batch[-1]
     fits = output is not None and output.ndim == 2 and output.shape[1] > 1 and images.ndim in (3, 4)
@@ -120,7 +120,7 @@ def _mistakes_in(model: paddle.nn.Layer, batch: list[Any], before: int) -> list[
     probabilities = _probabilities(output)
     predictions, truth = probabilities.argmax(1), labels.numpy().reshape(-1)
     return [
-        Mistake(
+        MisclassifiedImage(
             before + int(i), as_array(images[int(i)]), int(truth[i]), int(predictions[i]), float(probabilities[i].max())
         )
         for i in np.flatnonzero(predictions != truth)

@@ -15,7 +15,7 @@ _DROPPED = ("num_batches_tracked", "n_averaged")
 
 
 @dataclass(frozen=True)
-class Taker:
+class WeightMapping:
     """A parameter or buffer of the model, and how it is made of what a file holds under one of torch's names."""
 
     target: str
@@ -23,7 +23,7 @@ class Taker:
     part: Optional[tuple[int, int]] = None
     """(i, n): the i-th of n equal parts along the first axis."""
 
-    def take(self, array: np.ndarray, transpose: Optional[bool] = None) -> tuple[np.ndarray, list[str]]:
+    def apply(self, array: np.ndarray, transpose: Optional[bool] = None) -> tuple[np.ndarray, list[str]]:
         """The values for the target, as a view, and what was done; `transpose` overrides what the rule says."""
         done = []
         if self.part is not None and array.ndim and array.shape[0] % self.part[1] == 0:
@@ -40,35 +40,37 @@ def is_counter(name: str) -> bool:
     return name.rpartition(".")[2] in _DROPPED
 
 
-def takers_of(model: nn.Layer) -> dict[str, list[Taker]]:
+def torch_mappings(model: nn.Layer) -> dict[str, list[WeightMapping]]:
     """By torch's name, which of the model's parameters and buffers are made of it.
 
     A matrix is transposed because its layer is a `paddle.nn.Linear`, whose weight is [in, out] and in torch [out, in];
     its shape does not matter. Embeddings, convolutions and recurrent layers have the same layout in both.
     """
     live = model.state_dict()
-    direct = {name: Taker(name, _is_linear(model, name) and len(tensor.shape) == 2) for name, tensor in live.items()}
-    takers = {name: [taker] for name, taker in direct.items()}
+    direct = {
+        name: WeightMapping(name, _is_linear(model, name) and len(tensor.shape) == 2) for name, tensor in live.items()
+    }
+    mappings = {name: [mapping] for name, mapping in direct.items()}
     for name in live:
         alias = _alias(model, name)
         if alias is not None:
-            takers.setdefault(alias, [direct[name]])
+            mappings.setdefault(alias, [direct[name]])
     for path, layer in model.named_sublayers(include_self=True):
         start = f"{path}." if path else ""
         if isinstance(layer, nn.MultiHeadAttention):
-            _add_attention(takers, direct, start)
+            _add_attention(mappings, direct, start)
     for path, layer in model.named_sublayers(include_self=True):
         start = f"{path}." if path else ""
         if isinstance(layer, nn.TransformerDecoderLayer):
             ours, theirs = f"{start}cross_attn.", f"{start}multihead_attn."
-            for name in [name for name in takers if name.startswith(ours)]:
-                takers.setdefault(theirs + name[len(ours) :], takers[name])
-    return takers
+            for name in [name for name in mappings if name.startswith(ours)]:
+                mappings.setdefault(theirs + name[len(ours) :], mappings[name])
+    return mappings
 
 
-def same_layout(model: nn.Layer) -> dict[str, list[Taker]]:
-    """The takers for a file that has Paddle's own names and layout."""
-    return {name: [Taker(name)] for name in model.state_dict()}
+def identity_mappings(model: nn.Layer) -> dict[str, list[WeightMapping]]:
+    """The mappings for a file that has Paddle's own names and layout."""
+    return {name: [WeightMapping(name)] for name in model.state_dict()}
 
 
 def shared_names(model: nn.Layer) -> dict[str, list[str]]:
@@ -103,14 +105,14 @@ def _alias(model: nn.Layer, name: str) -> Optional[str]:
     return None if theirs is None else start + dot + theirs
 
 
-def _add_attention(takers: dict[str, list[Taker]], direct: dict[str, Taker], start: str) -> None:
+def _add_attention(mappings: dict[str, list[WeightMapping]], direct: dict[str, WeightMapping], start: str) -> None:
     """Torch keeps the three input projections of an attention in one matrix, or under names of its own."""
     for kind in ("weight", "bias"):
         parts = [f"{start}{which}_proj.{kind}" for which in "qkv"]
-        fused = [Taker(name, direct[name].transpose, (i, 3)) for i, name in enumerate(parts) if name in direct]
+        fused = [WeightMapping(name, direct[name].transpose, (i, 3)) for i, name in enumerate(parts) if name in direct]
         if fused:
-            takers.setdefault(f"{start}in_proj_{kind}", fused)
+            mappings.setdefault(f"{start}in_proj_{kind}", fused)
     for which in "qkv":
         name = f"{start}{which}_proj.weight"
         if name in direct:
-            takers.setdefault(f"{start}{which}_proj_weight", [direct[name]])
+            mappings.setdefault(f"{start}{which}_proj_weight", [direct[name]])

@@ -11,7 +11,7 @@ import paddle
 
 from paddle_resume.errors import ExportError, last_line
 from paddle_resume.inference.description import PROGRAMS, Description
-from paddle_resume.inference.interface import flat
+from paddle_resume.inference.interface import flatten_outputs
 
 Runner = Callable[[list[np.ndarray]], list[np.ndarray]]
 
@@ -37,7 +37,7 @@ def jit_runner(prefix: Path) -> Runner:
 
     def run(inputs: list[np.ndarray]) -> list[np.ndarray]:
         with paddle.no_grad():
-            return flat(layer(*(paddle.to_tensor(array) for array in inputs)))
+            return flatten_outputs(layer(*(paddle.to_tensor(array) for array in inputs)))
 
     return run
 

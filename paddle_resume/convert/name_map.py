@@ -18,7 +18,7 @@ _KEYS = ("to", "transpose")
 
 
 @dataclass(frozen=True)
-class Named:
+class MappedName:
     """What becomes of one name: its name in the model (None: left out), and whether to transpose, if a map says so."""
 
     to: Optional[str]
@@ -29,7 +29,7 @@ class Named:
 class _Rule:
     pattern: str
     matches: re.Pattern[str]
-    named: Named
+    named: MappedName
 
 
 @dataclass
@@ -39,15 +39,15 @@ class NameMap:
     rules: list[_Rule] = field(default_factory=list)
     used: set[str] = field(default_factory=set)
 
-    def apply(self, name: str) -> Named:
+    def apply(self, name: str) -> MappedName:
         for rule in self.rules:
             match = rule.matches.fullmatch(name)
             if match:
                 self.used.add(rule.pattern)
                 if rule.named.to is None:
                     return rule.named
-                return Named(_filled(rule.named.to, match.groups()), rule.named.transpose)
-        return Named(name)
+                return MappedName(_substitute(rule.named.to, match.groups()), rule.named.transpose)
+        return MappedName(name)
 
     def unused(self) -> list[str]:
         """The patterns that no name has matched."""
@@ -83,7 +83,7 @@ def without_wrappers(names: Iterable[str], known: Iterable[str]) -> str:
     return prefix
 
 
-def _filled(to: str, texts: tuple[str, ...]) -> str:
+def _substitute(to: str, texts: tuple[str, ...]) -> str:
     """`to` with its `*`, one after the other, replaced by the texts that those of the pattern stood for."""
     first, *others = to.split("*")
     return first + "".join(text + other for text, other in zip(texts, others))
@@ -105,4 +105,4 @@ def _rule(pattern: str, given: Located) -> _Rule:
             f"{given.place}: {pattern} and {to} need the same number of *, each of which stands for a text"
         )
     matches = re.compile("(.*)".join(map(re.escape, pattern.split("*"))), re.DOTALL)
-    return _Rule(pattern, matches, Named(to, transpose))
+    return _Rule(pattern, matches, MappedName(to, transpose))

@@ -6,7 +6,7 @@ import numpy as np
 
 from paddle_resume.errors import ExportMismatchError
 from paddle_resume.inference.description import Check
-from paddle_resume.inference.running import Runner
+from paddle_resume.inference.runners import Runner
 
 # A part of the largest output. Float32 kernels that add in another order stay far below; a layer that is wrong,
 # or in training mode, does not.

@@ -8,7 +8,7 @@ from typing import Any, Optional
 import numpy as np
 import paddle
 
-from paddle_resume.inspection.layer_hooks import Call, LayerWatch, as_array, floating_in, shapes_in
+from paddle_resume.inspection.layer_hooks import LayerCall, LayerHooks, as_array, floating_in, shapes_in
 from paddle_resume.inspection.tensor_statistics import Statistics, output_findings, weight_findings
 from paddle_resume.training.evaluator import training_undisturbed
 
@@ -20,7 +20,7 @@ _WINDOW = {
 
 
 @dataclass(frozen=True)
-class LayerRow:
+class LayerSummary:
     """One call of one layer. `parameters` are None from its second call on, `output` is None if it was not called."""
 
     name: str
@@ -42,7 +42,7 @@ class LayerRow:
 
 
 @dataclass(frozen=True)
-class WeightRow:
+class WeightSummary:
     """One parameter."""
 
     name: str
@@ -52,11 +52,11 @@ class WeightRow:
 
 
 @dataclass(frozen=True)
-class Survey:
+class ModelSummary:
     """What one pass has shown. `samples` holds each layer's first output for the first sample, by layer name."""
 
-    layers: list[LayerRow]
-    weights: list[WeightRow]
+    layers: list[LayerSummary]
+    weights: list[WeightSummary]
     samples: dict[str, np.ndarray]
     input: str
     output: str
@@ -66,20 +66,20 @@ class Survey:
     buffers: int
 
 
-def survey(model: paddle.nn.Layer, inputs: list[Any], values: bool = False) -> Survey:
+def summarize(model: paddle.nn.Layer, inputs: list[Any], values: bool = False) -> ModelSummary:
     """Pass `inputs` through `model` in evaluation mode; leaves no trace in it.
 
     With `values` the weights and every layer's outputs are measured too. Listed are the layers that do the work:
     those with no layer inside that was called, and those with parameters of their own.
     """
-    calls: list[_Seen] = []
-    with LayerWatch(model, lambda call: calls.append(_Seen.of(call, values))), training_undisturbed(model):
+    calls: list[_MeasuredCall] = []
+    with LayerHooks(model, lambda call: calls.append(_MeasuredCall.of(call, values))), training_undisturbed(model):
         outputs = model(*inputs)
     called = {call.name for call in calls}
     layers = [_row(call, called) for call in calls if _does_the_work(call, called)]
     layers += _uncalled(model, called)
     parameters = list(model.parameters())
-    return Survey(
+    return ModelSummary(
         layers=layers,
         weights=[_weight(name, parameter) for name, parameter in model.named_parameters()] if values else [],
         samples={call.name: call.sample for call in reversed(calls) if call.sample is not None},
@@ -93,7 +93,7 @@ def survey(model: paddle.nn.Layer, inputs: list[Any], values: bool = False) -> S
 
 
 @dataclass(frozen=True)
-class _Seen:
+class _MeasuredCall:
     """What is kept of a call: a later layer may change a tensor in place, so it is measured at once."""
 
     name: str
@@ -106,7 +106,7 @@ class _Seen:
     sample: Optional[np.ndarray]
 
     @classmethod
-    def of(cls, call: Call, values: bool) -> _Seen:
+    def of(cls, call: LayerCall, values: bool) -> _MeasuredCall:
         shapes = (shapes_in(call.inputs) if call.inputs else "", shapes_in(call.outputs))
         arrays = floating_in(call.outputs) if values else []
         if not arrays:
@@ -117,7 +117,7 @@ class _Seen:
         return cls(call.name, call.layer, call.use, *shapes, statistics, findings, sample)
 
 
-def _does_the_work(call: _Seen, called: set[str]) -> bool:
+def _does_the_work(call: _MeasuredCall, called: set[str]) -> bool:
     return not _calls_others(call.name, called) or bool(_own_parameters(call.layer))
 
 
@@ -129,29 +129,29 @@ def _lies_in(name: str, outer: str) -> bool:
     return outer == "" or name.startswith(f"{outer}.")
 
 
-def _row(call: _Seen, called: set[str]) -> LayerRow:
+def _row(call: _MeasuredCall, called: set[str]) -> LayerSummary:
     # Of a layer such as LSTM, whose kernel does the work of the cells inside, all parameters count here.
     whole = not _calls_others(call.name, called)
     parameters = call.layer.parameters() if whole else _own_parameters(call.layer)
     count = _count(parameters) if call.use == 0 else None
-    return LayerRow(call.name, call.layer, count, call.input, call.output, call.statistics, call.findings)
+    return LayerSummary(call.name, call.layer, count, call.input, call.output, call.statistics, call.findings)
 
 
-def _uncalled(model: paddle.nn.Layer, called: set[str]) -> list[LayerRow]:
+def _uncalled(model: paddle.nn.Layer, called: set[str]) -> list[LayerSummary]:
     """Layers with parameters that the pass did not come by, neither themselves nor as part of another's kernel."""
     covered = {name for name in called if not _calls_others(name, called)}
     rows = []
     for name, layer in model.named_sublayers(include_self=True):
         inside = name in called or any(_lies_in(name, outer) for outer in covered)
         if not inside and _own_parameters(layer):
-            rows.append(LayerRow(name, layer, _count(_own_parameters(layer)), "", None))
+            rows.append(LayerSummary(name, layer, _count(_own_parameters(layer)), "", None))
     return rows
 
 
-def _weight(name: str, parameter: paddle.Tensor) -> WeightRow:
+def _weight(name: str, parameter: paddle.Tensor) -> WeightSummary:
     statistics = Statistics.of([as_array(parameter)])
     shape = list(parameter.shape)
-    return WeightRow(name, shape, statistics, weight_findings(statistics, len(shape)))
+    return WeightSummary(name, shape, statistics, weight_findings(statistics, len(shape)))
 
 
 def _own_parameters(layer: paddle.nn.Layer) -> list[paddle.Tensor]:
