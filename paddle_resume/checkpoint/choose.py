@@ -5,9 +5,10 @@ from __future__ import annotations
 import socket
 from pathlib import Path
 
-from paddle_resume.checkpoint.catalog import Found, find_all, missing, named_prefix, offer
+from paddle_resume.checkpoint.catalog import Found, find_all, named_prefix
 from paddle_resume.checkpoint.foreign_checkpoint import is_foreign
 from paddle_resume.checkpoint.reader import Loaded, load
+from paddle_resume.checkpoint.resume_errors import missing, offer
 from paddle_resume.checkpoint.unreadable import Foreign, NoRecord, Unreadable
 from paddle_resume.errors import CheckpointError
 from paddle_resume.parallel.world import World

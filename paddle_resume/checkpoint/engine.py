@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from paddle_resume.checkpoint import commit, owner_states
-from paddle_resume.checkpoint.catalog import BEST, Found, inexact_foreign, named_prefix, unfinished, without_record
+from paddle_resume.checkpoint.catalog import BEST, Found, named_prefix, unfinished, without_record
 from paddle_resume.checkpoint.choose import (
     AUTO,
     choose,
@@ -21,11 +21,12 @@ from paddle_resume.checkpoint.foreign_checkpoint import is_foreign, translate
 from paddle_resume.checkpoint.lineage import Lineage
 from paddle_resume.checkpoint.reader import Loaded, sibling
 from paddle_resume.checkpoint.record import SUFFIX
+from paddle_resume.checkpoint.resume_errors import inexact, inexact_foreign
 from paddle_resume.checkpoint.save_job import SaveJob
 from paddle_resume.checkpoint.unreadable import Unreadable
 from paddle_resume.checkpoint.writer_process import BackgroundWriter, InlineWriter
-from paddle_resume.differences import Difference, sentences
-from paddle_resume.errors import CheckpointError, InexactResumeError
+from paddle_resume.differences import Difference
+from paddle_resume.errors import CheckpointError
 from paddle_resume.parallel.world import World
 from paddle_resume.stateful import Owner, Owners
 from paddle_resume.storage.durable_files import explain
@@ -189,7 +190,7 @@ class CheckpointEngine:
         changes = list(wanted(found))
         differences = [one for one in found if one not in changes]
         if differences and not allow_inexact:
-            raise _inexact(loaded.prefix, differences, changes)
+            raise inexact(loaded.prefix, differences, changes)
         owner_states.restore(every, loaded.record.owners, loaded.tensors)
         self.lineage = Lineage(loaded.record.lineage)
         if changes:
@@ -293,13 +294,3 @@ class CheckpointEngine:
         owner_states.restore(owners, found.states, found.tensors)
         self.lineage.resumed(found.prefix, found.step, found.differences)
         return Restored(found.prefix, found.step, [], found.differences)
-
-
-def _inexact(prefix: Path, differences: Sequence[Difference], changes: Sequence[Difference]) -> InexactResumeError:
-    allowed = f" (--allow-change allows: {sentences(changes)})" if changes else ""
-    return InexactResumeError(
-        f"Resuming from {prefix} would not continue bit for bit, because since it was saved these changed: "
-        f"{sentences(differences)}{allowed}. Put them back; or, to have another value from here on, give the config's "
-        "key with -o and add --allow-change; or go on all the same with --allow-inexact (the run's lineage will say "
-        "so), or start over with --resume none."
-    )

@@ -8,9 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from paddle_resume.checkpoint.catalog import find_all, missing, named_prefix, offer
+from paddle_resume.checkpoint.catalog import find_all, named_prefix
 from paddle_resume.checkpoint.reader import load, sibling
 from paddle_resume.checkpoint.record import SUFFIX, Record
+from paddle_resume.checkpoint.resume_errors import missing, offer
 from paddle_resume.checkpoint.shard_folder import OWNER, ShardFolder
 from paddle_resume.checkpoint.unreadable import Damaged, NoRecord, Unreadable
 from paddle_resume.checkpoint.weights import NAME_TABLE

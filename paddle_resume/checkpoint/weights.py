@@ -7,9 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from paddle_resume.checkpoint.catalog import find_all, named_prefix, offer
+from paddle_resume.checkpoint.catalog import find_all, named_prefix
 from paddle_resume.checkpoint.reader import Arrays, load, sibling
 from paddle_resume.checkpoint.record import SUFFIX
+from paddle_resume.checkpoint.resume_errors import offer
 from paddle_resume.checkpoint.unreadable import Unreadable
 from paddle_resume.errors import CheckpointError
 from paddle_resume.storage.framing import digest

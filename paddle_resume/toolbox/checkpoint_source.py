@@ -12,10 +12,11 @@ from typing import Optional
 
 import numpy as np
 
-from paddle_resume.checkpoint.catalog import find_all, named_prefix, offer
+from paddle_resume.checkpoint.catalog import find_all, named_prefix
 from paddle_resume.checkpoint.foreign_files import foreign_weights, optimizer_entries
 from paddle_resume.checkpoint.reader import Arrays, Source, check_file, load, read_record, sibling
 from paddle_resume.checkpoint.record import SUFFIX, FileEntry, Record
+from paddle_resume.checkpoint.resume_errors import offer
 from paddle_resume.checkpoint.unreadable import Foreign, Missing, Unreadable, WrongSize
 from paddle_resume.checkpoint.weights import NAME_TABLE, is_ours, named_arrays
 from paddle_resume.errors import CheckpointError

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
+from time import monotonic
 from typing import Any, Optional
 
 from rich.console import Console
@@ -26,7 +26,7 @@ class RunConsole(Callback):
         self._console = console or Console(highlight=False, soft_wrap=True)
         self._bar: Optional[Progress] = None
         self._task: Optional[TaskID] = None
-        self._since = time.monotonic()
+        self._since = monotonic()
         self._since_step = 0
         self._per_step: Optional[float] = None
 
@@ -38,7 +38,7 @@ class RunConsole(Callback):
                 f"This run is complete ({run.step} steps): nothing is left to do. "
                 f"{_figures(run.results, whole_tags=True)}"
             )
-        self._since, self._since_step = time.monotonic(), run.step
+        self._since, self._since_step = monotonic(), run.step
         if self._console.is_terminal and self._verbosity > 0 and run.phase != DONE:
             self._bar = Progress(
                 TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed}/{task.total}"),
@@ -54,7 +54,7 @@ class RunConsole(Callback):
 
     def on_epoch_begin(self, run: RunView) -> None:
         # What lies between two epochs, evaluation and saving, is not the pace of training.
-        self._since, self._since_step = time.monotonic(), run.step
+        self._since, self._since_step = monotonic(), run.step
 
     def on_step_end(self, run: RunView) -> None:
         # A terminal is redrawn ten times a second at most; that needs no update at each of a thousand steps.
@@ -76,7 +76,7 @@ class RunConsole(Callback):
         self._console.print(text, style="yellow", markup=False)
 
     def _pace(self, run: RunView, scalars: dict[str, float]) -> str:
-        now, step = time.monotonic(), run.step
+        now, step = monotonic(), run.step
         if step > self._since_step:
             self._per_step = (now - self._since) / (step - self._since_step)
         self._since, self._since_step = now, step

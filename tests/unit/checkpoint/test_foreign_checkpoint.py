@@ -15,7 +15,7 @@ import pytest
 import paddle_resume  # isort: skip (its CPU set-up comes before Paddle)
 import paddle
 
-from paddle_resume import Trainer
+from paddle_resume import StepOptions, Trainer
 from paddle_resume.checkpoint import engine
 from paddle_resume.checkpoint.foreign_position import foreign_position
 from paddle_resume.checkpoint.reader import load
@@ -582,3 +582,19 @@ def test_the_command_line_goes_on_from_a_foreign_checkpoint(command: Any) -> Non
     code, said = command("--resume", "book_epoch0.pdopt", "--allow-inexact", *longer)
     assert code == 0 and "inexact since step 5" in said
     assert json.loads(Path("ck/tiny_epoch1.pdstates").read_text())["exact"] is False
+
+
+def test_the_step_of_a_foreign_checkpoint_counts_updates_where_batches_are_accumulated(tmp_path: Path) -> None:
+    model, optimizer = trained(0, 0.01)
+    prefix = store(tmp_path / "mnist_epoch3", model, optimizer)
+    net = Net()
+    trainer = Trainer(
+        net,
+        paddle.optimizer.Adam(0.01, parameters=net.parameters()),
+        loss=paddle.nn.MSELoss(),
+        save_dir=tmp_path / "ours",
+        schedule=SaveSchedule(background=False),
+        step=StepOptions(accumulate_steps=2),
+    )
+    resume(trainer, prefix)
+    assert trainer.step == 4 * -(-STEPS // 2)

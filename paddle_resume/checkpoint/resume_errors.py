@@ -1,0 +1,55 @@
+"""The errors of a resume that cannot be: what was named is missing, or would not go on bit for bit."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from paddle_resume.checkpoint.reader import sibling
+from paddle_resume.checkpoint.record import SUFFIX
+from paddle_resume.differences import Difference, sentences
+from paddle_resume.errors import CheckpointError, InexactResumeError
+
+
+def missing(prefix: Path, good: list[str]) -> CheckpointError:
+    """The error for a named checkpoint that is not there, or not whole, or not ours."""
+    there = [suffix for suffix in (".pdparams", ".pdopt") if sibling(prefix, suffix).exists()]
+    if not there:
+        text = f"There is no checkpoint {prefix}."
+    elif there == [".pdparams"]:
+        text = (
+            f"{prefix}.pdparams has no {prefix.name}.pdopt and no {prefix.name}{SUFFIX} beside it, so there is no "
+            "optimizer state or position to resume from; its weights alone can be loaded with --weights."
+        )
+    else:
+        text = (
+            f"{prefix}.pdopt has no {prefix.name}.pdparams and no {prefix.name}{SUFFIX} beside it, so there are no "
+            "weights to resume from."
+        )
+    return CheckpointError(f"{text} {offer(good)}")
+
+
+def inexact(prefix: Path, differences: Sequence[Difference], changes: Sequence[Difference]) -> InexactResumeError:
+    """The error for a checkpoint of ours from which the run would not go on bit for bit."""
+    allowed = f" (--allow-change allows: {sentences(changes)})" if changes else ""
+    return InexactResumeError(
+        f"Resuming from {prefix} would not continue bit for bit, because since it was saved these changed: "
+        f"{sentences(differences)}{allowed}. Put them back; or, to have another value from here on, give the config's "
+        "key with -o and add --allow-change; or go on all the same with --allow-inexact (the run's lineage will say "
+        "so), or start over with --resume none."
+    )
+
+
+def inexact_foreign(prefix: Path, differences: Sequence[Difference], good: list[str]) -> InexactResumeError:
+    """The error for a checkpoint that another program saved, as long as nobody has said that it may be inexact."""
+    return InexactResumeError(
+        f"{prefix} has .pdparams and .pdopt but no commit record ({prefix.name}{SUFFIX}): another program saved it, or "
+        f"its record was lost. Going on from it would not be exact: {sentences(differences)}. Go on all the same with "
+        "--allow-inexact (the run's lineage will say so), or load its weights alone into a new run with --weights. "
+        f"{offer(good)}"
+    )
+
+
+def offer(good: list[str]) -> str:
+    """One sentence that names the checkpoints which can be used."""
+    return f"Checkpoints that can be resumed: {', '.join(good)}." if good else "No other checkpoint is there."
