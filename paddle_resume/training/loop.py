@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import islice
-from typing import Any, Optional
+from typing import Optional
 
 import paddle
 
@@ -63,9 +63,9 @@ class TrainingLoop:
     """What no gradient moves, and all processes take over from rank 0 after each step."""
     signals: SignalWatch
     heart: Heartbeat
-    learning_rate: Any
+    learning_rate: Callable[[], float]
     """Gives the rate of the next step."""
-    tell: Any
+    tell: Callable[[str], None]
 
     def run(self) -> None:
         """Go on from wherever the run stands until it is done."""

@@ -14,7 +14,7 @@ import paddle
 from paddle_resume import Precision, StepOptions, Trainer, models
 from paddle_resume.environment import prefer_repeatable_kernels
 from paddle_resume.metrics import Accuracy
-from paddle_resume.owners.tensor_views import copied_together, view
+from paddle_resume.owners.tensor_views import views
 from paddle_resume.testing import first_differences
 from paddle_resume.training.save_schedule import SaveSchedule
 
@@ -68,7 +68,7 @@ def trained(name: str, level: str | None, dtype: str, *stops: int) -> Trainer:
 
 def bits(trainer: Trainer) -> list[bytes]:
     """Of weights and optimizer state; without Paddle's names, which count on from run to run in one process."""
-    owners = trainer._owners
+    owners = trainer._parts.owners
     tensors = {**owners["model"].state_dict(), **owners["optimizer"].state_dict()}
     return [array.tobytes() for array in tensors.values() if isinstance(array, np.ndarray)]
 
@@ -79,16 +79,15 @@ def test_a_run_is_the_same_from_one_seed_and_across_resumes(level: str | None, d
     assert bits(trained("again", level, dtype)) == bits(straight)
     resumed = trained("resumed", level, dtype, 5, 11)
     assert bits(resumed) == bits(straight)
-    assert resumed.precision.state_dict() == straight.precision.state_dict()
+    assert resumed._parts.precision.state_dict() == straight._parts.precision.state_dict()
     if dtype == "float16":
-        assert straight.precision.skipped > 0  # The scale begins far too high, and has to come down.
+        assert straight._parts.precision.skipped > 0  # The scale begins far too high, and has to come down.
 
 
 def test_tensors_copied_together_arrive_bit_for_bit() -> None:
     tensors = [paddle.randn([1000, n]).astype(kind) for n in (1, 7) for kind in ("float32", "float16", "bfloat16")]
-    with copied_together():
-        arrays = [view(tensor) for tensor in tensors]
-    for tensor, array in zip(tensors, arrays):
+    arrays = views({str(i): tensor for i, tensor in enumerate(tensors)})
+    for tensor, array in zip(tensors, arrays.values()):
         assert array.tobytes() == tensor.numpy().tobytes()
 
 
