@@ -1,6 +1,8 @@
-"""What the commands of `paddle-resume` have in common: a misplaced `-o` is answered with one sentence."""
+"""What all commands of `paddle-resume` have in common: what a misplaced `-o` and Ctrl-C come to."""
 
-# Without `from __future__ import annotations`: on Python 3.9 Typer would not see the options in the annotations.
+from __future__ import annotations
+
+import sys
 from typing import Any, List, Optional
 
 import typer
@@ -10,7 +12,7 @@ from paddle_resume.errors import ConfigError
 
 
 class Command(TyperCommand):
-    """A command that reads no config says so where it is given `-o`, and names `--output` if it writes a file."""
+    """A command that ends with 130 on Ctrl-C, and answers an `-o` that it does not have with one sentence."""
 
     def parse_args(self, ctx: Any, args: List[str]) -> List[str]:
         given = list(args)
@@ -23,6 +25,12 @@ class Command(TyperCommand):
             value = _value_of_override(given)
             cure = f"; for a path write --output {value}" if _has(self, "--output") and "=" not in value else ""
             raise ConfigError(f"-o sets a key of a config, and {self.name} reads none{cure}.") from None
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            sys.exit(130)  # As shells expect; Typer would say 1.
 
 
 def check_overrides(ctx: typer.Context, overrides: Optional[List[str]]) -> Optional[List[str]]:

@@ -7,7 +7,9 @@ from typing import Optional
 import typer
 from typing_extensions import Annotated
 
-from paddle_resume.cli.app import Overrides, _ctrl_c, _import_paddle, app
+from paddle_resume.cli.options import Json, Overrides
+from paddle_resume.cli.paddle_import import import_paddle
+from paddle_resume.errors import ConfigError
 
 
 class LayoutName(str, Enum):
@@ -17,7 +19,6 @@ class LayoutName(str, Enum):
     paddle = "paddle"
 
 
-@app.command()
 def convert(
     source: Annotated[
         str, typer.Argument(help="A .pt, .pth, .bin, .ckpt, .safetensors or .pdparams file, or a checkpoint's prefix.")
@@ -43,28 +44,26 @@ def convert(
         bool, typer.Option("--partial", help="Write what fits, although some of it is missing or left over.")
     ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print what would be done, and write nothing.")] = False,
-    json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    json: Json = False,
 ) -> None:
     """Bring a torch state_dict into a Paddle model; change between .pdparams and .safetensors, bit for bit."""
     from paddle_resume.config import load_config
-    from paddle_resume.errors import ConfigError
 
     if (output is None) != dry_run:
         raise ConfigError("convert writes a file: give --output FILE, such as weights.pdparams, or --dry-run and none.")
     if config is None and override:
         raise ConfigError("-o changes a config; leave it out, or give -c as well.")
     loaded = load_config(config, override or []) if config is not None else None
-    _import_paddle(quietly=True)
+    import_paddle(quietly=True)
     from paddle_resume.convert.convert_file import convert_file
 
-    with _ctrl_c():
-        convert_file(
-            source,
-            output,
-            loaded,
-            name_map=name_map,
-            key=key,
-            layout=None if layout is None else layout.value,
-            partial=partial,
-            as_json=json,
-        )
+    convert_file(
+        source,
+        output,
+        loaded,
+        name_map=name_map,
+        key=key,
+        layout=None if layout is None else layout.value,
+        partial=partial,
+        as_json=json,
+    )

@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import typer
-
-from paddle_resume.cli.command import Command
-
 EXAMPLES: dict[str, tuple[str, ...]] = {
     "train": (
         "paddle-resume train -c configs/mnist.yaml",
@@ -64,18 +60,13 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "configs": ("paddle-resume configs", "paddle-resume configs mnist > mine.yaml"),
     "schema": ("paddle-resume schema > config.schema.json", "paddle-resume schema --reference > reference.yaml"),
 }
-_EXIT_CODES = (
+EXIT_CODES = (
     "Exit codes: 0 done; 1 the answer is no, or a part failed; 2 an error; 3 another process of the run failed; "
     "130 and 143 interrupted."
 )
+"""At the end of the help of the whole program."""
 
 
-def attach_examples(app: typer.Typer) -> None:
-    """Put its examples under the help of each command, and the exit codes under that of the program."""
-    for command in app.registered_commands:
-        name = command.name or getattr(command.callback, "__name__", "")
-        if name in EXAMPLES and command.epilog is None:
-            # Typer joins lines that no empty line parts.
-            command.epilog = "\n\n".join(("Examples:", *EXAMPLES[name]))
-        command.cls = Command
-    app.info.epilog = _EXIT_CODES
+def examples_of(command: str) -> str:
+    """What stands at the end of the help of `command`."""
+    return "\n\n".join(("Examples:", *EXAMPLES[command]))  # Typer joins lines that no empty line parts.

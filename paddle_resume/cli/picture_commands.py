@@ -1,4 +1,4 @@
-"""The commands that look: into a model, at the curves of runs and of the learning rate, at what a model gets wrong."""
+"""The commands that draw: the curves of runs, a learning rate beforehand, the images that a model gets wrong."""
 
 # Without `from __future__ import annotations`: on Python 3.9 Typer would not see the options in the annotations.
 from pathlib import Path
@@ -7,43 +7,13 @@ from typing import List, Optional
 import typer
 from typing_extensions import Annotated
 
-from paddle_resume.cli.app import ConfigPath, Overrides, _ctrl_c, _import_paddle, app
-
-Weights = "A checkpoint's prefix, or a .pdparams file."
-Picture = "The picture to write, .png, .svg or .pdf."
+from paddle_resume.cli.options import ConfigPath, Overrides, Picture, Split, Weights
+from paddle_resume.cli.paddle_import import import_paddle
 
 
-@app.command()
-def inspect(
-    config: ConfigPath,
-    override: Overrides = None,
-    values: Annotated[
-        bool, typer.Option("--values", help="Also where weights and outputs lie, and what looks wrong.")
-    ] = False,
-    weights: Annotated[Optional[str], typer.Option(help=f"With --values: {Weights}")] = None,
-    channel: Annotated[
-        Optional[str], typer.Option(help="With --values: LAYER or LAYER:INDEX to print; else one is drawn.")
-    ] = None,
-    shape: Annotated[
-        Optional[List[str]],
-        typer.Option(help="Random float32 input of this shape, such as 1,28,28, in place of data. May be repeated."),
-    ] = None,
-) -> None:
-    """Print a model's layers: shapes, parameters, and on request their values."""
-    from paddle_resume.config import load_config
-
-    loaded = load_config(config, override or [])
-    _import_paddle()
-    from paddle_resume.inspection.model_inspection import inspect_config
-
-    with _ctrl_c():
-        inspect_config(loaded, values=values, weights=weights, channel=channel, shapes=shape or [])
-
-
-@app.command()
 def plot(
     runs: Annotated[List[str], typer.Argument(metavar="RUN...", help="The folders of the runs' logs: log/mnist.")],
-    output: Annotated[str, typer.Option("--output", help=Picture)] = "curves.png",
+    output: Picture = "curves.png",
     save_dir: Annotated[str, typer.Option(help="The folder of the checkpoints, which tell of resumes.")] = "checkpoint",
 ) -> None:
     """Draw the curves of one run, or of several over each other."""
@@ -52,16 +22,14 @@ def plot(
     from paddle_resume.pictures.history import read_history
 
     target = check_target(output)
-    with _ctrl_c():
-        save_figure(draw_curves([read_history(Path(run), Path(save_dir)) for run in runs]), target)
-        print(f"Wrote {target}.")
+    save_figure(draw_curves([read_history(Path(run), Path(save_dir)) for run in runs]), target)
+    print(f"Wrote {target}.")
 
 
-@app.command("plot-lr")
 def plot_lr(
     config: ConfigPath,
     override: Overrides = None,
-    output: Annotated[str, typer.Option("--output", help=Picture)] = "lr.png",
+    output: Picture = "lr.png",
     epochs: Annotated[Optional[int], typer.Option(help="Draw this many epochs in place of trainer.epochs.")] = None,
 ) -> None:
     """Draw the learning rate of the whole run before it is trained."""
@@ -71,24 +39,22 @@ def plot_lr(
     target = check_target(output)
     more = [f"trainer.epochs={epochs}"] if epochs is not None else []
     loaded = load_config(config, [*(override or []), *more])
-    _import_paddle()
+    import_paddle()
     from paddle_resume.pictures.lr_preview import draw_rates, preview_rates
 
-    with _ctrl_c():
-        preview = preview_rates(loaded)
-        print(preview.text())
-        save_figure(draw_rates(preview), target)
-        print(f"Wrote {target}.")
+    preview = preview_rates(loaded)
+    print(preview.text())
+    save_figure(draw_rates(preview), target)
+    print(f"Wrote {target}.")
 
 
-@app.command()
 def wrong(
     config: ConfigPath,
-    weights: Annotated[str, typer.Option(help=Weights)],
+    weights: Weights,
     override: Overrides = None,
     count: Annotated[int, typer.Option(help="How many to show: the most confident.")] = 36,
-    split: Annotated[str, typer.Option(help="train, valid or test.")] = "test",
-    output: Annotated[str, typer.Option("--output", help=Picture)] = "wrong.png",
+    split: Split = "test",
+    output: Picture = "wrong.png",
 ) -> None:
     """Draw the images that a checkpoint's weights classify wrongly."""
     from paddle_resume.config import load_config
@@ -96,14 +62,13 @@ def wrong(
 
     loaded, target = load_config(config, override or []), check_target(output)
     style()  # Without Matplotlib it says so at once, and not after all images.
-    _import_paddle()
-    from paddle_resume.pictures.misclassified import class_names, draw_misclassified, find_misclassified
+    import_paddle()
+    from paddle_resume.pictures.wrong import class_names, draw_mistakes, find_mistakes
 
-    with _ctrl_c():
-        found = find_misclassified(loaded, weights, split, count)
-        print(f"{found.wrong:,} of {found.total:,} {split} images are classified wrongly.")
-        if not found.shown:
-            return
-        title = f"{loaded.run.name}, {split}: {found.wrong:,} of {found.total:,} wrong; the most confident"
-        save_figure(draw_misclassified(found, class_names(loaded), title), target)
-        print(f"Wrote {target}, the {len(found.shown)} of them that the model was surest of.")
+    found = find_mistakes(loaded, weights, split, count)
+    print(f"{found.wrong:,} of {found.total:,} {split} images are classified wrongly.")
+    if not found.shown:
+        return
+    title = f"{loaded.run.name}, {split}: {found.wrong:,} of {found.total:,} wrong; the most confident"
+    save_figure(draw_mistakes(found, class_names(loaded), title), target)
+    print(f"Wrote {target}, the {len(found.shown)} of them that the model was surest of.")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console
@@ -15,6 +16,11 @@ Advance = Callable[[int], Any]
 
 def unheard(count: int) -> None:
     """Tell nobody."""
+
+
+def bytes_in(folder: Path) -> int:
+    """About how much there is to read of the checkpoints in `folder`."""
+    return sum(path.stat().st_size for path in folder.glob("*.pd*") if path.is_file()) if folder.is_dir() else 0
 
 
 @contextmanager

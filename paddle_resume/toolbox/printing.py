@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Optional
 
 from rich.text import Text
@@ -32,6 +32,14 @@ _GOOD, _BAD, _DOUBTFUL = "green", "red", "yellow"
 def as_json(found: Any) -> str:
     """Data classes as JSON; NaN and the infinities, which JSON lacks, as the texts `nan`, `inf` and `-inf`."""
     return json.dumps(_plain(found), indent=2, ensure_ascii=False, allow_nan=False)
+
+
+def print_found(found: Any, to_json: bool, show: Callable[[Any], None]) -> None:
+    """Print what a command found, as JSON or for a person with `show`, a method of ToolboxPrinter."""
+    if to_json:
+        print(as_json(found))
+    else:
+        show(found)
 
 
 class ToolboxPrinter(TablePrinter):

@@ -42,6 +42,7 @@ def test_every_command_has_the_options_of_the_list() -> None:
     listed = dict(line.split(": ") for line in LISTED.read_text(encoding="utf-8").splitlines())
     found = {name: " ".join(map(described, command.params)) for name, command in COMMANDS.items()}
     assert found == listed
+    assert list(found) == list(listed), "the order of --help"
 
 
 @pytest.mark.parametrize("name", sorted(COMMANDS))

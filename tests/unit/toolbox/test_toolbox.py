@@ -719,7 +719,7 @@ def test_shell_completion_offers_commands_and_options(here):
         )
         return done.stdout.split()
 
-    assert offered("paddle-resume pr", 1) == ["predict", "prove", "prune"]
+    assert offered("paddle-resume pr", 1) == ["prove", "predict", "prune"]
     assert offered("paddle-resume prune --keep", 2) == ["--keep", "--keep-epochs"]
 
 

@@ -7,10 +7,9 @@ from typing import List, Optional
 import typer
 from typing_extensions import Annotated
 
-from paddle_resume.cli.app import _ctrl_c, app
+from paddle_resume.cli.options import Json
 
 
-@app.command(context_settings={"allow_interspersed_args": False, "ignore_unknown_options": False})
 def run(
     command: Annotated[List[str], typer.Argument(metavar="-- COMMAND...", help="The command line to keep running.")],
     max_restarts: Annotated[int, typer.Option(min=0, help="How often it is started again.")] = 10,
@@ -42,7 +41,6 @@ def run(
     raise typer.Exit(Supervisor(command, policy, save_dir).run())
 
 
-@app.command()
 def interval(
     save_stall: Annotated[str, typer.Option(help="How long a save stops training: 250ms.")],
     mtbf: Annotated[str, typer.Option(help="Mean time between the failures of one node: 60d.")],
@@ -53,9 +51,9 @@ def interval(
     compare: Annotated[
         Optional[List[str]], typer.Option(help="An interval to compare with: 30m or 500steps. May be repeated.")
     ] = None,
-    json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    json: Json = False,
     output: Annotated[
-        Optional[str], typer.Option("--output", help="Draw overhead over interval in this file, .png or .svg.")
+        Optional[str], typer.Option("--output", help="Draw overhead over interval in this file, .png, .svg or .pdf.")
     ] = None,
 ) -> None:
     """The time from save to save that costs least, by the formulas of Young and Daly."""
@@ -77,5 +75,4 @@ def interval(
         target = check_target(output)
     (print_json if json else print_table)(costs, nodes, rows)
     if output is not None:
-        with _ctrl_c():
-            save_figure(draw_overhead(costs, rows), target)
+        save_figure(draw_overhead(costs, rows), target)

@@ -1,0 +1,95 @@
+"""The commands that train, evaluate, and prove that training is exact."""
+
+# Without `from __future__ import annotations`: on Python 3.9 Typer would not see the options in the annotations.
+from typing import Optional
+
+import typer
+from typing_extensions import Annotated
+
+from paddle_resume.cli.options import ConfigPath, Overrides, Split, Weights
+from paddle_resume.cli.paddle_import import import_paddle
+from paddle_resume.errors import ConfigError
+
+
+def train(
+    config: ConfigPath,
+    override: Overrides = None,
+    resume: Annotated[
+        str, typer.Option(help="auto: continue this run; a checkpoint's prefix; none: start over.")
+    ] = "auto",
+    allow_inexact: Annotated[
+        bool, typer.Option("--allow-inexact", help="Resume although something differs; the lineage says so.")
+    ] = False,
+    allow_change: Annotated[
+        bool,
+        typer.Option("--allow-change", help="Resume with other values for the keys given with -o; only for those."),
+    ] = False,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="With --resume none: remove the earlier run's checkpoints.")
+    ] = False,
+    weights: Annotated[
+        Optional[str],
+        typer.Option(
+            "--weights", "--pretrained", help="Start a fresh run from a checkpoint's prefix or a .pdparams file."
+        ),
+    ] = None,
+    weights_partial: Annotated[
+        bool, typer.Option("--weights-partial", help="With --weights: load what fits the model, and leave the rest.")
+    ] = False,
+    print_config: Annotated[bool, typer.Option("--print-config", help="Print the resolved config and exit.")] = False,
+    quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Print only what needs attention.")] = False,
+    verbose: Annotated[bool, typer.Option("-v", "--verbose", help="Print every save as well.")] = False,
+) -> None:
+    """Train, or continue: the command that started a run also continues it."""
+    from paddle_resume.config import dump_yaml, load_config
+
+    loaded = load_config(config, override or [])
+    if print_config:
+        print(dump_yaml(loaded), end="")
+        return
+    import_paddle()
+    from paddle_resume.builders.run import build_run
+
+    if not resume:
+        raise ConfigError("--resume is empty; give auto, none, or a prefix such as checkpoint/mnist_epoch0.")
+    if weights_partial and weights is None:
+        raise ConfigError("--weights-partial says how to load --weights; give that too.")
+    if allow_change and not override:
+        raise ConfigError(
+            "--allow-change allows the keys given with -o to change; give one, such as optimizer.lr=0.001."
+        )
+    run = build_run(loaded, verbosity=0 if quiet else 2 if verbose else 1)
+    allowed = (override or []) if allow_change else []
+    run.train(resume, allow_inexact, overwrite, weights, weights_partial, allowed)
+
+
+def evaluate(
+    config: ConfigPath,
+    weights: Weights,
+    override: Overrides = None,
+    split: Split = "test",
+) -> None:
+    """Print the metrics of a checkpoint's weights."""
+    from paddle_resume.config import load_config
+
+    loaded = load_config(config, override or [])
+    import_paddle()
+    from paddle_resume.builders.run import evaluate_weights
+
+    for name, value in evaluate_weights(loaded, weights, split).items():
+        print(f"{split}/{name}: {value:.6g}")
+
+
+def prove(
+    config: ConfigPath,
+    override: Overrides = None,
+    kills: Annotated[int, typer.Option(help="How often the interrupted run is killed.")] = 5,
+    steps: Annotated[Optional[int], typer.Option(help="Stop both runs after this many steps.")] = None,
+    seed: Annotated[int, typer.Option(help="Chooses the random moments of the kills.")] = 0,
+    json: Annotated[bool, typer.Option("--json", help="Print the outcome as JSON, all else on stderr.")] = False,
+) -> None:
+    """Run your config twice, once killed again and again, and compare everything bit for bit."""
+    import_paddle()
+    from paddle_resume.testing.prove_config import prove_config
+
+    raise typer.Exit(prove_config(config, override or [], kills=kills, steps=steps, seed=seed, as_json=json))
