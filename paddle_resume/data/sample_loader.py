@@ -67,7 +67,7 @@ def _load_by_workers(
     samples: _SeededSamples, keys: list[list[_Key]], num_workers: int, collate: Optional[Callable[..., Any]]
 ) -> Iterator[list[Any]]:
     with preserved():
-        loader = iter(
+        loader: Any = iter(
             paddle.io.DataLoader(
                 samples,
                 batch_sampler=_Keys(keys),

@@ -221,8 +221,8 @@ def _require_sure_rollback(divergence: Divergence, schedule: SaveSchedule) -> No
         raise ConfigError(
             "trainer.on_nan: rollback goes back to the last checkpoint of checkpoint.every_steps, and "
             "checkpoint.on_busy: skip leaves one out when the disk is slow: two runs would go back to different steps. "
-            "Set checkpoint.on_busy: wait, or save with checkpoint.every_steps: auto or every_minutes, which no rollback "
-            "goes back to."
+            "Set checkpoint.on_busy: wait, or save with checkpoint.every_steps: auto or every_minutes, to which no "
+            "rollback goes back."
         )
 
 
