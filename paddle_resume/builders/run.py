@@ -9,6 +9,7 @@ from typing import Any, Optional
 
 import paddle
 
+from paddle_resume.builders.config_changes import ConfigChanges
 from paddle_resume.builders.data import DataSplits, build_data, describe, part_of
 from paddle_resume.builders.initial_weights import prepare_weights
 from paddle_resume.builders.lr_schedule import LENGTH_KEYS, VALID_LOSS, Rate, build_rate
@@ -24,7 +25,6 @@ from paddle_resume.builders.model import (
 )
 from paddle_resume.builders.optimizer import build_optimizer
 from paddle_resume.builders.registry import build, resolve
-from paddle_resume.builders.resume_changes import ConfigChanges
 from paddle_resume.config import Config
 from paddle_resume.config.allowed_changes import AllowedChanges
 from paddle_resume.config.config_state import ConfigState
