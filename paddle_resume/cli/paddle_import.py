@@ -14,12 +14,15 @@ def import_paddle(*, quietly: bool = False) -> None:
 
     `quietly` leaves out the log lines of Paddle's executor too, which only programs made static print.
     """
-    if quietly:
-        os.environ.setdefault("GLOG_minloglevel", "2")
+    quiets = quietly and "GLOG_minloglevel" not in os.environ
+    if quiets:
+        os.environ["GLOG_minloglevel"] = "2"
     warnings.filterwarnings("ignore", message="No ccache found")
     said = io.StringIO()
     with contextlib.redirect_stderr(said):
         import paddle  # noqa: F401
+    if quiets:  # It has been read, and is not for programs that this one starts.
+        del os.environ["GLOG_minloglevel"]
     for line in said.getvalue().splitlines():
         if "OMP_NUM_THREADS" not in line:
             print(line, file=sys.stderr)

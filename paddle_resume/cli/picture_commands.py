@@ -63,12 +63,12 @@ def wrong(
     loaded, target = load_config(config, override or []), check_target(output)
     style()  # Without Matplotlib it says so at once, and not after all images.
     import_paddle()
-    from paddle_resume.pictures.wrong import class_names, draw_mistakes, find_mistakes
+    from paddle_resume.pictures.misclassified import class_names, draw_misclassified, find_misclassified
 
-    found = find_mistakes(loaded, weights, split, count)
+    found = find_misclassified(loaded, weights, split, count)
     print(f"{found.wrong:,} of {found.total:,} {split} images are classified wrongly.")
     if not found.shown:
         return
     title = f"{loaded.run.name}, {split}: {found.wrong:,} of {found.total:,} wrong; the most confident"
-    save_figure(draw_mistakes(found, class_names(loaded), title), target)
+    save_figure(draw_misclassified(found, class_names(loaded), title), target)
     print(f"Wrote {target}, the {len(found.shown)} of them that the model was surest of.")

@@ -40,7 +40,11 @@ def test_help_shows_the_commands_in_the_order_of_the_table() -> None:
 @pytest.mark.parametrize("arguments", [("train", "-c", "mnist"), ("prove", "-c", "mnist"), ("doctor", ".")])
 def test_ctrl_c_while_paddle_is_imported_ends_with_130(arguments: tuple[str, ...], tmp_path: Path) -> None:
     (tmp_path / "paddle.py").write_text(
-        "import os, signal, time\nos.kill(os.getpid(), signal.SIGINT)\ntime.sleep(30)\n", encoding="utf-8"
+        "import os, signal, time\n"
+        # A shell that starts the tests behind it has Ctrl-C ignored.
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+        "os.kill(os.getpid(), signal.SIGINT)\ntime.sleep(30)\n",
+        encoding="utf-8",
     )
     done = program("-m", "paddle_resume", *arguments, path=str(tmp_path))
     assert done.returncode == 130 and "Traceback" not in done.stderr

@@ -119,7 +119,7 @@ def test_a_kill_at_calls_drawn_from_every_scene_leaves_the_one_before_or_the_new
                 sweep.run(scene, who, share=0.1)
     report(capsys, "killed at calls drawn by a seed", sweep.struck)
     assert not sweep.failed
-    assert sweep.struck.total() >= 80
+    assert sweep.struck.total() >= 70
 
 
 @pytest.mark.full

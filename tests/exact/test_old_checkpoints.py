@@ -13,10 +13,10 @@ from paddle_resume.builders.run import build_run
 from paddle_resume.checkpoint import owner_states
 from paddle_resume.checkpoint.digested_file import SealedFile
 from paddle_resume.checkpoint.record import decode_state
+from paddle_resume.checkpoint.record_differences import state_differences
 from paddle_resume.config import load_config
 from paddle_resume.loggers import read_records
 from paddle_resume.storage.framing import FramedFile
-from paddle_resume.testing.compare import state_differences
 
 FORMAT_1 = ROOT / "tests" / "data" / "format1"
 # What version 0.1.0 called otherwise in its records.
