@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from paddle_resume.builders.registry import register as register
     from paddle_resume.checkpoint.sharded_owners import sharded_owners as sharded_owners
     from paddle_resume.config.loading import load_config as load_config
-    from paddle_resume.config.mesh import Mesh as Mesh
-    from paddle_resume.config.mesh import Split as Split
+    from paddle_resume.config.mesh import MeshConfig as MeshConfig
+    from paddle_resume.config.mesh import SplitConfig as SplitConfig
     from paddle_resume.data.feed import Feed as Feed
     from paddle_resume.data.sampler import ResumableBatchSampler as ResumableBatchSampler
     from paddle_resume.differences import Difference as Difference
@@ -71,7 +71,7 @@ _HOMES = {
     "JsonlLogger": "loggers.jsonl",
     "Logger": "loggers.log_file",
     "LookInside": "inspection.look_inside",
-    "Mesh": "config.mesh",
+    "MeshConfig": "config.mesh",
     "Monitoring": "training.options",
     "Owners": "stateful",
     "PerRank": "parallel.per_rank",
@@ -81,7 +81,7 @@ _HOMES = {
     "ResumableBatchSampler": "data.sampler",
     "RunView": "training.run_view",
     "SaveSchedule": "training.save_schedule",
-    "Split": "config.mesh",
+    "SplitConfig": "config.mesh",
     "StepOptions": "training.options",
     "Trainer": "training.trainer",
     "VisualDLLogger": "loggers.visualdl",
