@@ -14,6 +14,18 @@ from idx_files import idx
 
 import paddle_resume  # noqa: F401 - first of all, since it sets up the CPU before Paddle is imported
 
+_ENVIRONMENT = dict(os.environ)
+
+
+def pytest_collection_finish() -> None:
+    """Forget the variables that libraries of the test modules set when imported (scikit-learn does).
+
+    Paddle reads some of them, so a program that finds them cannot be forked from a process that began without.
+    """
+    for name in set(os.environ) - set(_ENVIRONMENT):
+        if not name.startswith("PYTEST"):
+            del os.environ[name]
+
 
 def pytest_sessionfinish() -> None:
     """The processes from which tests fork programs end with the tests."""
