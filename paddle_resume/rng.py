@@ -125,7 +125,10 @@ def _encode(state: Any) -> list[Any]:
 
 def _decode(mould: Any, saved: list[Any]) -> Any:
     device, seed, offset, *engine = saved
+    engines = [list(text.encode("ascii")) for text in engine]
+    own = list(mould.__getstate__()[3:])
     kind: Any = type(mould)
     state = kind.__new__(kind)
-    state.__setstate__((device, seed, offset, *(list(text.encode("ascii")) for text in engine)))
+    # Another Paddle has another engine, or gives none away: that difference is the environment's to tell.
+    state.__setstate__((device, seed, offset, *(engines if len(engines) == len(own) else own)))
     return state
