@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import re
 import shutil
 import socket
 import struct
@@ -135,6 +136,9 @@ def charts_of(browser: Any, folder: Path, tags: str) -> tuple[dict[str, dict[str
         end, before, charts = time.monotonic() + 60, None, []
         # Until the page stands still: the charts come one by one, and each is animated.
         while time.monotonic() < end and not (charts and charts == before and all(c["curves"] for c in charts)):
+            if any(not re.match(tags, chart["tag"]) for chart in charts):  # It was filled in before the tags came.
+                page.get_by_placeholder("Search tags in RegExp").fill("")
+                page.get_by_placeholder("Search tags in RegExp").fill(tags)
             time.sleep(1)
             before, charts = charts, page.evaluate(LOOK)
         picture = Image.open(io.BytesIO(page.screenshot(full_page=True))).convert("RGB")

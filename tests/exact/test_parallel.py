@@ -319,7 +319,7 @@ def test_another_number_of_processes_is_refused_or_goes_on_inexactly(before: int
 def test_the_launcher_trains_the_config_and_its_sigterm_stops_and_saves(tiny_mnist: Path, tmp_path: Path) -> None:
     train, command = ROOT / "tools" / "train.py", ["-c", CONFIGS / "mnist.yaml", "-o", f"data.root={tiny_mnist}"]
     command += ["-o", "data.valid=10", "-o", "data.global_batch_size=10", "-o", "trainer.log_every=5"]
-    command += ["-o", "trainer.epochs=12"]
+    command += ["-o", "trainer.epochs=40"]  # So that it does not end before the signal comes.
     ended = wait_for(start_ranks(tmp_path / "straight", 2, *command, program=train), time.monotonic())
     assert ended.good, ended.explain()
     for stop in (True, False):

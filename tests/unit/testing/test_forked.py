@@ -172,8 +172,16 @@ def server() -> Iterator[ForkServer]:
 
 
 def sleeper(server: ForkServer, folder: Path) -> Any:
-    with open(os.devnull, "w") as nothing:
-        return server.start(["-c", "import time; time.sleep(600)"], folder, os.environ, *[nothing.fileno()] * 2)
+    """A program that runs: a signal that comes sooner meets what Paddle does about it, and not the program."""
+    output = folder / f"sleeper{len(list(folder.iterdir()))}"
+    with output.open("w") as sink:
+        code = "import time; print('here', flush=True); time.sleep(600)"
+        child = server.start(["-c", code], folder, os.environ, *[sink.fileno()] * 2)
+    end = time.monotonic() + 60
+    while "here" not in output.read_text():
+        assert time.monotonic() < end
+        time.sleep(0.01)
+    return child
 
 
 def gone(*pids: int) -> bool:
