@@ -36,7 +36,7 @@ def time_training(warmup: int, steps: int, data: Path, folder: Path, batch_size:
     watch = Stopwatch(warmup, steps)
     trainer = _trainer(Trainer, watch.total, folder, [_EachStep(watch)])
     trainer.train(_training_data(data), max_steps=watch.total, global_batch_size=batch_size)
-    return {"seconds": watch.seconds, "environment": trainer.environment.state_dict()}
+    return {"seconds": watch.seconds, "environment": Environment().state_dict()}
 
 
 def time_share(warmup: int, steps: int, data: Path, folder: Path) -> dict[str, Any]:
