@@ -333,15 +333,15 @@ def test_merged_files_are_what_an_unsharded_model_and_its_optimizer_load(copied:
     assert done.stdout == f"Wrote {copied}/run_step4_merged.pdparams.\nWrote {copied}/run_step4_merged.pdopt.\n"
     expected = whole(copied / "final.npz", SPLIT)
     weights = paddle.load(str(copied / "run_step4_merged.pdparams"))
-    # The names of a fresh process are those that a process gives its first model.
+    # The names of a fresh process, the accumulators' too: other tests in this one have made a model and an optimizer before.
     with paddle.utils.unique_name.guard():
         model = MLP(hidden=32)
         optimizer = paddle.optimizer.AdamW(parameters=model.parameters())
-    assert list(weights) == list(model.state_dict())
-    assert model.set_state_dict(weights) == ([], [])
-    optimizer.set_state_dict(paddle.load(str(copied / "run_step4_merged.pdopt")))
-    block = paddle.static.default_main_program().global_block()
-    optimizer._create_accumulators(block, list(model.parameters()))  # Paddle takes them over at the first step.
+        assert list(weights) == list(model.state_dict())
+        assert model.set_state_dict(weights) == ([], [])
+        optimizer.set_state_dict(paddle.load(str(copied / "run_step4_merged.pdopt")))
+        block = paddle.static.default_main_program().global_block()
+        optimizer._create_accumulators(block, list(model.parameters()))  # Paddle takes them over at the first step.
     for name, parameter in model.named_parameters():
         assert parameter.numpy().tobytes() == expected[f"model.{name}"].tobytes()
         for slot in ("moment1", "moment2", "beta1_pow_acc", "beta2_pow_acc"):
