@@ -333,7 +333,7 @@ def test_merged_files_are_what_an_unsharded_model_and_its_optimizer_load(copied:
     assert done.stdout == f"Wrote {copied}/run_step4_merged.pdparams.\nWrote {copied}/run_step4_merged.pdopt.\n"
     expected = whole(copied / "final.npz", SPLIT)
     weights = paddle.load(str(copied / "run_step4_merged.pdparams"))
-    # The names of a fresh process, the accumulators' too: other tests in this one have made a model and an optimizer before.
+    # All names are those of a fresh process, the accumulators' too: other tests here have made models before.
     with paddle.utils.unique_name.guard():
         model = MLP(hidden=32)
         optimizer = paddle.optimizer.AdamW(parameters=model.parameters())
