@@ -71,6 +71,7 @@ def test_a_child_finds_the_benchmarks_from_any_folder_and_sets_up_the_cpu_before
     assert chosen and {name: environment[name] for name in chosen} == chosen
 
 
+@pytest.mark.full
 def test_the_plain_loops_do_not_have_the_cpu_set_up_of_the_package(monkeypatch, tmp_path):
     elsewhere(monkeypatch, tmp_path)
     (command,) = {contestant.command[:-1] for contestant in PEERS}
@@ -275,6 +276,7 @@ def test_two_processes_train_exchange_and_save(monkeypatch, tmp_path):
 
 
 @needs_real_data
+@pytest.mark.full
 def test_the_plain_loop_takes_the_same_kind_of_batches_from_files_and_from_memory():
     data = throughput.mnist_folder()
     shapes = []
@@ -301,6 +303,7 @@ def test_scaling_is_the_ratio_within_a_round_and_an_exchange_is_held_against_a_s
     assert [one.ratios for one in exchange[1:] if one.peer in peers] == [[1.0, 1.0]] * 3
 
 
+@pytest.mark.full
 def test_work_of_others_is_told_from_the_work_of_children():
     burn = "import time; end = time.time() + 1\nwhile time.time() < end: pass"
     quiet = OtherWork()

@@ -206,6 +206,7 @@ def test_a_child_that_runs_can_be_waited_for_and_killed(server: ForkServer, tmp_
     assert other.wait(20) == -signal.SIGTERM
 
 
+@pytest.mark.full
 def test_the_children_end_with_their_server_however_it_ends(tmp_path: Path) -> None:
     for end in ("close", "kill"):
         server = ForkServer(os.environ)
@@ -219,6 +220,7 @@ def test_the_children_end_with_their_server_however_it_ends(tmp_path: Path) -> N
         assert gone(child.pid, pid_of(server)), end
 
 
+@pytest.mark.full
 def test_server_and_children_end_with_a_client_that_is_killed(tmp_path: Path) -> None:
     """Even while a forked child of the client holds its end of the connection."""
     code = """
