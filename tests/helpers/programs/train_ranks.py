@@ -26,8 +26,8 @@ class Doom(Callback):
         self._here = rank == World.current().rank
         self._step, self._how, self._where = step, how, where
         if where == "save" and self._here:
-            gather = PerRank.state_dict
-            PerRank.state_dict = lambda owner: (self._at("save", doomed[0]), gather(owner))[1]
+            gather = PerRank.prepare_save
+            PerRank.prepare_save = lambda owner: (self._at("save", doomed[0]), gather(owner))[1]
         doomed = self._trainers = []
 
     def on_train_begin(self, trainer):
