@@ -20,6 +20,7 @@ from paddle_resume.parallel.world import World
 from paddle_resume.rng import RandomStreams
 from paddle_resume.supervision.heartbeat import Heartbeat
 from paddle_resume.training.divergence import SKIP, Divergence
+from paddle_resume.training.ending import Ending
 from paddle_resume.training.evaluator import Evaluator
 from paddle_resume.training.finished_model import FinishedModel
 from paddle_resume.training.hooks import Hooks
@@ -55,6 +56,7 @@ class TrainingLoop:
     log: RunLog
     saver: RunSaver
     finished: FinishedModel
+    ending: Ending
     hooks: Hooks
     world: World
     data_parallel: World
@@ -113,6 +115,8 @@ class TrainingLoop:
                 self.saver.save()
                 if self.progress.phase != TRAIN:
                     return
+        if not self.feed.exhausted:
+            self.ending.begin(EVALUATE if self._is_on_cadence else TRAIN)
         self.log.training()
         if self.feed.exhausted:
             self.feed.finish_epoch()
@@ -153,19 +157,28 @@ class TrainingLoop:
 
     def _evaluate(self) -> None:
         """Evaluate where that is due, and draw the conclusions: the rate, the best checkpoint, whether to go on."""
-        every, best, step = self.monitoring.evaluate_every, self.monitoring.best, self.progress.step
-        due = every is None or step % every == 0 or self.is_at_end
-        results = self._evaluate_split("valid") if due else {}
+        best, step = self.monitoring.best, self.progress.step
+        is_first_best = best is not None and best.step is None
+        if self.is_at_end and not self._is_on_cadence:
+            self.ending.begin()
+        results = self._evaluate_split("valid") if self._is_on_cadence or self.is_at_end else {}
         if results:
             self.lr.after_evaluation(results)
         improved = bool(results) and best is not None and best.consider(results, step)
         gave_up = best is not None and best.gave_up
+        if gave_up or self.is_at_end:
+            self.ending.begin()
         self.progress.phase = FINISH if gave_up or self.is_at_end else TRAIN
         if gave_up and best is not None:
             self.log.training()
             self.tell(f"Stopping early: {best.why_gave_up}.")
-        if improved:
+        if improved and (self._is_on_cadence or is_first_best):
             self.saver.save(BEST)
+        elif improved:
+            self.tell(
+                f"The evaluation at the run's end, step {step}, is the best so far. Its weights are those of the last "
+                "checkpoint; that of the best stays as it was, since a longer run would need it."
+            )
 
     def _evaluate_split(self, split: str) -> dict[str, float]:
         """The results by tag, such as `valid/acc`; empty if there is no such data."""
@@ -180,6 +193,12 @@ class TrainingLoop:
     def steps_in_epoch(self) -> int:
         """Steps of the current epoch that were made; between two epochs, all of the one before."""
         return self.length.steps_of(self.feed.batches_in_epoch)
+
+    @property
+    def _is_on_cadence(self) -> bool:
+        """Whether a run that goes on evaluates here as well; the end of a run is evaluated in any case."""
+        every = self.monitoring.evaluate_every
+        return self.feed.between_epochs if every is None else self.progress.step % every == 0
 
     @property
     def is_at_end(self) -> bool:

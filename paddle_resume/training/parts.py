@@ -23,11 +23,12 @@ from paddle_resume.parallel.batch_norm import per_process_statistics
 from paddle_resume.parallel.per_rank import PerRank
 from paddle_resume.parallel.world import World
 from paddle_resume.rng import RandomStreams
-from paddle_resume.stateful import Owner, Owners
+from paddle_resume.stateful import Owner, Owners, Stateful
 from paddle_resume.supervision.heartbeat import Heartbeat
 from paddle_resume.training.callbacks import Callback
 from paddle_resume.training.divergence import ROLL_BACK, SKIP, Divergence
 from paddle_resume.training.ema import AverageProgress
+from paddle_resume.training.ending import Ending
 from paddle_resume.training.evaluator import Evaluator
 from paddle_resume.training.finished_model import FinishedModel
 from paddle_resume.training.gradient_average import GradientAverage
@@ -94,7 +95,7 @@ class RunParts:
         self.metrics = RunningMetrics(metrics, world=self.data_parallel)
         self.random = RandomStreams(seed, rank=self.mesh.data_rank if self.mesh else self.world.rank)
         self.hooks = Hooks(callbacks, trainer)
-        self.logbook = Logbook(logger, silent=not self.world.is_main)
+        self.logbook = Logbook(logger, silent=not self.world.is_main, tell=self._tell)
         self.lr = LRStepper(optimizers, step.lr_interval, step.lr_metric)
         self.signals = SignalWatch()
         self.saver = Saver(
@@ -136,6 +137,12 @@ class RunParts:
         owners.add("rng", PerRank(self.random, self.world))
         return owners
 
+    def _moved_by_evaluation(self, feed: Feed, evaluation: Mapping[str, Feed]) -> Owners:
+        """The owners that an evaluation or a log record may move: all but the model's and optimizers' own."""
+        still = {name for name in self._of_model if not name.startswith("scheduler")}
+        every = self.all_owners(feed, evaluation).items()
+        return Owners(**{name: o for name, o in every if isinstance(o, Stateful) and name not in still})
+
     def loop(self, feed: Feed, evaluation: Mapping[str, Feed], length: RunLength, heart: Heartbeat) -> TrainingLoop:
         """The loop that trains on these data."""
         self.evaluator.heart = heart
@@ -167,7 +174,9 @@ class RunParts:
                 settle=lambda: saver.collect(wait=True),
                 world=self.world,
                 mesh=self.mesh,
+                progress=self.progress,
             ),
+            ending=Ending(self.progress, lambda: self._moved_by_evaluation(feed, evaluation)),
             hooks=self.hooks,
             world=self.world,
             data_parallel=self.data_parallel,
@@ -194,7 +203,8 @@ class RunParts:
 
     def _build_owners(self, callbacks: Sequence[Callback], given: Mapping[str, Owner]) -> Owners:
         owners = Owners(environment=Environment())
-        owners.update(model_owners(self._trainer.model, self.optimizers, self.mesh, self.engine, self.world))
+        self._of_model = model_owners(self._trainer.model, self.optimizers, self.mesh, self.engine, self.world)
+        owners.update(self._of_model)
         owners.update({"metrics": self.metrics, "progress": self.progress, "precision": self.precision})
         owners.update({"update": self.optimizer_step, "rates": self.lr, "divergence": self.divergence})
         if self.monitoring.ema is not None:

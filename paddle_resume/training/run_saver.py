@@ -57,6 +57,11 @@ class RunSaver:
         """Whether an epoch has just ended after which an epoch checkpoint is saved."""
         return self._feed.between_epochs and self._saver.schedule.epoch_is_due(self.epoch)
 
+    @property
+    def is_scheduled(self) -> bool:
+        """Whether a checkpoint belongs here whatever time has passed and wherever the run was interrupted."""
+        return self.epoch_is_due or self._saver.schedule.step_is_due(self._progress.step)
+
     def is_due(self, step: int) -> bool:
         """Whether a step checkpoint is due at this step; rank 0 decides."""
         return self._saver.is_due(step)
@@ -74,8 +79,7 @@ class RunSaver:
         tag = tag or (f"epoch{self.epoch}" if self.epoch_is_due else f"step{progress.step}")
         self._heart.beat(progress.step, "save")
         divergence.check_all(self._metrics, self._model, progress.step)
-        scheduled = self.epoch_is_due or self._saver.schedule.step_is_due(progress.step)
-        if scheduled and tag != BEST:
+        if self.is_scheduled and tag != BEST:
             # Only these: where a run was interrupted must not decide where it goes back to.
             divergence.target = self._engine.prefix(tag).name
         self._saver.begin(

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Optional
 
-from paddle_resume.checkpoint.phases import DONE, FINISH, TRAIN
+from paddle_resume.checkpoint.catalog import BEST
+from paddle_resume.checkpoint.phases import DONE, FINISH
 from paddle_resume.data.feed import Feed
 from paddle_resume.errors import SaveError
 from paddle_resume.parallel.world import compare
@@ -73,6 +75,7 @@ class Session:
         """Bring every owner back to the checkpoint that `resume` means, or make ready for a fresh start."""
         parts, trainer = self._parts, self._trainer
         trainer.restored = None
+        parts.logbook.claim(parts.engine.folder / parts.engine.name)
         if resume == "none":
             removed = parts.engine.start_over(overwrite)
             if removed:
@@ -90,7 +93,8 @@ class Session:
             return
         for line in trainer.restored.passed_over:
             trainer.tell(f"Passed over {line}.")
-        if parts.progress.phase in (FINISH, DONE) and not self.loop.is_at_end:
+        has_begun_to_end = parts.progress.phase in (FINISH, DONE) or parts.progress.before_end is not None
+        if has_begun_to_end and not self.loop.is_at_end:
             self._go_on_unless_stopped_early()
         with preserved():
             changes.carry_out(trainer, trainer.restored)
@@ -98,16 +102,33 @@ class Session:
             self.loop.saver.save_changes()
 
     def _go_on_unless_stopped_early(self) -> None:
-        """The run was finished, and is now wanted longer, unless its patience had run out: then it would end here
-        however long it is, and it goes on only if its patience was changed."""
-        best, progress = self._parts.monitoring.best, self._parts.progress
-        if best is None or not best.gave_up:
-            progress.phase = TRAIN
-        elif progress.phase == DONE:
+        """The run had come to its end, and is now wanted longer, unless its patience had run out: then it would end
+        here however long it is, and it goes on only if its patience was changed."""
+        progress, saver = self._parts.progress, self.loop.saver
+        stopped = self._patience_had_run_out()
+        if stopped and progress.phase == DONE:
             self._trainer.tell(
-                f"This run stopped early at step {progress.step}, because {best.why_gave_up}. It stays as it is; to "
-                "train on, change best.patience (in a config with --allow-change)."
+                f"This run stopped early at step {progress.step}, because {stopped}. It stays as it is; to train on, "
+                "change best.patience (in a config with --allow-change)."
             )
+        elif not stopped:
+            self.loop.ending.undo()
+            # What is there of this step is a run at its end, to which no rollback may go back.
+            best = self._parts.monitoring.best
+            if best is not None and best.step == progress.step:
+                saver.save(BEST)
+            if saver.is_scheduled:
+                saver.save()
+
+    def _patience_had_run_out(self) -> str:
+        """Why it had before the evaluation that only the end of the run had brought; empty if it had not."""
+        best = copy.copy(self._parts.monitoring.best)
+        if best is None:
+            return ""
+        before = self.loop.ending.state_before("best")
+        if before is not None:
+            best.set_state_dict(before)
+        return best.why_gave_up if best.gave_up else ""
 
     def _save_and_leave(self) -> None:
         """After a signal: save this step, if it is not saved yet, and end as a process ends that got the signal."""
