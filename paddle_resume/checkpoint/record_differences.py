@@ -11,8 +11,8 @@ from paddle_resume.storage.framing import digest
 
 # Wall clock, and what exists to tell of interruptions.
 _EXEMPT_FIELDS = ("saved_at", "sequence", "lineage")
-# Where the two runs were told to write.
-_EXEMPT_OWNED = {("config", "run", key) for key in ("save_dir", "log_dir", "model_path")}
+# Where the two runs were told to write, and the number of a folder that counts the saves that were begun.
+_EXEMPT_OWNED = {("config", "run", key) for key in ("save_dir", "log_dir", "model_path")} | {("shards", "folder")}
 
 
 def record_differences(then: Record, now: Record) -> Iterator[str]:

@@ -83,13 +83,31 @@ def evaluate(
 def prove(
     config: ConfigPath,
     override: Overrides = None,
-    kills: Annotated[int, typer.Option(help="How often the interrupted run is killed.")] = 5,
-    steps: Annotated[Optional[int], typer.Option(help="Stop both runs after this many steps.")] = None,
-    seed: Annotated[int, typer.Option(help="Chooses the random moments of the kills.")] = 0,
+    kills: Annotated[int, typer.Option(min=0, help="How often the interrupted run is killed.")] = 5,
+    steps: Annotated[Optional[int], typer.Option(min=1, help="Stop both runs after this many steps.")] = None,
+    seed: Annotated[int, typer.Option(help="Chooses the random moments of the kills, and all else about them.")] = 0,
+    stops: Annotated[
+        bool, typer.Option("--stops", help="Interrupt it by SIGTERM and SIGINT (Ctrl-C) as well as by SIGKILL.")
+    ] = False,
+    processes: Annotated[
+        Optional[int],
+        typer.Option(min=1, help="How many processes train together; default: as many as the config's mesh, or 1."),
+    ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print the outcome as JSON, all else on stderr.")] = False,
 ) -> None:
     """Run your config twice, once killed again and again, and compare everything bit for bit."""
     import_paddle()
     from paddle_resume.testing.prove_config import prove_config
 
-    raise typer.Exit(prove_config(config, override or [], kills=kills, steps=steps, seed=seed, as_json=json))
+    raise typer.Exit(
+        prove_config(
+            config,
+            override or [],
+            kills=kills,
+            steps=steps,
+            seed=seed,
+            stops=stops,
+            processes=processes,
+            as_json=json,
+        )
+    )

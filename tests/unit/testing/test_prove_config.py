@@ -10,7 +10,7 @@ import forking
 import pytest
 
 from paddle_resume.cli import main
-from paddle_resume.testing import prove_config
+from paddle_resume.testing import config_program
 
 CONFIG = """
 run: {{name: tiny}}
@@ -55,7 +55,7 @@ def test_a_config_is_proved_and_nothing_of_the_proof_is_left(capsys: pytest.Capt
 def test_a_config_whose_runs_differ_is_not_proved(
     config: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(prove_config, "ForkServers", lambda: nullcontext(forking.servers()))
+    monkeypatch.setattr(config_program, "ForkServers", lambda: nullcontext(forking.servers()))
     Path("careless.py").write_text(CALLBACK)
     with config.open("a") as file:
         file.write('callbacks: [{name: "careless:Careless"}]\n')
