@@ -83,7 +83,9 @@ def evaluate(
 def prove(
     config: ConfigPath,
     override: Overrides = None,
-    kills: Annotated[int, typer.Option(min=0, help="How often the interrupted run is killed.")] = 5,
+    kills: Annotated[
+        Optional[int], typer.Option(min=0, show_default="5", help="How often the interrupted run is killed.")
+    ] = None,
     steps: Annotated[Optional[int], typer.Option(min=1, help="Stop both runs after this many steps.")] = None,
     seed: Annotated[int, typer.Option(help="Chooses the random moments of the kills, and all else about them.")] = 0,
     stops: Annotated[
@@ -93,17 +95,32 @@ def prove(
         Optional[int],
         typer.Option(min=1, help="How many processes train together; default: as many as the config's mesh, or 1."),
     ] = None,
+    repeat: Annotated[
+        bool,
+        typer.Option(
+            "--repeat", help="Interrupt nothing: is the run reproducible, and if not, where do two of them part?"
+        ),
+    ] = False,
     json: Annotated[bool, typer.Option("--json", help="Print the outcome as JSON, all else on stderr.")] = False,
 ) -> None:
     """Run your config twice, once killed again and again, and compare everything bit for bit."""
+    if repeat and (kills is not None or stops or (processes or 1) > 1):
+        raise ConfigError(
+            "--repeat compares two runs of one process that nothing interrupts; leave out --kills, --stops and "
+            "--processes."
+        )
     import_paddle()
+    if repeat:
+        from paddle_resume.testing.prove_repeat import prove_repeat
+
+        raise typer.Exit(prove_repeat(config, override or [], steps=steps, as_json=json))
     from paddle_resume.testing.prove_config import prove_config
 
     raise typer.Exit(
         prove_config(
             config,
             override or [],
-            kills=kills,
+            kills=5 if kills is None else kills,
             steps=steps,
             seed=seed,
             stops=stops,
