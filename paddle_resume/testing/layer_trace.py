@@ -11,6 +11,7 @@ from paddle_resume.inspection.gradient_watch import GradientWatch
 from paddle_resume.inspection.layer_hooks import LayerCall, LayerHooks, tensors_in
 from paddle_resume.testing.digests import digest_of
 
+_TENSOR: Any = paddle.Tensor
 INPUT, FORWARD, LOSS, BACKWARD, GRADIENT = "input", "forward", "loss", "backward", "gradient"
 
 
@@ -38,7 +39,7 @@ class LayerTrace:
         self._producers: dict[int, str] = {}
         self._consumers: dict[int, list[str]] = {}
         self._watches: list[Any] = []
-        self._backward = paddle.Tensor.backward
+        self._backward = _TENSOR.backward
 
     def __enter__(self) -> LayerTrace:
         model, loss, optimizers = self._trainer.model, self._trainer.loss, self._trainer.optimizer
@@ -54,11 +55,11 @@ class LayerTrace:
             trace._note(LOSS, "", tensor)
             return trace._backward(tensor, *args, **options)
 
-        paddle.Tensor.backward = backward
+        _TENSOR.backward = backward
         return self
 
     def __exit__(self, *_: object) -> None:
-        paddle.Tensor.backward = self._backward
+        _TENSOR.backward = self._backward
         for watch in self._watches:
             watch.close()
 

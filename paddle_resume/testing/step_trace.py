@@ -38,7 +38,9 @@ class StepTrace:
     def install(self) -> None:
         """Put it into the classes of this process."""
         self._path.write_text("", encoding="utf-8")
-        train, run = Trainer.train, StepRunner.run
+        trainers: Any = Trainer
+        runners: Any = StepRunner
+        train, run = trainers.train, runners.run
 
         def traced_train(trainer: Trainer, *args: Any, **options: Any) -> Any:
             before, self._trainer = self._trainer, trainer
@@ -50,8 +52,7 @@ class StepTrace:
         def traced_run(runner: StepRunner, batches: Sequence[Batch]) -> Any:
             return self._step(self._trainer, batches, lambda: run(runner, batches))
 
-        Trainer.train = traced_train  # type: ignore[method-assign]
-        StepRunner.run = traced_run  # type: ignore[method-assign]
+        trainers.train, runners.run = traced_train, traced_run
 
     def _step(self, trainer: Optional[Trainer], batches: Sequence[Batch], make: Callable[[], Any]) -> Any:
         assert trainer is not None
