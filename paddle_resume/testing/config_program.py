@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, Optional
 
 from paddle_resume.config import load_config
@@ -38,11 +40,14 @@ class ConfigProgram:
 
 
 @contextmanager
-def lives_of(program: ConfigProgram) -> Iterator[Start]:
-    """Starts lives of the program; one that fails by itself comes out as one paragraph, a PaddleResumeError."""
+def lives_of(program: ConfigProgram) -> Iterator[tuple[Path, Start]]:
+    """A folder for lives of the program, which is gone at the end, and what starts them.
+
+    One that fails by itself comes out as one paragraph, a PaddleResumeError.
+    """
     try:
-        with ForkServers() as start:
-            yield start
+        with tempfile.TemporaryDirectory(prefix="paddle_resume_proof_") as folder, ForkServers() as start:
+            yield Path(folder), start
     except LifeError as error:
         raise PaddleResumeError(f"The config could not be run: {error.what}: {_reason(error.output)}") from error
 

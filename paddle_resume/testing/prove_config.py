@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import random
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Optional
@@ -16,6 +15,7 @@ from paddle_resume.config import Config
 from paddle_resume.errors import ConfigError
 from paddle_resume.testing.config_program import ConfigProgram, lives_of
 from paddle_resume.testing.kill_plan import KILL, Kill
+from paddle_resume.testing.lives_bar import lives_bar
 from paddle_resume.testing.proof import Proof, run_and_compare
 from paddle_resume.testing.random_kills import RunShape, plan_kills
 
@@ -51,14 +51,14 @@ def prove_config(
     if stops:
         program.set("checkpoint.keep", _KEEP_ALL)
     plan = plan_kills(kills, run, random.Random(seed), stops=stops)
-    with tempfile.TemporaryDirectory(prefix="paddle_resume_proof_") as folder, lives_of(program) as start:
+    with lives_of(program) as (folder, start), lives_bar(console, len(plan) + 2) as tell:
         proof = run_and_compare(
             program.arguments,
-            Path(folder),
+            folder,
             plan,
             processes=count,
             working_directory=Path.cwd(),
-            tell=console.print,
+            tell=tell,
             start=start,
         )
     console.print(_table(proof, stops))

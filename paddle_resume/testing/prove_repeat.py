@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import tempfile
 from collections.abc import Sequence
 from itertools import groupby
 from pathlib import Path
@@ -13,6 +12,7 @@ from rich.console import Console
 
 from paddle_resume.errors import ConfigError
 from paddle_resume.testing.config_program import ConfigProgram, lives_of
+from paddle_resume.testing.lives_bar import lives_bar
 from paddle_resume.testing.repeat import Repetition, Row, repeat_and_compare
 from paddle_resume.ui.tables import TablePrinter
 
@@ -51,10 +51,8 @@ def prove_repeat(config_path: str, overrides: Sequence[str], *, steps: Optional[
     program = ConfigProgram(config_path, overrides, steps)
     if program.config.parallel.mesh is not None:
         raise ConfigError("prove --repeat looks into a single process, and parallel.mesh needs several; leave it out.")
-    with tempfile.TemporaryDirectory(prefix="paddle_resume_proof_") as folder, lives_of(program) as start:
-        found = repeat_and_compare(
-            program.arguments, Path(folder), working_directory=Path.cwd(), tell=console.print, start=start
-        )
+    with lives_of(program) as (folder, start), lives_bar(console) as tell:
+        found = repeat_and_compare(program.arguments, folder, working_directory=Path.cwd(), tell=tell, start=start)
     if as_json:
         print(json.dumps(_outcome(found), indent=2))
     if found.same:

@@ -18,7 +18,9 @@ def trace(*losses: int, layers: Optional[list[list[str]]] = None) -> list[dict[s
 
 def look(pairs: list[Any], step: int) -> tuple[Repetition, list[int], list[str]]:
     """What comes of further runs with these traces, up to which steps they went, and what was said."""
-    found, looked, said = Repetition(9, step, [Row("loss", "", False)]), [], []
+    found = Repetition(9, step, [Row("loss", "", False)])
+    looked: list[int] = []
+    said: list[str] = []
     traces = [one for pair in pairs for one in pair]
 
     def run(name: str, look_into: int) -> Any:
