@@ -41,12 +41,16 @@ class _Executioner:
         """Whether the run has come far enough for the kill."""
         return self._armed
 
-    def step(self, step: int, moment: str = "step") -> None:
-        if step >= 0:  # The trial before a run counts as step -1.
-            self._step = step
-        self._armed = self._armed or step >= self._kill.after
+    def begin(self, step: int) -> None:
+        self._step = step
         # Not only in that very step: a life may begin behind it, after a kill at a time.
-        if self._kill.moment == moment and step >= self._kill.after:
+        self._armed = self._armed or step >= self._kill.after
+        if self._kill.moment == "begin" and self._armed:
+            self._strike()
+
+    def count_loss(self, step: int) -> None:
+        # That of an evaluation is counted under a step that has not begun.
+        if self._kill.moment == "step" and self._armed and step == self._step:
             self._strike()
 
     def pass_by(self, moment: str) -> None:
@@ -92,8 +96,8 @@ def _arm(executioner: _Executioner) -> None:
     from paddle_resume.parallel.per_rank import PerRank
     from paddle_resume.rng import RandomStreams
 
-    _before(RandomStreams, "begin_step", lambda streams, step: executioner.step(step, "begin"))
-    _before(RunningMetrics, "add_loss", lambda metrics, step, *_: executioner.step(step))
+    _before(RandomStreams, "begin_step", lambda streams, step: executioner.begin(step))
+    _before(RunningMetrics, "add_loss", lambda metrics, step, *_: executioner.count_loss(step))
     _before(Feed, "finish_epoch", lambda *_: executioner.pass_by("epoch"))
     _before(PerRank, "prepare_save", lambda *_: executioner.pass_by("gather"))
     restore, round_robin = CheckpointEngine.restore, Feed.round_robin

@@ -209,9 +209,13 @@ def _ending(codes: tuple[int, ...], plan: Plan, outputs: Sequence[Path]) -> Endi
     kill = plan.kill
     if not any(codes):
         return Ending(True, codes)
-    if kill is not None and kill.is_stop and all(code in (128 + kill.signum, -kill.signum) for code in codes):
+    if kill is not None and kill.is_stop:
         told = re.findall(r"Stopped after step (\d+)", _said(outputs[0]))
-        return Ending(False, codes, int(told[-1]) if told else None)
+        answers = {128 + kill.signum, -kill.signum}
+        # One that comes before the processes train together ends its own; the others see that one is gone.
+        allowed = answers if told or kill.moment != "time" else {*answers, _ANOTHER_FAILED}
+        if allowed.issuperset(codes) and answers.intersection(codes):
+            return Ending(False, codes, int(told[-1]) if told else None)
     victims = codes if kill is None or kill.rank is None else codes[kill.rank : kill.rank + 1]
     if kill is not None and not kill.is_stop and -signal.SIGKILL in victims:
         return Ending(False, codes)

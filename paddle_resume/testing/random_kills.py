@@ -31,8 +31,8 @@ class RunShape:
 def plan_kills(count: int, run: RunShape, draw: random.Random, *, stops: bool = False) -> list[Kill]:
     """`count` kills of every kind at random, at ever later steps; with `stops`, SIGTERM and SIGINT as well.
 
-    Those at the end of an epoch (if any epoch ends) and in an evaluation come last, so that they land. Of several
-    processes each kill takes one, or all.
+    Those at a time come first, since nobody knows how far the run is then; those at the end of an epoch (if any epoch
+    ends) and in an evaluation last, so that they land. Of several processes each kill takes one, or all.
     """
     kinds = _kinds(count, run)
     after = sorted(draw.randrange(1, max(2, int(run.steps * 0.8))) for _ in kinds)
@@ -60,7 +60,8 @@ def _kinds(count: int, run: RunShape) -> list[str]:
         early = [kind for kind in early if kind not in ("save", "orphan")]
     if run.processes > 1:
         early.insert(2, "gather")
-    return ([early[i % len(early)] for i in range(max(0, count - len(late)))] + late)[:count]
+    kinds = [early[i % len(early)] for i in range(max(0, count - len(late)))]
+    return (sorted(kinds, key=lambda kind: kind != "time") + late)[:count]
 
 
 def _signals(count: int, draw: random.Random) -> Sequence[str]:
