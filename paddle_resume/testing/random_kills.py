@@ -49,7 +49,9 @@ def plan_kills(count: int, run: RunShape, draw: random.Random, *, stops: bool = 
             # Rank 0 writes, and alone can be taken there.
             kind, rank = ("gather", rank) if rank else (kind, 0 if signal != KILL else rank)
         counts = {"save": draw.randrange(1, 12), "orphan": draw.randrange(1, 12), "time": draw.randrange(100, 500)}
-        plan.append(Kill(kind, 0 if kind == "start" else step, counts.get(kind, 1), signal, rank))
+        # A stop comes as the first save begins, and waits for none of the writer's system calls.
+        number = 1 if kind == "save" and signal != KILL else counts.get(kind, 1)
+        plan.append(Kill(kind, 0 if kind == "start" else step, number, signal, rank))
     return plan
 
 
