@@ -104,16 +104,13 @@ def prove(
     json: Annotated[bool, typer.Option("--json", help="Print the outcome as JSON, all else on stderr.")] = False,
 ) -> None:
     """Run your config twice, once killed again and again, and compare everything bit for bit."""
-    if repeat and (kills is not None or stops or (processes or 1) > 1):
-        raise ConfigError(
-            "--repeat compares two runs of one process that nothing interrupts; leave out --kills, --stops and "
-            "--processes."
-        )
+    if repeat and (kills is not None or stops):
+        raise ConfigError("--repeat compares two runs that nothing interrupts; leave out --kills and --stops.")
     import_paddle()
     if repeat:
         from paddle_resume.testing.prove_repeat import prove_repeat
 
-        raise typer.Exit(prove_repeat(config, override or [], steps=steps, as_json=json))
+        raise typer.Exit(prove_repeat(config, override or [], steps=steps, processes=processes, as_json=json))
     from paddle_resume.testing.prove_config import prove_config
 
     raise typer.Exit(

@@ -10,7 +10,7 @@ from typing import Any, Optional
 
 from paddle_resume.config import load_config
 from paddle_resume.config.shipped import find_config
-from paddle_resume.errors import PaddleResumeError
+from paddle_resume.errors import ConfigError, PaddleResumeError
 from paddle_resume.testing.forked import ForkServers
 from paddle_resume.testing.life import LifeError, Start
 
@@ -30,6 +30,22 @@ class ConfigProgram:
         """Have it run with another value of a key; `config` stays what the user has given."""
         self._overrides.append(f"{key}={value}")
 
+    def processes(self, wanted: Optional[int]) -> int:
+        """How many train; raises ConfigError if the mesh has another number, or they would need GPUs."""
+        mesh, device = self.config.parallel.mesh, self.config.run.device
+        count = wanted or (mesh.size if mesh is not None else 1)
+        if mesh is not None and mesh.size != count:
+            raise ConfigError(
+                f"--processes is {count}, and parallel.mesh: {mesh} is {mesh.size} processes; leave out --processes, "
+                "or change the mesh."
+            )
+        if count > 1 and device != "cpu" and _has_gpu():
+            raise ConfigError(
+                f"prove starts {count} processes on the CPU, over gloo, and run.device is {device} on a machine with a "
+                "GPU; add -o run.device=cpu."
+            )
+        return count
+
     @property
     def arguments(self) -> list[str]:
         """As `run_and_compare` takes a program: `{folder}` stands for the run's own folder."""
@@ -37,6 +53,12 @@ class ConfigProgram:
         for override in [*self._overrides, *_WRITTEN]:
             program += ["-o", override]
         return program
+
+
+def _has_gpu() -> bool:
+    import paddle
+
+    return paddle.is_compiled_with_cuda() and paddle.device.cuda.device_count() > 0
 
 
 @contextmanager

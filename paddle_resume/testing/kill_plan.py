@@ -85,9 +85,12 @@ class Plan:
 
     def of_rank(self, rank: int) -> Plan:
         """The plan as it concerns one process."""
-        if self.kill is None or self.kill.rank in (None, rank):
-            return self
-        return replace(self, kill=None)
+        kill = self.kill if self.kill is None or self.kill.rank in (None, rank) else None
+        return replace(self, kill=kill, trace=None if self.trace is None else str(self.trace_of(rank)))
+
+    def trace_of(self, rank: int) -> Path:
+        """Where one process writes its trace."""
+        return Path(f"{self.trace}.{rank}")
 
     @property
     def came(self) -> Path:

@@ -38,14 +38,19 @@ class LayerTrace:
         self._seen = {id(tensor): tensor for batch in batches for tensor in tensors_in(list(batch))}
         self._producers: dict[int, str] = {}
         self._consumers: dict[int, list[str]] = {}
+        self._called_since: set[str] = set()
         self._watches: list[Any] = []
         self._backward = _TENSOR.backward
 
     def __enter__(self) -> LayerTrace:
         model, loss, optimizers = self._trainer.model, self._trainer.loss, self._trainer.optimizer
-        self._watches = [LayerHooks(model, lambda call: self._called(call, call.name or "the model"))]
+        self._watches = [
+            LayerHooks(model, lambda call: self._called(call, call.name or "the model", f"model.{call.name}"))
+        ]
         if isinstance(loss, paddle.nn.Layer):
-            self._watches.append(LayerHooks(loss, lambda call: self._called(call, f"loss {call.name}".strip())))
+            self._watches.append(
+                LayerHooks(loss, lambda call: self._called(call, f"loss {call.name}".strip(), f"loss.{call.name}"))
+            )
         names = {id(parameter): name for name, parameter in model.named_parameters()}
         several = [optimizers] if isinstance(optimizers, paddle.optimizer.Optimizer) else list(optimizers.values())
         self._watches += [GradientWatch(each, names, self._note_gradient) for each in several]
@@ -63,9 +68,9 @@ class LayerTrace:
         for watch in self._watches:
             watch.close()
 
-    def _called(self, call: LayerCall, name: str) -> None:
+    def _called(self, call: LayerCall, name: str, path: str) -> None:
         label = f"{name} ({type(call.layer).__name__}{f', call {call.use + 1}' if call.use else ''})"
-        if not call.layer._sub_layers:
+        if self._is_innermost(path):
             for tensor in tensors_in(list(call.inputs)):
                 if id(tensor) not in self._seen:
                     self._note(INPUT, label, tensor)
@@ -75,6 +80,12 @@ class LayerTrace:
             self._note(FORWARD, label, tensor)
             self._producers[id(tensor)] = label
             self._watch(tensor)
+
+    def _is_innermost(self, path: str) -> bool:
+        """Whether no layer inside this one was called; one may have some and not call them, such as an LSTM."""
+        inner = {one for one in self._called_since if one.startswith(f"{path.rstrip('.')}.")}
+        self._called_since = (self._called_since - inner) | {path}
+        return not inner
 
     def _unseen(self, value: Any) -> Iterator[paddle.Tensor]:
         return (tensor for tensor in tensors_in(value) if id(tensor) not in self._seen)

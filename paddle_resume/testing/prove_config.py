@@ -12,7 +12,6 @@ from rich.console import Console
 from rich.table import Table
 
 from paddle_resume.config import Config
-from paddle_resume.errors import ConfigError
 from paddle_resume.testing.config_program import ConfigProgram, lives_of
 from paddle_resume.testing.kill_plan import KILL, Kill
 from paddle_resume.testing.lives_bar import lives_bar
@@ -44,7 +43,7 @@ def prove_config(
     """
     console = Console(highlight=False, soft_wrap=True, stderr=as_json)
     program = ConfigProgram(config_path, overrides, steps)
-    count = _processes(program.config, processes)
+    count = program.processes(processes)
     run = _shape(program.config, count)
     if not program.config.checkpoint.every_steps:
         program.set("checkpoint.every_steps", max(1, run.steps // _SAVES_PER_RUN))
@@ -72,29 +71,6 @@ def prove_config(
         return 0
     console.print(f"NOT proved.\n{proof.explain()}", style="red", markup=False)
     return 1
-
-
-def _processes(config: Config, wanted: Optional[int]) -> int:
-    """How many processes train; raises ConfigError if the mesh has another number, or they would need GPUs."""
-    mesh = config.parallel.mesh
-    count = wanted or (mesh.size if mesh is not None else 1)
-    if mesh is not None and mesh.size != count:
-        raise ConfigError(
-            f"--processes is {count}, and parallel.mesh: {mesh} is {mesh.size} processes; leave out --processes, or "
-            "change the mesh."
-        )
-    if count > 1 and config.run.device != "cpu" and _has_gpu():
-        raise ConfigError(
-            f"prove starts {count} processes on the CPU, over gloo, and run.device is {config.run.device} on a machine "
-            "with a GPU; add -o run.device=cpu."
-        )
-    return count
-
-
-def _has_gpu() -> bool:
-    import paddle
-
-    return paddle.is_compiled_with_cuda() and paddle.device.cuda.device_count() > 0
 
 
 def _shape(config: Config, processes: int) -> RunShape:

@@ -10,7 +10,6 @@ from typing import Optional
 
 from rich.console import Console
 
-from paddle_resume.errors import ConfigError
 from paddle_resume.testing.config_program import ConfigProgram, lives_of
 from paddle_resume.testing.lives_bar import lives_bar
 from paddle_resume.testing.repeat import Repetition, Row, repeat_and_compare
@@ -41,40 +40,54 @@ _MEANING = {
 }
 
 
-def prove_repeat(config_path: str, overrides: Sequence[str], *, steps: Optional[int], as_json: bool = False) -> int:
+def prove_repeat(
+    config_path: str,
+    overrides: Sequence[str],
+    *,
+    steps: Optional[int],
+    processes: Optional[int] = None,
+    as_json: bool = False,
+) -> int:
     """Compare two straight runs of a config; prints what it does and returns the exit code, 0 or 1.
 
-    With `as_json` the outcome goes to standard output as one object, and all else to standard error. Raises
-    PaddleResumeError if the config cannot run at all, or trains in several processes.
+    `processes` train together, by default as many as the config's mesh has, or one. With `as_json` the outcome goes to
+    standard output as one object, and all else to standard error. Raises PaddleResumeError if the config cannot run at
+    all.
     """
     console = Console(highlight=False, soft_wrap=True, stderr=as_json)
     program = ConfigProgram(config_path, overrides, steps)
-    if program.config.parallel.mesh is not None:
-        raise ConfigError("prove --repeat looks into a single process, and parallel.mesh needs several; leave it out.")
+    count = program.processes(processes)
     with lives_of(program) as (folder, start), lives_bar(console) as tell:
-        found = repeat_and_compare(program.arguments, folder, working_directory=Path.cwd(), tell=tell, start=start)
+        found = repeat_and_compare(
+            program.arguments, folder, processes=count, working_directory=Path.cwd(), tell=tell, start=start
+        )
     if as_json:
         print(json.dumps(_outcome(found), indent=2))
+    by = f" of {count} processes" if count > 1 else ""
     if found.same:
-        console.print(f"Two runs, {found.steps} steps: the same bits.")
+        console.print(f"Two runs, {found.steps} steps{by}: the same bits.")
         return 0
     if found.first_step is None:
         lines = "\n".join(found.differences)
-        console.print(f"Two runs, {found.steps} steps: the same bits in each step, and not in what they left:\n{lines}")
+        console.print(
+            f"Two runs, {found.steps} steps{by}: the same bits in each step, and not in what they left:\n{lines}"
+        )
         return 1
-    _tell(found, console)
+    _tell(found, console, f", rank {found.rank}" if count > 1 else "")
     return 1
 
 
-def _tell(found: Repetition, console: Console) -> None:
+def _tell(found: Repetition, console: Console, where: str) -> None:
     printer = TablePrinter(console)
-    table = printer.table("", [f"step {found.first_step}", "bits"])
+    table = printer.table("", [f"step {found.first_step}{where}", "bits"])
     for label, bits in _shown(found.rows):
         printer.add(table, label, bits, style="red" if bits == "differs" else None)
     printer.show(table)
     first = found.first
     assert first is not None
-    printer.say(f"Two runs differ, first in step {found.first_step} (the first is 0): {first}.", style="red")
+    printer.say(
+        f"Two runs differ, first in step {found.first_step}{where} (the first step is 0): {first}.", style="red"
+    )
     if found.located:
         printer.say(_MEANING[first.kind])
         return
@@ -120,6 +133,7 @@ def _outcome(found: Repetition) -> dict[str, object]:
         "same": found.same,
         "steps": found.steps,
         "first_step": found.first_step,
+        "process": found.rank,
         "first": None if found.first is None else str(found.first),
         "located": found.located,
         "rows": [{"kind": row.kind, "what": row.what, "same": row.same} for row in found.rows],

@@ -18,6 +18,8 @@ from paddle_resume.testing.life import Start, run_life, spawn
 _ATTEMPTS = 3
 Line = dict[str, Any]
 """Of a trace: see `step_trace`."""
+Traces = Sequence[Sequence[Line]]
+"""Of a run: those of its processes, by rank."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +43,9 @@ class Repetition:
     first_step: Optional[int] = None
     """The first step, counted from 0, that is not the same; None: all of them are."""
     rows: list[Row] = field(default_factory=list)
-    """What that step consists of."""
+    """What that step consists of, in the process of `rank`."""
+    rank: int = 0
+    """The one of several processes in which the difference comes first."""
     differences: list[str] = field(default_factory=list)
     """Where every step is the same, what the runs left that is not."""
     further_pairs: int = 0
@@ -65,6 +69,7 @@ def repeat_and_compare(
     program: Sequence[str],
     folder: Path,
     *,
+    processes: int = 1,
     working_directory: Optional[Path] = None,
     timeout: Optional[float] = None,
     tell: Callable[[str], Any] = lambda text: None,
@@ -73,28 +78,37 @@ def repeat_and_compare(
     """Run `program`, which trains by a Trainer, twice below `folder`, and up to three times more where that differs.
 
     Two further runs go up to the first step that differs, and note in it every layer, forward and backward. If these do
-    not differ, the difference comes by chance, and two others are tried. `program` and all else are as in
-    `run_and_compare`. Raises LifeError for a program that fails by itself, PaddleResumeError for one without a step.
+    not differ, the difference comes by chance, and two others are tried. With several `processes` the rows are those of
+    the one in which the difference comes first. `program` and all else are as in `run_and_compare`. Raises LifeError
+    for a program that fails by itself, PaddleResumeError for one without a step.
     """
-    run = partial(_run, program, folder, working_directory=working_directory, timeout=timeout, start=start)
+    run = partial(
+        _run,
+        program,
+        folder,
+        processes=processes,
+        working_directory=working_directory,
+        timeout=timeout,
+        start=start,
+    )
     tell("Running once.")
     ours = run("first")
-    if not ours:
+    if not all(ours):
         raise PaddleResumeError("No step of a Trainer was seen, so there is nothing to compare: only those are traced.")
     tell("Running again.")
     theirs = run("second")
-    found = Repetition(min(len(ours), len(theirs)), _first_step(ours, theirs))
+    found = Repetition(min(len(ours[0]), len(theirs[0])), _first_step(ours, theirs))
     if found.first_step is None:
         found.differences = first_differences(folder / "first", folder / "second", other_is="second")
-        if len(ours) != len(theirs):
-            found.differences.insert(0, f"steps made: {len(ours)} -> {len(theirs)}")
+        if len(ours[0]) != len(theirs[0]):
+            found.differences.insert(0, f"steps made: {len(ours[0])} -> {len(theirs[0])}")
         return found
-    found.rows = _rows(*(_coarse(lines[found.first_step]) for lines in (ours, theirs)))
+    found.rank, found.rows = _first_rows(ours, theirs, found.first_step, _coarse)
     _look_into(found, run, tell)
     return found
 
 
-def _look_into(found: Repetition, run: Callable[..., list[Line]], tell: Callable[[str], Any]) -> None:
+def _look_into(found: Repetition, run: Callable[..., Traces], tell: Callable[[str], Any]) -> None:
     """Find the rows of the first step that differs, from further pairs of runs."""
     step = found.first_step
     for attempt in range(_ATTEMPTS):
@@ -105,7 +119,7 @@ def _look_into(found: Repetition, run: Callable[..., list[Line]], tell: Callable
         differs_at = _first_step(ours, theirs)
         if differs_at is not None and differs_at == step:
             found.first_step, found.located = step, True
-            found.rows = _rows(ours[step]["events"], theirs[step]["events"])
+            found.rank, found.rows = _first_rows(ours, theirs, step, lambda line: line["events"])
             return
         if differs_at is not None:
             # By chance earlier than in the first two: the step to look into is that one.
@@ -113,22 +127,42 @@ def _look_into(found: Repetition, run: Callable[..., list[Line]], tell: Callable
 
 
 def _run(
-    program: Sequence[str], folder: Path, name: str, look_into: Optional[int] = None, **options: Any
-) -> list[Line]:
-    """The lines that a run has traced; one that looks into a step leaves nothing else."""
-    trace = folder / f"trace-{name}.jsonl"
-    run_life(program, folder / name, Plan(str(folder / "report"), trace=str(trace), look_into=look_into), **options)
+    program: Sequence[str],
+    folder: Path,
+    name: str,
+    look_into: Optional[int] = None,
+    *,
+    processes: int,
+    **options: Any,
+) -> Traces:
+    """What a run has traced; one that looks into a step leaves nothing else."""
+    plan = Plan(str(folder / "report"), trace=str(folder / f"trace-{name}"), look_into=look_into)
+    run_life(program, folder / name, plan, processes=processes, **options)
     if look_into is not None:
         shutil.rmtree(folder / name)
-    return [json.loads(line) for line in trace.read_text(encoding="utf-8").splitlines()]
+    texts = (plan.trace_of(rank).read_text(encoding="utf-8") for rank in range(processes))
+    return [[json.loads(line) for line in text.splitlines()] for text in texts]
 
 
-def _first_step(ours: Sequence[Line], theirs: Sequence[Line]) -> Optional[int]:
-    """The index of the first line that differs, which is the number of the step."""
-    return next((i for i, (a, b) in enumerate(zip(ours, theirs)) if a["digests"] != b["digests"]), None)
+def _first_step(ours: Traces, theirs: Traces) -> Optional[int]:
+    """The index of the first line that differs in any process, which is the number of the step."""
+    pairs = (zip(a, b) for a, b in zip(ours, theirs))
+    found = (next((i for i, (a, b) in enumerate(lines) if a["digests"] != b["digests"]), None) for lines in pairs)
+    return min((step for step in found if step is not None), default=None)
 
 
-def _coarse(line: Line) -> list[tuple[str, str, str]]:
+def _first_rows(
+    ours: Traces, theirs: Traces, step: int, events: Callable[[Line], Sequence[Sequence[str]]]
+) -> tuple[int, list[Row]]:
+    """The rank in which the difference comes first in this step, and its rows."""
+    of_rank = [_rows(events(a[step]), events(b[step])) for a, b in zip(ours, theirs)]
+    places = [next((i for i, row in enumerate(rows) if not row.same), len(rows)) for rows in of_rank]
+    # One that has all the same is as long as any, and comes last.
+    rank = min(range(len(of_rank)), key=lambda r: (places[r] == len(of_rank[r]), places[r]))
+    return rank, of_rank[rank]
+
+
+def _coarse(line: Line) -> Sequence[Sequence[str]]:
     return [(kind, "", digest) for kind, digest in line["digests"].items()]
 
 

@@ -36,7 +36,7 @@ class Odd(paddle.nn.Layer):
             self.calls += 1
         if not self.training or self.calls < self.since:
             return x * 1.0
-        if self.how == "forward":
+        if self.how == "forward" or self.how == f"rank {os.environ.get('PADDLE_TRAINER_ID')}":
             return x + noise()
         if self.how == "backward":
             return NoisyBackward.apply(x)

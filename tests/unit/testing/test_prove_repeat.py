@@ -73,7 +73,7 @@ def test_what_is_not_repeatable_is_found_at_its_place(
 ) -> None:
     outcome, said = found(capsys, *(word for option in options for word in ("-o", option)))
     assert (outcome["first_step"], outcome["first"], outcome["located"]) == (step, first, True), said
-    assert f"Two runs differ, first in step {step} (the first is 0): {first}." in said
+    assert f"Two runs differ, first in step {step} (the first step is 0): {first}." in said
     labels = [f"{row['kind']} {row['what']}".strip() for row in outcome["rows"]]
     place = labels.index(first)
     assert all(row["same"] for row in outcome["rows"][:place])
@@ -101,7 +101,7 @@ def test_a_difference_that_does_not_come_again_is_told_as_chance(
     assert repeat("-o", "model.how=once") == 1
     said = capsys.readouterr().out
     assert "(attempt 2 of 2)" in said
-    assert "Two runs differ, first in step 2 (the first is 0): loss." in said
+    assert "Two runs differ, first in step 2 (the first step is 0): loss." in said
     assert "4 further runs did not part there: the difference comes by chance" in said
     lines = [" ".join(line.split()) for line in said.splitlines()]
     for kind in BEGINNING:
@@ -109,12 +109,23 @@ def test_a_difference_that_does_not_come_again_is_told_as_chance(
     assert "loss differs" in lines
 
 
-@pytest.mark.parametrize("options", [("--kills", "3"), ("--stops",), ("--processes", "2")], ids=" ".join)
+@pytest.mark.full
+@pytest.mark.parametrize("how", ["", "rank 1"])
+def test_of_several_processes_the_one_is_named_in_which_it_begins(how: str, capsys: pytest.CaptureFixture[str]) -> None:
+    if not how:
+        assert repeat("--processes", "2") == 0
+        assert "Two runs, 4 steps of 2 processes: the same bits." in capsys.readouterr().out
+        return
+    outcome, said = found(capsys, "--processes", "2", "-o", f"model.how={how}")
+    assert (outcome["first_step"], outcome["first"], outcome["process"]) == (2, "forward odd (Odd)", 1), said
+    assert "Two runs differ, first in step 2, rank 1 (the first step is 0): forward odd (Odd)." in said
+
+
+@pytest.mark.parametrize("options", [("--kills", "3"), ("--stops",)], ids=" ".join)
 def test_what_belongs_to_interruptions_is_refused(options: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> None:
     assert repeat(*options) == 2
     assert capsys.readouterr().err == (
-        "error: --repeat compares two runs of one process that nothing interrupts; leave out --kills, --stops and "
-        "--processes.\n"
+        "error: --repeat compares two runs that nothing interrupts; leave out --kills and --stops.\n"
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Optional
 
-from paddle_resume.testing.repeat import Repetition, Row, _first_step, _look_into, _rows
+from paddle_resume.testing.repeat import Repetition, Row, _first_rows, _first_step, _look_into, _rows
 
 
 def trace(*losses: int, layers: Optional[list[list[str]]] = None) -> list[dict[str, Any]]:
@@ -25,7 +25,7 @@ def look(pairs: list[Any], step: int) -> tuple[Repetition, list[int], list[str]]
 
     def run(name: str, look_into: int) -> Any:
         looked.append(look_into)
-        return traces.pop(0)
+        return [traces.pop(0)]
 
     _look_into(found, run, said.append)
     return found, looked, said
@@ -35,9 +35,9 @@ LAYERS = [["forward", "a", "1"], ["forward", "b", "2"]], [["forward", "a", "1"],
 
 
 def test_the_first_step_that_differs_is_the_first_line_whose_digests_do() -> None:
-    assert _first_step(trace(1, 2, 3), trace(1, 2, 3)) is None
-    assert _first_step(trace(1, 2, 3), trace(1, 4, 5)) == 1
-    assert _first_step(trace(1, 2), trace(1, 2, 3)) is None
+    assert _first_step([trace(1, 2, 3)], [trace(1, 2, 3)]) is None
+    assert _first_step([trace(1, 2, 3)], [trace(1, 4, 5)]) == 1
+    assert _first_step([trace(1, 2)], [trace(1, 2, 3)]) is None
 
 
 def test_a_difference_that_comes_again_is_looked_into_once() -> None:
@@ -60,6 +60,15 @@ def test_a_difference_that_comes_earlier_by_chance_is_followed_there() -> None:
     again = trace(1, 2, layers=LAYERS[0]), trace(1, 4, layers=LAYERS[1])
     found, looked, _ = look([earlier, again], 2)
     assert found.located and found.first_step == 1 and looked == [2, 2, 1, 1]
+
+
+def test_of_several_processes_the_one_counts_in_which_the_difference_comes_first() -> None:
+    same = [["forward", "a", "1"], ["forward", "b", "2"], ["loss", "", "3"]]
+    late, early = ([*same[:i], ["forward", "ab"[i], "9"], *same[i + 1 :]] for i in (1, 0))
+    for others, rank in (((late, early), 1), ((early, late), 0), ((same, late), 1)):
+        ours = [trace(1, layers=same), trace(1, layers=same)]
+        theirs = [trace(1, layers=each) for each in others]
+        assert _first_rows(ours, theirs, 0, lambda line: line["events"])[0] == rank
 
 
 def test_two_runs_that_compute_different_things_part_where_the_names_do() -> None:
