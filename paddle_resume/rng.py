@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import random
 import struct
 from collections.abc import Iterator
@@ -69,6 +70,32 @@ class RandomStreams:
         if self._rank:
             seed_everything(derive_seed(self._seed, *self._key))
 
+    def fingerprint(self) -> int:
+        """64 bits that tell whether the generators stand where they stood another time; cheap enough for each step.
+
+        Of Python's the words that tell of any draw, of several GPUs the one in use.
+        """
+        _, words, gauss = random.getstate()
+        hasher = xxhash.xxh3_64(struct.pack("<3Qd", words[-1], words[0], words[1], gauss or 0.0))
+        hasher.update(_numpy_position())
+        hasher.update(repr(self._paddle_position()).encode())
+        return hasher.intdigest()
+
+    def _paddle_position(self) -> list[Any]:
+        generator = _cpu_generator()
+        if self._reseed_cpu:
+            position = [generator.get_state().__getstate__()]
+        else:
+            # Its state is a text of thousands of digits. What it would draw next tells as much.
+            state = generator.get_state()
+            position = [generator.random()]
+            generator.set_state(state)
+        device = paddle.device.get_device()
+        if device.startswith("gpu"):
+            gpu = paddle.framework.core.default_cuda_generator(int(device.partition(":")[2] or 0))
+            position.append(gpu.get_state().__getstate__()[:3])
+        return position
+
     @property
     def _key(self) -> tuple[int, ...]:
         return (self._rank,) if self._rank else ()
@@ -100,6 +127,18 @@ class RandomStreams:
             advice += "begin_step(step) before each step)"
             found.append(Difference("Paddle's CPU generator", "Paddle 2.6 does not let it be saved", advice))
         return found
+
+
+# Of the generator that NumPy's global functions draw from, if it is the usual one: its words, and the place in them.
+_MT19937_BYTES = 4 * 624 + 4
+
+
+def _numpy_position() -> bytes:
+    """What tells of any draw from NumPy's global generator; `get_state` would take as long as a hundred of these."""
+    generator = np.random.mtrand._rand._bit_generator
+    if type(generator) is np.random.MT19937:
+        return ctypes.string_at(generator.ctypes.state_address, _MT19937_BYTES)
+    return repr(np.random.get_state(legacy=False)).encode()
 
 
 def _cpu_generator() -> Any:

@@ -247,6 +247,7 @@ def _monitoring(config: Config, tags: Sequence[str]) -> Monitoring:
         evaluate_every=options.evaluate_every,
         ema=WeightAverage(**options.ema.model_dump()) if options.ema else None,
         best=Best(**best.model_dump()) if best is not None else None,
+        check_resume=options.check_resume,
     )
 
 

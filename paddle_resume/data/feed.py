@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Iterator, Mapping
 from itertools import islice
 from typing import Any, Callable, Optional
@@ -11,6 +12,7 @@ import paddle
 
 from paddle_resume.data.batch import Batch, share, share_or_stand_in
 from paddle_resume.data.dataset_identity import dataset_identity
+from paddle_resume.data.dataset_probe import probe
 from paddle_resume.data.loader_options import loader_options
 from paddle_resume.data.order import batches, epoch_order
 from paddle_resume.data.sample_loader import load_batches
@@ -137,6 +139,12 @@ class Feed:
             )
         return ""
 
+    def probe(self) -> str:
+        """Why its batches could not be made again, as far as a look at a few samples shows; else an empty text."""
+        # What has only been opened in workers so far may not bear to be opened here first.
+        untouched = self._workers > 0 and hasattr(self.dataset, "identity")
+        return "" if untouched else probe(self.dataset, self._seed)
+
     def from_start(self) -> Iterator[list[paddle.Tensor]]:
         """All batches of the first epoch, leaving the position alone."""
         if self._stream is not None:
@@ -217,22 +225,23 @@ class Feed:
     def _shares(self, epoch: int, start: int) -> Iterator[Batch]:
         if self._stream is not None:
             for batch in self._stream.batches(epoch, start):
-                yield self._share_of(batch)
+                yield self._share_of(batch, struct.pack("<2q", epoch, start))
+                start += len(batch[0])
             return
         groups = list(batches(self._order(epoch), start, self.batch_size, self._drop_last))
         mine = (share_or_stand_in(group, self._rank, self._size) for group in groups)
         for group, loaded in zip(groups, self._load(epoch, mine)):
             part = share(len(group), self._rank, self._size)
-            yield Batch(loaded, part.stop - part.start, len(group))
+            yield Batch(loaded, part.stop - part.start, len(group), group.tobytes())
 
-    def _share_of(self, batch: list[paddle.Tensor]) -> Batch:
+    def _share_of(self, batch: list[paddle.Tensor], key: bytes) -> Batch:
         """The part of a stream's batch that is this process's; its samples have to be drawn by every process."""
         whole = len(batch[0])
         part = share(whole, self._rank, self._size)
         count = part.stop - part.start
         if self._size == 1:
-            return Batch(batch, whole, whole)
-        return Batch([entry[part] if count else entry[:1] for entry in batch], count, whole)
+            return Batch(batch, whole, whole, key)
+        return Batch([entry[part] if count else entry[:1] for entry in batch], count, whole, key)
 
     @property
     def _epoch_length(self) -> int:

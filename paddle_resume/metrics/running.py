@@ -6,7 +6,7 @@ import copy
 import math
 from collections.abc import Iterator, Sequence
 from itertools import zip_longest
-from typing import Any, Optional
+from typing import Any, Callable, Optional
 
 import numpy as np
 import paddle
@@ -47,6 +47,7 @@ class RunningMetrics:
         world: the processes whose outputs count.
         round_robin: whether they take whole batches in turn; else each has its share of every batch, and the losses
             that come in are those of the whole batch.
+        on_loss: called with step and value of each loss when it is read.
 
     Raises ConfigError if two metrics have one name.
     """
@@ -57,8 +58,10 @@ class RunningMetrics:
         split: str = "train",
         world: Optional[World] = None,
         round_robin: bool = False,
+        on_loss: Callable[[int, float], None] = lambda step, loss: None,
     ) -> None:
         self._world = world or World()
+        self._on_loss = on_loss
         self._round_robin = round_robin and not self._world.is_single
         self._of_all_splits = list(metrics)
         self._metrics = kept_for(split, metrics)
@@ -140,20 +143,28 @@ class RunningMetrics:
         for counts in self._own_counts:
             counts.reset()
 
+    def read_losses(self) -> None:
+        """Read those that came in as tensors, which waits for a GPU."""
+        for step, loss, samples in self._pending:
+            value = loss.item()  # float(loss) takes ten times as long.
+            self._on_loss(step, value)
+            self._add(step, value, samples)
+        self._pending.clear()
+
     def non_finite(self) -> Optional[tuple[int, float]]:
         """(step, value) of the first loss since the last reset that is NaN or infinite."""
-        self._drain()
+        self.read_losses()
         return self._first_non_finite
 
     @property
     def samples(self) -> int:
         """How many samples came in since the last reset."""
-        self._drain()
+        self.read_losses()
         return self._samples
 
     def results(self) -> dict[str, float]:
         """`loss` and each metric by name, over all that came in since the last reset."""
-        self._drain()
+        self.read_losses()
         results = {"loss": self._loss_sum / self._samples} if self._samples else {}
         for metric in self._metrics:
             results.update(metric_values(metric))
@@ -179,7 +190,7 @@ class RunningMetrics:
     def prepare_save(self) -> None:
         """Bring together what all processes took in, and read the losses."""
         self.gather()
-        self._drain()
+        self.read_losses()
 
     def state_dict(self) -> dict[str, Any]:
         loss_sum: Any = self._loss_sum
@@ -208,11 +219,6 @@ class RunningMetrics:
         now = zip(self._metrics, self._fresh)
         after = ", ".join(f"{type(metric).__name__} {fresh}" for metric, fresh in now) or "none"
         return [] if before == after else [Difference("metrics", before, after, argument="Trainer(metrics=)")]
-
-    def _drain(self) -> None:
-        for step, loss, samples in self._pending:
-            self._add(step, loss.item(), samples)  # float(loss) takes ten times as long.
-        self._pending.clear()
 
     def _add(self, step: int, value: Any, samples: int) -> None:
         if self._first_non_finite is None and not math.isfinite(value):

@@ -53,8 +53,12 @@ class _Executioner:
 def install(plan: Plan) -> None:
     """Put the planned kill and omissions into the classes of this process."""
     from paddle_resume.checkpoint import owner_states
+    from paddle_resume.training.kept_fingerprints import KeptFingerprints
 
     owner_states.restore = _checked(owner_states, plan)
+    if plan.forget:
+        # What is to be seen is that the comparison finds it: the resume itself must not have found it before.
+        _before(KeptFingerprints, "begin", lambda kept, *_: kept.forget())
     if plan.kill is not None:
         executioner = _Executioner(plan.kill)
         _arm(executioner)

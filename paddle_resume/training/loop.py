@@ -24,6 +24,7 @@ from paddle_resume.training.evaluator import Evaluator
 from paddle_resume.training.finished_model import FinishedModel
 from paddle_resume.training.hooks import Hooks
 from paddle_resume.training.interrupt import SignalWatch
+from paddle_resume.training.made_again import MadeAgain
 from paddle_resume.training.options import Monitoring
 from paddle_resume.training.progress import Progress
 from paddle_resume.training.run_length import RunLength
@@ -54,6 +55,7 @@ class TrainingLoop:
     evaluator: Evaluator
     log: RunLog
     saver: RunSaver
+    made_again: MadeAgain
     finished: FinishedModel
     hooks: Hooks
     world: World
@@ -133,23 +135,33 @@ class TrainingLoop:
         self.random.begin_step(self.progress.step)
         self.hooks.call("on_step_begin")
         self.progress.learning_rate = self.learning_rate()
+        step, data = self.progress.step, self.made_again.digest(batches)
         result = self.steps.run(batches)
         self.data_parallel.broadcast(self.statistics)
         if result.applied:
-            self.metrics.add_loss(self.progress.step, result.loss, result.samples)
+            self.metrics.add_loss(step, result.loss, result.samples)
             for one in result.micro_batches:
                 self.metrics.add_output(one.output if one.batch.local_size else None, one.batch[-1])
             if self.monitoring.ema is not None:
                 self.monitoring.ema.update()
-        elif self.divergence.policy == SKIP:
-            self.divergence.skipped += 1
-            self.saver.skipped(float(result.loss))
+        else:
+            self._leave_out(float(result.loss))
         self.progress.step += 1
         self.lr.after(STEP)
         if self.divergence.checks_each_loss:
             self.divergence.check_losses(self.metrics)
+        if self.made_again.is_last(step):
+            self.metrics.read_losses()
+        self.made_again.step_made(step, data)
         self.heart.beat(self.progress.step, "train")
         self.hooks.call("on_step_end")
+
+    def _leave_out(self, loss: float) -> None:
+        """The update of the step was not applied; a loss scale that was too large is no news."""
+        self.made_again.add_loss(self.progress.step, loss)
+        if self.divergence.policy == SKIP:
+            self.divergence.skipped += 1
+            self.saver.skipped(loss)
 
     def _evaluate(self) -> None:
         """Evaluate where that is due, and draw the conclusions: the rate, the best checkpoint, whether to go on."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Optional, Union
@@ -34,6 +35,7 @@ from paddle_resume.training.gradient_average import GradientAverage
 from paddle_resume.training.hooks import Hooks, stateful
 from paddle_resume.training.interrupt import SignalWatch
 from paddle_resume.training.loop import TrainingLoop
+from paddle_resume.training.made_again import MadeAgain
 from paddle_resume.training.model_owners import model_owners
 from paddle_resume.training.optimizer_step import OptimizerStep
 from paddle_resume.training.options import Monitoring, Processes, StepOptions
@@ -81,6 +83,7 @@ class RunParts:
         self.divergence = step.on_nan if isinstance(step.on_nan, Divergence) else Divergence(step.on_nan)
         self.divergence.watch([p for each in optimizers.values() for p in parameters_of(each)])
         _require_sure_rollback(self.divergence, schedule)
+        _require_checkpoints_kept(monitoring.check_resume, schedule)
         _require_own_step_to_fit(type(trainer), step, self.divergence, processes)
         self.engine = CheckpointEngine(
             save_dir,
@@ -91,8 +94,9 @@ class RunParts:
             world=self.world,
         )
         self.progress = Progress()
-        self.metrics = RunningMetrics(metrics, world=self.data_parallel)
         self.random = RandomStreams(seed, rank=self.mesh.data_rank if self.mesh else self.world.rank)
+        self.made_again = MadeAgain(self.engine, self.random, self.world, monitoring.check_resume or 0, self._tell)
+        self.metrics = RunningMetrics(metrics, world=self.data_parallel, on_loss=self.made_again.add_loss)
         self.hooks = Hooks(callbacks, trainer)
         self.logbook = Logbook(logger, silent=not self.world.is_main)
         self.lr = LRStepper(optimizers, step.lr_interval, step.lr_metric)
@@ -100,7 +104,7 @@ class RunParts:
         self.saver = Saver(
             self.engine,
             schedule,
-            landed=lambda prefix: self.hooks.call("on_save", prefix),
+            landed=self._landed,
             tell=self._tell,
             world=self.world,
         )
@@ -158,6 +162,7 @@ class RunParts:
             evaluator=self.evaluator,
             log=RunLog(self.logbook, self.progress, self.metrics, self.divergence, self.hooks.call),
             saver=saver,
+            made_again=self.made_again,
             finished=FinishedModel(
                 self._model_path,
                 trainer.model,
@@ -189,6 +194,7 @@ class RunParts:
             metrics=self.metrics,
             divergence=self.divergence,
             heart=heart,
+            made_again=self.made_again,
             tell=self._tell,
         )
 
@@ -205,6 +211,10 @@ class RunParts:
         for label, owner in [*stateful(callbacks), *given.items(), *self.logbook.owners()]:
             owners.add(label, owner)
         return owners
+
+    def _landed(self, prefix: Path) -> None:
+        self.made_again.kept.landed(prefix)
+        self.hooks.call("on_save", prefix)
 
     def _tell(self, text: str) -> None:
         self._trainer.tell(text)
@@ -223,6 +233,19 @@ def _require_sure_rollback(divergence: Divergence, schedule: SaveSchedule) -> No
             "checkpoint.on_busy: skip leaves one out when the disk is slow: two runs would go back to different steps. "
             "Set checkpoint.on_busy: wait, or save with checkpoint.every_steps: auto or every_minutes, to which no "
             "rollback goes back."
+        )
+
+
+def _require_checkpoints_kept(back: Optional[int], schedule: SaveSchedule) -> None:
+    """Raise ConfigError where no checkpoint so many steps back would be there when a stop has saved another."""
+    if back is None or schedule.every_epochs is not None or not isinstance(schedule.every_steps, int):
+        return
+    needed = math.ceil(back / schedule.every_steps) + 2
+    if schedule.keep < needed:
+        raise ConfigError(
+            f"trainer.check_resume: {back} makes the last {back} steps again at each resume, and checkpoint.keep: "
+            f"{schedule.keep} of every_steps: {schedule.every_steps} leaves no checkpoint so far back. Set "
+            f"checkpoint.keep to {needed} or more, or check_resume to less."
         )
 
 

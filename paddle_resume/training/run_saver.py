@@ -15,6 +15,7 @@ from paddle_resume.metrics import RunningMetrics
 from paddle_resume.stateful import Owners
 from paddle_resume.supervision.heartbeat import Heartbeat
 from paddle_resume.training.divergence import Divergence
+from paddle_resume.training.made_again import MadeAgain
 from paddle_resume.training.progress import Progress
 from paddle_resume.training.saver import Saver
 
@@ -34,6 +35,7 @@ class RunSaver:
         metrics: RunningMetrics,
         divergence: Divergence,
         heart: Heartbeat,
+        made_again: MadeAgain,
         tell: Callable[[str], None],
     ) -> None:
         self._saver = saver
@@ -45,6 +47,7 @@ class RunSaver:
         self._metrics = metrics
         self._divergence = divergence
         self._heart = heart
+        self._made_again = made_again
         self._tell = tell
 
     @property
@@ -68,12 +71,15 @@ class RunSaver:
     def save(self, tag: Optional[str] = None) -> Path:
         """Begin a save, if not told otherwise under the name that fits the position; returns its prefix.
 
-        Raises NonFiniteLossError rather than save what such a loss has touched.
+        Raises NonFiniteLossError rather than save what such a loss has touched, and InexactStepError for what came
+        out otherwise than before.
         """
         progress, divergence = self._progress, self._divergence
         tag = tag or (f"epoch{self.epoch}" if self.epoch_is_due else f"step{progress.step}")
         self._heart.beat(progress.step, "save")
         divergence.check_all(self._metrics, self._model, progress.step)
+        self._metrics.read_losses()  # Capturing them does so anyway.
+        self._made_again.before_save(progress.step)
         scheduled = self.epoch_is_due or self._saver.schedule.step_is_due(progress.step)
         if scheduled and tag != BEST:
             # Only these: where a run was interrupted must not decide where it goes back to.
@@ -86,6 +92,7 @@ class RunSaver:
             phase=progress.phase,
             protect=divergence.protected,
         )
+        self._made_again.saving(tag, progress.step)
         return self._engine.prefix(tag)
 
     def save_now(self, tag: Optional[str] = None) -> Path:
@@ -122,6 +129,7 @@ class RunSaver:
         prefix = self._engine.folder / guard.target
         guard.roll_back(lambda: self._engine.roll_back(self._owners(), prefix))
         self._engine.lineage.rolled_back(step, prefix.name, guard.lr_scale)
+        self._made_again.go_on(self._progress.step)
         self._tell(
             f"{error.what}. Went back to {prefix}, step {self._progress.step}, and on from there with "
             f"{guard.lr_scale:.4g} times the learning rate (rollback {guard.rollbacks} of {guard.max_rollbacks})."

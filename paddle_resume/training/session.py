@@ -6,9 +6,10 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Optional
 
+from paddle_resume.checkpoint.choose import AUTO, steps_back
 from paddle_resume.checkpoint.phases import DONE, FINISH, TRAIN
 from paddle_resume.data.feed import Feed
-from paddle_resume.errors import SaveError
+from paddle_resume.errors import DataError, SaveError
 from paddle_resume.parallel.world import compare
 from paddle_resume.rng import preserved
 from paddle_resume.stateful import Compared
@@ -42,16 +43,20 @@ class Session:
         for note in (self._feed.note, parts.precision.note, parts.optimizer_step.note(self._trainer.model)):
             if note:
                 self._trainer.tell(note)
+        doubt = self._probe_data(allow_inexact)
         failed: Optional[SaveError] = None
         with parts.signals, self._closing():
             try:
                 self._resume(resume, allow_inexact, overwrite, changes)
+                self._begin(doubt, allow_inexact)
                 with preserved():  # It runs at every start, so what it draws must not count.
                     parts.hooks.call("on_train_begin")
                 loop.run()
                 loop.saver.collect(wait=True)
                 # Nobody ends, and lets the launcher end the others, before all has been saved.
                 failed = parts.world.broadcast_object(parts.saver.failed)
+                if failed is None:
+                    parts.made_again.finish()
             except Interruption:
                 self._save_and_leave()
         if failed is not None:
@@ -80,7 +85,7 @@ class Session:
         else:
             trainer.restored = parts.engine.restore(
                 parts.all_owners(self._feed, self._evaluation),
-                resume,
+                self._further_back() if resume == AUTO else resume,
                 allow_inexact=allow_inexact,
                 wanted=changes.wanted,
                 steps_per_epoch=self.length.steps_per_epoch,
@@ -94,8 +99,42 @@ class Session:
             self._go_on_unless_stopped_early()
         with preserved():
             changes.carry_out(trainer, trainer.restored)
-        if trainer.restored.changes and parts.progress.phase != DONE:
+
+    def _further_back(self) -> str:
+        """Which checkpoint to go on from where the steps before the newest are to be made again."""
+        parts, steps = self._parts, self._parts.monitoring.check_resume
+        if steps is None:
+            return AUTO
+        parts.engine.prepare()
+        prefix = parts.world.broadcast_object(steps_back(parts.engine.found(), steps) if parts.world.is_main else None)
+        if prefix is None:
+            return AUTO
+        self._trainer.tell(f"trainer.check_resume: goes back to {prefix}, to make the steps after it again.")
+        return str(prefix)
+
+    def _begin(self, doubt: str, allow_inexact: bool) -> None:
+        """Make ready to compare what a resume makes again, and save what it changed."""
+        parts, restored = self._parts, self._trainer.restored
+        if doubt:
+            parts.engine.lineage.inexact(parts.progress.step, doubt)
+        parts.made_again.begin(parts.progress.step, resumed=restored is not None, allow_inexact=allow_inexact)
+        if restored is not None and restored.changes and parts.progress.phase != DONE:
             self.loop.saver.save_changes()
+
+    def _probe_data(self, allow_inexact: bool) -> str:
+        """Why no resume could make the same batches again, if that is allowed; raises DataError if not."""
+        feeds = {"train": self._feed, **self._evaluation}
+        doubt = next((f"{split} data: {text}" for split, feed in feeds.items() if (text := feed.probe())), "")
+        if not doubt:
+            return ""
+        if not allow_inexact:
+            raise DataError(
+                f"{doubt}. So no resume could make the same batches again. Let it draw from Python's, NumPy's or "
+                "Paddle's global generators, which are seeded for each sample, or from one that it seeds by the "
+                "sample's index; or train all the same with --allow-inexact (the run's lineage will say so)."
+            )
+        self._trainer.tell(f"{doubt}. The run is inexact.")
+        return doubt
 
     def _go_on_unless_stopped_early(self) -> None:
         """The run was finished, and is now wanted longer, unless its patience had run out: then it would end here
@@ -115,6 +154,7 @@ class Session:
         if parts.world.broadcast_object(not parts.saver.has_saved(progress.step, progress.phase)):
             self.loop.saver.save()
         self.loop.saver.collect(wait=True)
+        parts.made_again.stop()
         saved = "" if parts.saver.failed is None else " That step could not be saved."
         self._trainer.tell(f"Stopped after step {progress.step}.{saved} Run the same command again to continue.")
         parts.world.agree()
@@ -128,6 +168,7 @@ class Session:
         finally:
             self._parts.hooks.call("on_train_end")
             self._parts.logbook.close()
+            self._parts.made_again.kept.close()
             try:
                 self._parts.engine.close()
             except SaveError as error:  # Of tidying up after the last save, which itself was collected before.
