@@ -55,6 +55,8 @@ class FingerprintFile:
             content = self.path.read_bytes()
         except FileNotFoundError:
             return [], 0
+        if _MAGIC.startswith(content):
+            return [], 0
         if not content.startswith(_MAGIC):
             return [], max(1, len(content) // _SIZE)
         rows = [content[at : at + _SIZE] for at in range(len(_MAGIC), len(content) - _SIZE + 1, _SIZE)]
