@@ -1,4 +1,4 @@
-"""Steps that a resume makes again after a real kill are compared with the first time; each thing that differs is told."""
+"""Steps that a resume makes again after a real kill are compared with the first time, and what differs is told."""
 
 from __future__ import annotations
 
@@ -174,7 +174,7 @@ def test_a_kill_within_a_background_save_leaves_all_that_may_be_made_again(tmp_p
     known = steps_in(fingerprints(folder))
     ended = life(folder, *options)
     assert ended.returncode == 0
-    resumed = [event for event in newest(folder).lineage if event["event"] == "resume"][0]["step"]
+    resumed = next(event for event in newest(folder).lineage if event["event"] == "resume")["step"]
     assert known[-1] == 8 and min(known) <= resumed
     assert ("Made again" in ended.stderr) == (resumed <= 8)
 
