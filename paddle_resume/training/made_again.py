@@ -63,10 +63,13 @@ class MadeAgain:
     def begin(self, step: int, *, resumed: bool, allow_inexact: bool = False) -> None:
         """A run that has made `step` steps begins, or goes on from a checkpoint."""
         self._allow_inexact = allow_inexact
+        self._waiting.clear()
+        self._losses.clear()
         if resumed:
             self.go_on(step)
         else:
             self._take_course()
+            self._known, self._last = {}, -1
             self.kept.forget()
 
     def go_on(self, step: int) -> None:
@@ -150,8 +153,8 @@ class MadeAgain:
         if not self._allow_inexact:
             raise InexactStepError(
                 f"{text}{same} The run is no longer the one that was interrupted; nothing that differs was saved, and "
-                "the checkpoints are as they were. Look for the reason in docs/why-not-exact.md and with "
-                "`paddle-resume prove`; or go on all the same with --allow-inexact (the run's lineage will say so)."
+                "the checkpoints are as they were. Look for the reason with `paddle-resume prove`; or go on all the "
+                "same with --allow-inexact (the run's lineage will say so)."
             )
         self._engine.lineage.inexact(step, text)
         self._tell(f"{text}{same} The run goes on, inexact from here on.")
