@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import struct
 from collections import deque
 from collections.abc import Sequence
 from typing import Callable, NamedTuple, Optional
@@ -25,6 +24,14 @@ class _Step(NamedTuple):
     step: int
     data: int
     random: int
+
+
+class _Difference(NamedTuple):
+    """That a step came out otherwise; of several in all processes the least is the first."""
+
+    step: int
+    cause: int
+    text: str
 
 
 class MadeAgain:
@@ -57,8 +64,8 @@ class MadeAgain:
         """How the steps came out that are to be made again."""
         self._last = -1
         """The last of them that any process knows; -1 if there are none."""
-        self._same: list[int] = []
-        self._difference: Optional[tuple[int, str]] = None
+        self._same: list[Fingerprint] = []
+        self._difference: Optional[_Difference] = None
 
     def begin(self, step: int, *, resumed: bool, allow_inexact: bool = False) -> None:
         """A run that has made `step` steps begins, or goes on from a checkpoint."""
@@ -123,13 +130,12 @@ class MadeAgain:
         self._course = self._world.broadcast_object(self._engine.lineage.course)
 
     def _take_losses(self) -> None:
-        new = []
+        new: list[Fingerprint] = []
         while self._waiting and self._waiting[0].step in self._losses and self._difference is None:
             step, data, random = self._waiting[0]
             now, before = Fingerprint(step, self._course, self._losses[step], data, random), self._known.get(step)
-            found = _difference(before, now) if before is not None else ""
-            if found:
-                self._difference = (step, found)
+            self._difference = _difference(before, now)
+            if self._difference is not None:
                 break
             (new if before is None else self._same).append(now)
             del self._losses[step]
@@ -142,13 +148,13 @@ class MadeAgain:
             return
         found = [one for one in self._world.gather(self._difference) if one is not None]
         if found:
-            self._answer(*min(found))
+            self._answer(min(found))
         elif step >= self._last:
             self._last = -1
             self._tell_the_same()
 
-    def _answer(self, step: int, what: str) -> None:
-        text = f"Step {step} (counted from 0) was made again and came out otherwise: {what}."
+    def _answer(self, found: _Difference) -> None:
+        text = f"Step {found.step} (counted from 0) was made again and came out otherwise: {found.text}."
         same = f" {_steps(self._same)} came out the same before it." if self._same else ""
         if not self._allow_inexact:
             raise InexactStepError(
@@ -156,7 +162,7 @@ class MadeAgain:
                 "the checkpoints are as they were. Look for the reason with `paddle-resume prove`; or go on all the "
                 "same with --allow-inexact (the run's lineage will say so)."
             )
-        self._engine.lineage.inexact(step, text)
+        self._engine.lineage.inexact(found.step, text)
         self._tell(f"{text}{same} The run goes on, inexact from here on.")
         self._known, self._last, self._same, self._difference = {}, -1, [], None
         self._take_course()
@@ -168,18 +174,20 @@ class MadeAgain:
         self._known, self._same = {}, []
 
 
-def _difference(before: Fingerprint, now: Fingerprint) -> str:
-    """What differed first, in the order in which one follows from the other; an empty text if nothing did."""
+def _difference(before: Optional[Fingerprint], now: Fingerprint) -> Optional[_Difference]:
+    """What differed first, in the order in which one follows from the other; None if nothing did, or is known."""
+    if before is None or before.packed() == now.packed():
+        return None
     if before.data != now.data:
-        return "its data are not the same"
+        return _Difference(now.step, 0, "its data are not the same")
     if before.random != now.random:
-        return "its data are the same, what it drew from the generators is not"
-    if struct.pack("<d", before.loss) != struct.pack("<d", now.loss):
-        return (
-            "its data and what it drew from the generators are the same, its loss is not "
-            f"({before.loss!r} -> {now.loss!r})"
-        )
-    return ""
+        return _Difference(now.step, 1, "its data are the same, what it drew from the generators is not")
+    return _Difference(
+        now.step,
+        2,
+        "its data and what it drew from the generators are the same, its loss is not "
+        f"({before.loss!r} -> {now.loss!r})",
+    )
 
 
 def _steps(same: Sequence[Fingerprint]) -> str:
