@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import struct
 from collections.abc import Iterable, Sequence
@@ -68,14 +69,10 @@ class FingerprintFile:
         """Add these, in one write."""
         if self._fd < 0:
             self._open()
-        rows = b"".join(one.packed() for one in fingerprints)
-        written = os.write(self._fd, rows)
-        if written < len(rows):  # A full disk takes a part. What comes next has to begin where a record may begin.
-            os.ftruncate(self._fd, os.fstat(self._fd).st_size - written)
-            raise OSError("the disk took only a part of it")
+        _write(self._fd, b"".join(one.packed() for one in fingerprints))
 
     def rewrite(self, fingerprints: Iterable[Fingerprint]) -> None:
-        """Have these and no others; at every instant the file holds the old or the new ones. None: no file."""
+        """Have these and no others; at every instant the file holds the old or the new ones. Without any it goes."""
         self.close()
         rows = b"".join(one.packed() for one in fingerprints)
         if not rows:
@@ -95,6 +92,19 @@ class FingerprintFile:
         size = len(_MAGIC) + _SIZE * len(whole)
         if broken or (self.path.exists() and self.path.stat().st_size != size):
             self.rewrite(whole)
-        self._fd = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644)
-        if os.fstat(self._fd).st_size == 0:
-            os.write(self._fd, _MAGIC)
+        fd = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        try:
+            if os.fstat(fd).st_size == 0:
+                _write(fd, _MAGIC)
+        except OSError:
+            os.close(fd)
+            raise
+        self._fd = fd
+
+
+def _write(fd: int, content: bytes) -> None:
+    """All of it or nothing, so that what comes next begins where it may."""
+    written = os.write(fd, content)
+    if written < len(content):
+        os.ftruncate(fd, os.fstat(fd).st_size - written)
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))

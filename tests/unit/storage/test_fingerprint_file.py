@@ -73,6 +73,20 @@ def test_rewriting_leaves_these_alone_and_none_leave_no_file(file: FingerprintFi
     assert list(file.path.parent.iterdir()) == []
 
 
+def test_a_disk_on_which_there_is_room_again_takes_what_comes_then(small_disk: Path) -> None:
+    full = FingerprintFile(small_disk / ".run.steps")
+    ballast = small_disk / "ballast"
+    with ballast.open("wb", buffering=0) as taken, pytest.raises(OSError, match="No space left"):
+        while True:
+            taken.write(bytes(4096))
+    with pytest.raises(OSError, match="No space left"):
+        full.append(some(1))
+    ballast.unlink()
+    full.append(some(1, 1))
+    assert full.read() == (some(1, 1), 0)
+    full.close()
+
+
 def test_a_disk_that_takes_a_part_is_an_error_and_spoils_nothing(
     file: FingerprintFile, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -80,7 +94,7 @@ def test_a_disk_that_takes_a_part_is_an_error_and_spoils_nothing(
     with monkeypatch.context() as patch:
         write = os.write
         patch.setattr(fingerprint_file.os, "write", lambda fd, data: write(fd, data[:10]))
-        with pytest.raises(OSError, match="only a part"):
+        with pytest.raises(OSError, match="No space left"):
             file.append(some(1, 2))
     file.append(some(1, 3))
     assert file.read() == ([*some(2), *some(1, 3)], 0)
