@@ -7,6 +7,7 @@ import random
 import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,8 @@ import xxhash
 from paddle_resume.differences import Difference
 
 _WORD = 2**32
+# Of a Mersenne Twister as NumPy keeps it; the place in them comes behind.
+_MT19937_WORDS = 624
 
 
 def derive_seed(*key: int) -> int:
@@ -73,28 +76,23 @@ class RandomStreams:
     def fingerprint(self) -> int:
         """64 bits that tell whether the generators stand where they stood another time; cheap enough for each step.
 
-        Of Python's the words that tell of any draw, of several GPUs the one in use.
+        Of Python's and NumPy's the words that every draw moves, of several GPUs the one in use.
         """
         _, words, gauss = random.getstate()
-        hasher = xxhash.xxh3_64(struct.pack("<3Qd", words[-1], words[0], words[1], gauss or 0.0))
-        hasher.update(_numpy_position())
-        hasher.update(repr(self._paddle_position()).encode())
-        return hasher.intdigest()
+        python = struct.pack("<3Qd", words[-1], words[0], words[1], gauss or 0.0)
+        numpy = struct.pack("<3Q", *_numpy_words())
+        cpu = struct.pack("<Q", self._next_of_cpu())
+        return xxhash.xxh3_64_intdigest(python + numpy + cpu + _gpu_position())
 
-    def _paddle_position(self) -> list[Any]:
+    def _next_of_cpu(self) -> int:
+        """What Paddle's CPU generator would draw next: its state is a text of thousands of digits."""
         generator = _cpu_generator()
+        state = generator.get_state()
         if self._reseed_cpu:
-            position = [generator.get_state().__getstate__()]
-        else:
-            # Its state is a text of thousands of digits. What it would draw next tells as much.
-            state = generator.get_state()
-            position = [generator.random()]
-            generator.set_state(state)
-        device = paddle.device.get_device()
-        if device.startswith("gpu"):
-            gpu = paddle.framework.core.default_cuda_generator(int(device.partition(":")[2] or 0))
-            position.append(gpu.get_state().__getstate__()[:3])
-        return position
+            return state.current_seed()
+        number = generator.random()
+        generator.set_state(state)
+        return number
 
     @property
     def _key(self) -> tuple[int, ...]:
@@ -129,16 +127,28 @@ class RandomStreams:
         return found
 
 
-# Of the generator that NumPy's global functions draw from, if it is the usual one: its words, and the place in them.
-_MT19937_BYTES = 4 * 624 + 4
-
-
-def _numpy_position() -> bytes:
-    """What tells of any draw from NumPy's global generator; `get_state` would take as long as a hundred of these."""
+def _numpy_words() -> tuple[int, int, int]:
+    """`get_state` would take longer than all else together, so they are read where they lie."""
     generator = np.random.mtrand._rand._bit_generator
-    if type(generator) is np.random.MT19937:
-        return ctypes.string_at(generator.ctypes.state_address, _MT19937_BYTES)
-    return repr(np.random.get_state(legacy=False)).encode()
+    if type(generator) is not np.random.MT19937:
+        return xxhash.xxh3_64_intdigest(repr(np.random.get_state(legacy=False)).encode()), 0, 0
+    memory = _memory_of(generator)
+    return memory[_MT19937_WORDS], memory[0], memory[1]
+
+
+@lru_cache(maxsize=1)
+def _memory_of(generator: Any) -> Any:
+    return (ctypes.c_uint32 * (_MT19937_WORDS + 1)).from_address(generator.ctypes.state_address)
+
+
+def _gpu_position() -> bytes:
+    if not paddle.is_compiled_with_cuda():
+        return b""
+    device = paddle.device.get_device()
+    if not device.startswith("gpu"):
+        return b""
+    generator = paddle.framework.core.default_cuda_generator(int(device.partition(":")[2] or 0))
+    return repr(generator.get_state().__getstate__()[:3]).encode()
 
 
 def _cpu_generator() -> Any:

@@ -11,7 +11,7 @@ from paddle_resume.data.batch import Batch
 from paddle_resume.owners.tensor_views import view
 
 # Of each entry. What was drawn otherwise leaves no sample as it was, so few values tell.
-_VALUES = 256
+_VALUES = 64
 
 
 def batch_digest(batches: Sequence[Batch], values: bool = True) -> int:
