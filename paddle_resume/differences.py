@@ -45,6 +45,7 @@ class Difference:
         argument: what decides it in Python, such as `Trainer.train(global_batch_size=)`.
         spelled: how its values are written.
         owner: the name of the owner that reports it.
+        follows: it is left out where what it follows from, something else of its scope, is a difference itself.
     """
 
     subject: str
@@ -54,6 +55,7 @@ class Difference:
     argument: str = ""
     spelled: Callable[[Any], str] = field(default=str, compare=False, repr=False)
     owner: str = ""
+    follows: bool = field(default=False, compare=False)
 
     def __str__(self) -> str:
         if self.before is _UNSAID:

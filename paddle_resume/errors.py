@@ -29,6 +29,10 @@ class InexactResumeError(PaddleResumeError):
     """A resume that could not continue bit for bit; the text lists each difference, old and new value."""
 
 
+class InexactStepError(InexactResumeError):
+    """A step that was made again after a resume, and came out otherwise than the first time."""
+
+
 class StateError(PaddleResumeError):
     """An owner whose state cannot be captured, or two owners of one name."""
 

@@ -52,6 +52,18 @@ class PreparesSave(Protocol):
     def prepare_save(self) -> None: ...
 
 
+@runtime_checkable
+class MayBeAbsent(Protocol):
+    """An owner that leaves nothing in a checkpoint where its `state_dict()` is empty.
+
+    A checkpoint without it, such as one of a version that did not know it, is no difference.
+    """
+
+    may_be_absent: bool
+
+    def state_dict(self) -> dict[str, Any]: ...
+
+
 Owner = Union[Stateful, Compared]
 
 

@@ -170,12 +170,12 @@ def evaluate_weights(config: Config, weights: str, split: str = "test") -> dict[
     )
 
 
-def count_steps(config: Config) -> tuple[int, Optional[int]]:
-    """How many steps the config's run makes, and each of its epochs (None for a stream).
+def count_steps(config: Config, data: DataSplits) -> tuple[int, Optional[int]]:
+    """How many steps the config's run on these data makes, and each of its epochs (None for a stream).
 
     Raises ConfigError if the first is not known before the run ends.
     """
-    length = run_length(config, build_data(config))
+    length = run_length(config, data)
     if length.total_steps is None:
         raise ConfigError(f"The length of {config.data.name} is not known; set trainer.max_steps.")
     return length.total_steps, length.steps_per_epoch
@@ -247,6 +247,7 @@ def _monitoring(config: Config, tags: Sequence[str]) -> Monitoring:
         evaluate_every=options.evaluate_every,
         ema=WeightAverage(**options.ema.model_dump()) if options.ema else None,
         best=Best(**best.model_dump()) if best is not None else None,
+        check_resume=options.check_resume,
     )
 
 

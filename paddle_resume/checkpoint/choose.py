@@ -7,6 +7,8 @@ from pathlib import Path
 
 from paddle_resume.checkpoint.catalog import Found, find_all, named_prefix
 from paddle_resume.checkpoint.foreign_checkpoint import is_foreign
+from paddle_resume.checkpoint.lineage import Lineage
+from paddle_resume.checkpoint.phases import DONE
 from paddle_resume.checkpoint.reader import Loaded, load
 from paddle_resume.checkpoint.resume_errors import missing, offer
 from paddle_resume.checkpoint.unreadable import Foreign, NoRecord, Unreadable
@@ -42,6 +44,31 @@ def choose(resume: str, folder: Path, name: str) -> tuple[Loaded | None, list[st
         raise missing(prefix, good_checkpoints(prefix.parent)) from error
     except Unreadable as error:
         raise not_whole(prefix, error) from error
+
+
+def steps_back(found: list[Found], steps: int) -> Path | None:
+    """Of a run's checkpoints the one to go back to, to make so many steps of the newest again, or as many as can be.
+
+    None if that is the newest itself, or if nothing is left to train. An older one of another course, before a change
+    or a rollback, is none that the run would go on from.
+    """
+    whole = [(one.record, one.prefix) for one in found if one.record is not None]
+    if not whole or whole[0][0].phase == DONE:
+        return None
+    newest, course = whole[0][0].step, Lineage(whole[0][0].lineage).course
+    older = [
+        (record.step, prefix)
+        for record, prefix in whole
+        if record.step < newest and Lineage(record.lineage).course == course
+    ]
+    # The nearest of those that are far enough; without one, the farthest of the others.
+    for _, prefix in sorted(older, key=lambda one: (one[0] > newest - steps, abs(newest - steps - one[0]))):
+        try:
+            load(prefix)
+        except Unreadable:
+            continue
+        return prefix
+    return None
 
 
 def as_chosen(prefix: Path, files: object) -> Loaded:

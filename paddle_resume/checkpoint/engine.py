@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from paddle_resume.checkpoint import commit, owner_states
-from paddle_resume.checkpoint.catalog import BEST, Found, named_prefix, unfinished, without_record
+from paddle_resume.checkpoint.catalog import BEST, Found, named_prefix, require_run_name, unfinished, without_record
 from paddle_resume.checkpoint.choose import (
     AUTO,
     choose,
@@ -71,6 +71,7 @@ class CheckpointEngine:
         background: bool = True,
         world: World | None = None,
     ) -> None:
+        require_run_name(name)
         self._world = world or World()
         self.folder = Path(save_dir)
         self.name = name

@@ -2,16 +2,28 @@
 
 from __future__ import annotations
 
+import json
 import os
 import socket
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, Optional
 
+import xxhash
+
 from paddle_resume.checkpoint.save_job import now
 from paddle_resume.differences import Difference
 
 _START, _RESUME, _CHANGE, _SKIP, _ROLLBACK = "start", "resume", "change", "skip", "rollback"
+_INEXACT = "inexact"
+# What of each event decides where the run goes from there; clocks, hosts and exact resumes do not.
+_DECIDES = {
+    _START: ("time", "host", "pid"),
+    _RESUME: ("step", "differences"),
+    _CHANGE: ("step", "changes"),
+    _ROLLBACK: ("step", "to", "lr_scale"),
+    _INEXACT: ("step", "differences"),
+}
 
 
 class Lineage:
@@ -36,9 +48,25 @@ class Lineage:
         return [dict(event) for event in self._events if event.get("event") == _RESUME]
 
     @property
+    def course(self) -> int:
+        """64 bits that are the same as long as the same steps come out the same: another start, a change, an inexact
+        resume or a rollback begins another course."""
+        turns = [
+            [kind, *(event.get(key) for key in _DECIDES.get(kind, ()))]
+            for event in self._events
+            if (kind := str(event.get("event"))) in _DECIDES and not (kind == _RESUME and event.get("exact"))
+        ]
+        return xxhash.xxh3_64_intdigest(json.dumps(turns).encode())
+
+    @property
     def is_exact(self) -> bool:
         """Whether the run is still bit for bit the one that started."""
         return all(event.get("exact", True) for event in self._events)
+
+    @property
+    def inexact_since(self) -> Optional[int]:
+        """The first step that may not be that of the run that started; None if it is still exact."""
+        return next((event["step"] for event in self._events if not event.get("exact", True)), None)
 
     def note_start(self, **facts: Any) -> None:
         """Keep where the run's data or first weights came from."""
@@ -55,6 +83,12 @@ class Lineage:
         lines = [str(change) for change in changes]
         event = {"event": _CHANGE, "from": prefix.name, "step": step, "changes": lines}
         self._events.append({**event, **_whereabouts()})
+
+    def inexact(self, step: int, why: str) -> None:
+        """From `step` on it is not bit for bit the run that started, though no resume differed; noted once."""
+        if any(event.get("event") == _INEXACT and event.get("differences") == [why] for event in self._events):
+            return
+        self._events.append({"event": _INEXACT, "step": step, "exact": False, "differences": [why], **_whereabouts()})
 
     def skipped(self, step: int, loss: str) -> None:
         """The update of `step` was left out."""

@@ -11,7 +11,7 @@ from paddle_resume.checkpoint.record import FILE_SUFFIX, SUFFIX, Record, encode_
 from paddle_resume.checkpoint.snapshot import Files
 from paddle_resume.differences import Difference, reported_by
 from paddle_resume.errors import StateError
-from paddle_resume.stateful import Compared, HasFile, Owners, PreparesSave, Stateful
+from paddle_resume.stateful import Compared, HasFile, MayBeAbsent, Owner, Owners, PreparesSave, Stateful
 
 
 def prepare(owners: Owners) -> None:
@@ -26,6 +26,9 @@ def capture(owners: Owners) -> tuple[str, Files]:
     files: dict[str, Any] = {}
     states: dict[str, Any] = {}
     for name, owner in reversed(list(owners.items())):
+        state = owner.state_dict()
+        if not state and _may_be_absent(owner):
+            continue
         if isinstance(owner, HasFile):
             suffix = owner.suffix
             if suffix in files or suffix == SUFFIX or not re.fullmatch(FILE_SUFFIX, suffix):
@@ -33,9 +36,9 @@ def capture(owners: Owners) -> tuple[str, Files]:
                     f"{name!r} asks for a file {suffix!r}, which is taken by another owner or no suffix of one or two "
                     "parts of letters, digits and '_', such as '.generator.pdopt'; give it another name."
                 )
-            files[suffix] = owner.state_dict()
+            files[suffix] = state
         else:
-            states[name] = encode_state(name, owner.state_dict())
+            states[name] = encode_state(name, state)
     plain = ", ".join(f"{json.dumps(name)}: {states[name]}" for name in reversed(states))
     return f"{{{plain}}}", dict(reversed(files.items()))
 
@@ -52,17 +55,23 @@ def restore(owners: Owners, states: Mapping[str, Any], tensors: Mapping[str, Any
 
 def differences(owners: Owners, record: Record) -> list[Difference]:
     """What is not as it was when the record was written, owner by owner; first what is not on both sides."""
-    plain = {name for name, owner in owners.items() if not isinstance(owner, HasFile)}
+    plain = {name: owner for name, owner in owners.items() if not isinstance(owner, HasFile)}
     found = _not_on_both("state of {!r}", record.owners, plain)
-    found += _not_on_both("file {}", record.files, set(owners.files))
+    found += _not_on_both("file {}", record.files, owners.files)
     found = reported_by("owners", found)
     for name, owner in owners.items():
         if name in record.owners and isinstance(owner, Compared):
             found += reported_by(name, owner.differences(record.owners[name]))
-    return found
+    causes = [key for one in found if not one.follows and one.scope is not None for key in one.scope.keys]
+    return [one for one in found if not (one.follows and one.scope is not None and any(map(one.scope.covers, causes)))]
 
 
-def _not_on_both(subject: str, saved: Mapping[str, Any], here: set[str]) -> list[Difference]:
+def _not_on_both(subject: str, saved: Mapping[str, Any], here: Mapping[str, Owner]) -> list[Difference]:
+    expected = {name for name, owner in here.items() if not _may_be_absent(owner)}
     lost = [Difference(subject.format(name), "saved", "nobody here owns it") for name in saved if name not in here]
-    new = [Difference(subject.format(name), "not saved", "owned here") for name in sorted(here - set(saved))]
+    new = [Difference(subject.format(name), "not saved", "owned here") for name in sorted(expected - set(saved))]
     return lost + new
+
+
+def _may_be_absent(owner: Owner) -> bool:
+    return isinstance(owner, MayBeAbsent) and owner.may_be_absent

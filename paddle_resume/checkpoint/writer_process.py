@@ -10,6 +10,7 @@ import signal
 import socket
 import subprocess
 import sys
+from collections.abc import Iterator
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Callable
@@ -22,6 +23,8 @@ from paddle_resume.storage.lock import writing
 _NICENESS = 10
 _LOOK_SECONDS = 1.0
 _GOODBYE = b"goodbye"
+# It saves once more and then hangs up.
+_MEANT_FOR_THE_TRAINER = (signal.SIGINT, signal.SIGTERM)
 # How answers begin: the save is durable, it failed, or an old checkpoint could not be removed after it.
 _DURABLE, _FAILED, _NOT_TIDY = b"D", b"F", b"N"
 
@@ -72,7 +75,7 @@ class BackgroundWriter:
         if self._process is not None:
             return
         ours, theirs = socket.socketpair()
-        with theirs:
+        with theirs, _signals_held_back():
             self._process = subprocess.Popen(
                 writer_command(theirs.fileno(), self.block.fd),
                 pass_fds=(theirs.fileno(), self.block.fd),
@@ -161,6 +164,17 @@ class BackgroundWriter:
         self._process = self._connection = None
 
 
+@contextlib.contextmanager
+def _signals_held_back() -> Iterator[None]:
+    """A process that is started here has these signals held back until it ignores them: Ctrl-C reaches it too, and
+    would end it while Python starts. To this process they come when it is done."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, _MEANT_FOR_THE_TRAINER)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 def writer_command(connection: int, block: int) -> list[str]:
     """The command line of the writer process."""
     # Not with -m: the package imports this module too, and Python would warn of it on the user's screen.
@@ -170,8 +184,8 @@ def writer_command(connection: int, block: int) -> list[str]:
 
 def serve(connection: Connection, block: int, trainer: int) -> None:
     """Carry out jobs until the trainer hangs up or dies."""
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.SIG_IGN)  # Meant for the trainer, which saves once more and then hangs up.
+    for number in _MEANT_FOR_THE_TRAINER:
+        signal.signal(number, signal.SIG_IGN)
     os.nice(_NICENESS)
     window = _Window(block)
     with contextlib.suppress(EOFError, OSError):

@@ -26,7 +26,11 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
         "paddle-resume interval --save-stall 250ms --mtbf 60d --step-time 400ms",
         "paddle-resume interval --save-stall 250ms --mtbf 60d --step-time 400ms --output overhead.png",
     ),
-    "prove": ("paddle-resume prove -c configs/mnist.yaml --kills 5 --steps 60",),
+    "prove": (
+        "paddle-resume prove -c configs/mnist.yaml --kills 5 --steps 60",
+        "paddle-resume prove -c configs/mnist.yaml --stops --processes 2 --steps 60",
+        "paddle-resume prove -c configs/mnist.yaml --repeat --steps 60",
+    ),
     "plot-lr": ("paddle-resume plot-lr -c configs/mnist.yaml -o optimizer.lr=0.01 --output lr.png",),
     "inspect": ("paddle-resume inspect -c configs/mnist.yaml --values --weights checkpoint/mnist_epoch2",),
     "plot": ("paddle-resume plot log/mnist log/mnist_lr3 --output curves.png",),

@@ -83,13 +83,45 @@ def evaluate(
 def prove(
     config: ConfigPath,
     override: Overrides = None,
-    kills: Annotated[int, typer.Option(help="How often the interrupted run is killed.")] = 5,
-    steps: Annotated[Optional[int], typer.Option(help="Stop both runs after this many steps.")] = None,
-    seed: Annotated[int, typer.Option(help="Chooses the random moments of the kills.")] = 0,
+    kills: Annotated[
+        Optional[int], typer.Option(min=0, show_default="5", help="How often the interrupted run is killed.")
+    ] = None,
+    steps: Annotated[Optional[int], typer.Option(min=1, help="Stop both runs after this many steps.")] = None,
+    seed: Annotated[int, typer.Option(help="Chooses the random moments of the kills, and all else about them.")] = 0,
+    stops: Annotated[
+        bool, typer.Option("--stops", help="Interrupt it by SIGTERM and SIGINT (Ctrl-C) as well as by SIGKILL.")
+    ] = False,
+    processes: Annotated[
+        Optional[int],
+        typer.Option(min=1, help="How many processes train together; default: as many as the config's mesh, or 1."),
+    ] = None,
+    repeat: Annotated[
+        bool,
+        typer.Option(
+            "--repeat", help="Interrupt nothing: is the run reproducible, and if not, where do two of them part?"
+        ),
+    ] = False,
     json: Annotated[bool, typer.Option("--json", help="Print the outcome as JSON, all else on stderr.")] = False,
 ) -> None:
     """Run your config twice, once killed again and again, and compare everything bit for bit."""
+    if repeat and (kills is not None or stops):
+        raise ConfigError("--repeat compares two runs that nothing interrupts; leave out --kills and --stops.")
     import_paddle()
+    if repeat:
+        from paddle_resume.testing.prove_repeat import prove_repeat
+
+        raise typer.Exit(prove_repeat(config, override or [], steps=steps, processes=processes, as_json=json))
     from paddle_resume.testing.prove_config import prove_config
 
-    raise typer.Exit(prove_config(config, override or [], kills=kills, steps=steps, seed=seed, as_json=json))
+    raise typer.Exit(
+        prove_config(
+            config,
+            override or [],
+            kills=5 if kills is None else kills,
+            steps=steps,
+            seed=seed,
+            stops=stops,
+            processes=processes,
+            as_json=json,
+        )
+    )

@@ -160,6 +160,12 @@ class TrainerConfig(Section):
         description="steps between two evaluations; null = after each epoch",
         json_schema_extra=ASIDE,
     )
+    check_resume: Optional[int] = Field(
+        default=None,
+        ge=1,
+        description="steps to go back at each resume, to make them again and compare; null = no more than is needed",
+        json_schema_extra=ASIDE,
+    )
     accumulate_steps: int = Field(
         default=1,
         ge=1,

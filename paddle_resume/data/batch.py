@@ -15,10 +15,12 @@ class Batch(list):
     and does not count, so that every process takes the same steps.
     """
 
-    def __init__(self, entries: Iterable[Any], local_size: int, global_size: int) -> None:
+    def __init__(self, entries: Iterable[Any], local_size: int, global_size: int, key: bytes = b"") -> None:
+        """`key` says which samples these are: their indices, or their place in a stream."""
         super().__init__(entries)
         self.local_size = local_size
         self.global_size = global_size
+        self.key = key
 
     @classmethod
     def of(cls, batch: list) -> Batch:

@@ -46,7 +46,7 @@ def _add(hasher: Any, value: Any) -> None:
         for key in sorted(value):
             _add(hasher, value[key])
     elif isinstance(value, (str, bytes)):
-        hasher.update(value)
+        hasher.update(value.encode() if isinstance(value, str) else value)  # xxhash 4 takes no text.
     else:
         array = np.ascontiguousarray(value.numpy() if isinstance(value, paddle.Tensor) else value)
         if array.dtype != object:  # A sample of another kind is left to its dataset's identity().

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Iterator, Mapping
 from itertools import islice
 from typing import Any, Callable, Optional
@@ -11,6 +12,7 @@ import paddle
 
 from paddle_resume.data.batch import Batch, share, share_or_stand_in
 from paddle_resume.data.dataset_identity import dataset_identity
+from paddle_resume.data.dataset_probe import probe
 from paddle_resume.data.loader_options import loader_options
 from paddle_resume.data.order import batches, epoch_order
 from paddle_resume.data.sample_loader import load_batches
@@ -79,7 +81,7 @@ class Feed:
         self._replacement = replacement
         self._drop_last = drop_last
         self._workers = num_workers
-        self._collate = collate_fn
+        self.collate = collate_fn
         self._rank = rank
         self._size = size
         self._stream: Optional[Stream] = None
@@ -128,6 +130,11 @@ class Feed:
         return -(-self.samples // self.batch_size)
 
     @property
+    def is_stream(self) -> bool:
+        """Whether the data come from an IterableDataset."""
+        return self._stream is not None
+
+    @property
     def note(self) -> str:
         """What a user should know about resuming this data, or an empty string."""
         if self._stream is not None and self._stream.replays:
@@ -136,6 +143,15 @@ class Feed:
                 "before that position again."
             )
         return ""
+
+    def probe(self, put_back: Callable[[], None]) -> str:
+        """Why its batches could not be made again, as far as a look at a few samples shows; else an empty text.
+
+        `put_back` brings the state of this process back; what workers hold is lost with them.
+        """
+        # What has only been opened in workers so far may not bear to be opened here first.
+        untouched = self._workers > 0 and hasattr(self.dataset, "identity")
+        return "" if untouched else probe(self.dataset, self._seed, (lambda: None) if self._workers else put_back)
 
     def from_start(self) -> Iterator[list[paddle.Tensor]]:
         """All batches of the first epoch, leaving the position alone."""
@@ -217,22 +233,23 @@ class Feed:
     def _shares(self, epoch: int, start: int) -> Iterator[Batch]:
         if self._stream is not None:
             for batch in self._stream.batches(epoch, start):
-                yield self._share_of(batch)
+                yield self._share_of(batch, struct.pack("<2q", epoch, start))
+                start += len(batch[0])
             return
         groups = list(batches(self._order(epoch), start, self.batch_size, self._drop_last))
         mine = (share_or_stand_in(group, self._rank, self._size) for group in groups)
         for group, loaded in zip(groups, self._load(epoch, mine)):
             part = share(len(group), self._rank, self._size)
-            yield Batch(loaded, part.stop - part.start, len(group))
+            yield Batch(loaded, part.stop - part.start, len(group), group.tobytes())
 
-    def _share_of(self, batch: list[paddle.Tensor]) -> Batch:
+    def _share_of(self, batch: list[paddle.Tensor], key: bytes) -> Batch:
         """The part of a stream's batch that is this process's; its samples have to be drawn by every process."""
         whole = len(batch[0])
         part = share(whole, self._rank, self._size)
         count = part.stop - part.start
         if self._size == 1:
-            return Batch(batch, whole, whole)
-        return Batch([entry[part] if count else entry[:1] for entry in batch], count, whole)
+            return Batch(batch, whole, whole, key)
+        return Batch([entry[part] if count else entry[:1] for entry in batch], count, whole, key)
 
     @property
     def _epoch_length(self) -> int:
@@ -253,7 +270,7 @@ class Feed:
                 seed=self._seed,
                 epoch=epoch,
                 num_workers=self._workers,
-                collate_fn=self._collate,
+                collate_fn=self.collate,
             )
 
 

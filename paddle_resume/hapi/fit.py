@@ -14,6 +14,7 @@ from paddle_resume.checkpoint.engine import CheckpointEngine, Restored
 from paddle_resume.checkpoint.phases import DONE, EVALUATE, TRAIN
 from paddle_resume.data.feed import EvaluationData, Feed
 from paddle_resume.errors import SaveError
+from paddle_resume.found_state.owners import FoundState
 from paddle_resume.hapi.curves import Curves
 from paddle_resume.hapi.fit_data import EvaluationBatches, RemainingBatches, evaluation_feed, training_feed
 from paddle_resume.hapi.fit_owners import fit_owners, numbered
@@ -185,7 +186,7 @@ class ResumableFit:
         valid = evaluation_feed(evaluation, self._seed) if evaluation is not None else None
         self._evaluation = {"valid": valid} if valid is not None else {}
         self._model._reset_metrics()  # What an earlier fit that was cut short has left in them must not count.
-        self._owners = fit_owners(self._model, self._position, self._callbacks)
+        self._owners = fit_owners(self._model, self._position, self._callbacks, self._curves.loggers)
         for name, logger in numbered("log", self._curves.loggers):
             self._owners.add(name, logger)
         self._owners.add("data", self._feed)
@@ -209,6 +210,9 @@ class ResumableFit:
             return
         for line in self.restored.passed_over:
             _tell(f"Passed over {line}.")
+        found = self._owners["found"]
+        if isinstance(found, FoundState) and found.note:
+            _tell(found.note)
         position = self._position
         _tell(f"Resumed from {self.restored.prefix}: epoch {position.epoch}, step {position.step}.")
         self._is_behind = position.epoch > 0 or position.has_begun

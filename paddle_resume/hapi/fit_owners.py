@@ -1,4 +1,4 @@
-"""The owners of what `paddle.Model.fit` holds besides model, optimizer and data: metrics, loss scale, callbacks."""
+"""The owners of what `paddle.Model.fit` holds besides its data: metrics, loss scale, callbacks, all that is found."""
 
 from __future__ import annotations
 
@@ -7,37 +7,57 @@ from typing import Any
 
 import paddle
 
-from paddle_resume.differences import Difference
+from paddle_resume.differences import Difference, compare_fields
 from paddle_resume.environment import Environment
-from paddle_resume.hapi.fields import MovingFields, changes, frozen, thawed
+from paddle_resume.found_state.claims import Claims
+from paddle_resume.found_state.owners import FoundArrays, FoundState, Origin
+from paddle_resume.found_state.paddle_rules import claim_owned
+from paddle_resume.found_state.walker import Walker
 from paddle_resume.owners.paddle_owners import paddle_owners
 from paddle_resume.stateful import Owners, Stateful
 
-# What decides about the training in Paddle's own callbacks; the rest in them is output.
-_COMPARED: dict[type, tuple[str, ...]] = {
-    paddle.callbacks.EarlyStopping: ("monitor", "patience", "min_delta", "baseline"),
-    paddle.callbacks.ReduceLROnPlateau: ("monitor", "factor", "patience", "min_delta", "cooldown", "min_lr", "mode"),
-    paddle.callbacks.LRScheduler: ("by_step", "by_epoch"),
+_PREPARED = Origin(None, "Model.prepare()")
+_ORIGINS = {
+    **dict.fromkeys(("network", "loss", "optimizer", "metric"), _PREPARED),
+    "callback": Origin(None, "Model.fit(callbacks=)", decides=False),
 }
+_ONLY_WRITE = (paddle.callbacks.ProgBarLogger, paddle.callbacks.ModelCheckpoint)
 # Set by `fit` at every start, and not state of the callback.
 _SET_BY_FIT = ("model", "params", "epochs", "steps")
 
 
-def fit_owners(model: Any, position: Any, callbacks: Sequence[Any]) -> Owners:
-    """All owners of a fit but its logs, data and generators, in the order in which they are restored."""
+def fit_owners(model: Any, position: Any, callbacks: Sequence[Any], loggers: Sequence[Any]) -> Owners:
+    """All owners of a fit but its logs, data and generators, in the order in which they are restored.
+
+    Raises StateError naming whatever bears state that cannot be saved.
+    """
+    optimizers = {"": model._optimizer}
+    of_model = paddle_owners(model.network, optimizers)
+    claims = Claims()
+    claims.object(model, "position")
+    for logger in loggers:
+        claims.object(logger, "log")
+    claim_owned(claims, model.network, optimizers, of_model)
+    roots = {"logs": position.logs, "network": model.network, "loss": model._loss, "optimizer": model._optimizer}
+    named = [*numbered("metric", model._metrics), *numbered("callback", callbacks)]
+    for name, thing in named:
+        if isinstance(thing, Stateful):
+            claims.object(thing, name)
+        elif not isinstance(thing, _ONLY_WRITE):
+            claims.attributes(thing, _SET_BY_FIT, "position")
+            roots[name] = thing
+    walker = Walker(roots, claims)
+    walker.survey().require_capturable()
+    arrays = FoundArrays()
     owners = Owners(environment=Environment(), position=position)
-    for name, owner in paddle_owners(model.network, {"": model._optimizer}).items():
-        owners.add(name, owner)
+    owners.add("found.arrays", arrays)
+    owners.add("found", FoundState(walker, arrays, origins=_ORIGINS))
+    owners.update(of_model)
     owners.add("rate", RateInForce(model._optimizer))
     owners.add("scaler", LossScale(model))
-    for name, metric in numbered("metric", model._metrics):
-        fields = [field for field in vars(metric) if field != "_name"]
-        owners.add(name, metric if isinstance(metric, Stateful) else MovingFields(metric, name, fields))
-    for name, callback in numbered("callback", callbacks):
-        if isinstance(callback, Stateful):
-            owners.add(name, callback)
-        elif not isinstance(callback, paddle.callbacks.ProgBarLogger):
-            owners.add(name, MovingFields(callback, name, _COMPARED.get(type(callback), ()), _SET_BY_FIT))
+    for name, thing in named:
+        if isinstance(thing, Stateful):
+            owners.add(name, thing)
     return owners
 
 
@@ -80,20 +100,20 @@ class LossScale:
     def state_dict(self) -> dict[str, Any]:
         scaler = getattr(self._model, "_scaler", None)
         state = scaler.state_dict() if scaler is not None else {}
-        return {"given": self._given, "state": {name: _array(value) for name, value in state.items()}}
+        return {"given": self._given, "state": {name: _plain(value) for name, value in state.items()}}
 
     def set_state_dict(self, state: dict[str, Any]) -> None:
         if state["state"]:
             if self._model._scaler is None:  # Paddle makes it in the first step.
                 self._model._scaler = paddle.amp.GradScaler(**self._model._adapter._amp_configs)
-            self._model._scaler.load_state_dict(thawed(state["state"]))
+            self._model._scaler.load_state_dict(dict(state["state"]))
 
     def differences(self, state: dict[str, Any]) -> list[Difference]:
-        return changes("amp_configs", state["given"], self._given)
+        return compare_fields("amp_configs {}", state["given"], self._given)
 
 
-def _array(value: Any) -> Any:
-    return value.numpy() if isinstance(value, paddle.Tensor) else frozen(value)
+def _plain(value: Any) -> Any:
+    return value.numpy() if isinstance(value, paddle.Tensor) else value
 
 
 def numbered(kind: str, things: Sequence[Any]) -> Iterator[tuple[str, Any]]:

@@ -5,8 +5,7 @@ from __future__ import annotations
 from typing import Any, Callable, Optional
 
 from paddle_resume.checkpoint.phases import EVALUATE, TRAIN
-from paddle_resume.differences import Difference
-from paddle_resume.hapi.fields import changes, frozen, thawed
+from paddle_resume.differences import Difference, compare_fields
 
 
 class Position:
@@ -69,7 +68,6 @@ class Position:
             **counters,
             "stop": self._model.stop_training or self.stop,
             "iterations_left": self._iterations_left,
-            "logs": frozen(self.logs),
             "given": self._given,
         }
 
@@ -80,11 +78,9 @@ class Position:
         self._model.num_iters = state["iterations_left"]
         if self.has_begun:
             self._begin_epoch(self.epoch)
-        self.logs.clear()
-        self.logs.update(thawed(state["logs"]))
 
     def differences(self, state: dict[str, Any]) -> list[Difference]:
-        return changes("fit", state["given"], self._given)
+        return compare_fields("fit {}", state["given"], self._given)
 
     @property
     def _iterations_left(self) -> Optional[int]:

@@ -9,11 +9,11 @@ import numpy as np
 import paddle
 
 from paddle_resume.errors import ConfigError
+from paddle_resume.inspection.gradient_watch import GradientWatch
 from paddle_resume.inspection.layer_hooks import LayerCall, LayerHooks, as_array, floating_in, tensors_in
 from paddle_resume.inspection.tensor_statistics import Statistics
 from paddle_resume.loggers import VisualDLLogger
 from paddle_resume.loggers.graph import model_graph
-from paddle_resume.owners.optimizer import parameters_of
 from paddle_resume.training.callbacks import Callback
 from paddle_resume.training.run_view import RunView
 
@@ -88,7 +88,7 @@ class LookInside(Callback):
             names = {id(parameter): name for name, parameter in trainer.model.named_parameters()}
             optimizer = trainer.optimizer
             several = [optimizer] if isinstance(optimizer, paddle.optimizer.Optimizer) else list(optimizer.values())
-            self._watches += [_GradientWatch(each, names, self._found) for each in several]
+            self._watches += [GradientWatch(each, names, self._see_gradient) for each in several]
 
     def on_step_end(self, trainer: RunView) -> None:
         if not self._watches:
@@ -121,6 +121,10 @@ class LookInside(Callback):
             outputs = floating_in(call.outputs)
             if outputs:
                 self._calls[call.name] = Statistics.of(outputs)
+
+    def _see_gradient(self, name: str, gradient: paddle.Tensor) -> None:
+        if name not in self._found:
+            self._found[name] = as_array(gradient)
 
     def _see_inputs(self, call: LayerCall) -> None:
         # A step may call parts of the model and never the whole: the first layer's inputs are then the next best.
@@ -172,35 +176,6 @@ class LookInside(Callback):
             )
             return
         self._log.log_graph(graph)
-
-
-class _GradientWatch:
-    """Notes the gradients that an optimizer is about to use; afterwards they are cleared and gone."""
-
-    def __init__(self, optimizer: Any, names: dict[int, str], found: dict[str, np.ndarray]) -> None:
-        self._optimizer, self._names, self._found = optimizer, names, found
-        self._open = True
-        self._before = vars(optimizer).get("step")
-        self._step = optimizer.step
-        optimizer.step = self._noting
-
-    def close(self) -> None:
-        self._open = False
-        # Two watches of one optimizer may be closed in any order; what a user had put there comes back.
-        top = vars(self._optimizer).get("step")
-        while isinstance(watch := getattr(top, "__self__", None), _GradientWatch) and not watch._open:
-            top = watch._before
-        if top is None:
-            vars(self._optimizer).pop("step", None)
-        else:
-            self._optimizer.step = top
-
-    def _noting(self, *args: Any, **options: Any) -> Any:
-        for parameter in parameters_of(self._optimizer):
-            name = self._names.get(id(parameter))
-            if name is not None and name not in self._found and parameter.grad is not None:
-                self._found[name] = as_array(parameter.grad)
-        return self._step(*args, **options)
 
 
 def _pictures(inputs: list[paddle.Tensor], count: int) -> list[np.ndarray]:

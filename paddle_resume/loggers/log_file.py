@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import sys
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Callable, Optional
 
 import numpy as np
 
@@ -35,6 +37,17 @@ class Logger(ABC):
         self._pending = bytearray()
         self._next_flush = 0.0
         self._failed_fsync = False
+        self.before_end: Optional[dict[str, Any]] = None
+        """The cursor from before the run began to end, to which a run that is made longer cuts the log back."""
+        self.is_cut_before_end = False
+        """Whether a restore found the log cut back to there: the run was being made longer when it was killed."""
+        self.tell: Callable[[str], None] = partial(print, file=sys.stderr)
+        """Called with what a person should know."""
+
+    @property
+    def path(self) -> Path:
+        """The file."""
+        return self._path
 
     @abstractmethod
     def _encode(self, scalars: Mapping[str, float], step: int) -> bytes:
@@ -69,9 +82,10 @@ class Logger(ABC):
     def flush(self) -> None:
         """Make what was logged visible to readers; raises SaveError, and keeps it, if that fails."""
         self._next_flush = time.monotonic() + FLUSH_SECONDS
-        if not self._pending:
-            return
         try:
+            self._write_anew_if_gone()
+            if not self._pending:
+                return
             handle = self._open()
             _append_all_or_nothing(handle, bytes(self._pending))
         except OSError as error:
@@ -83,9 +97,7 @@ class Logger(ABC):
         try:
             self.flush()
         finally:
-            if self._handle is not None:
-                os.close(self._handle)
-                self._handle = None
+            self._close_handle()
 
     def prepare_save(self) -> None:
         """Make all that was logged durable on disk; raises SaveError if that fails."""
@@ -95,7 +107,8 @@ class Logger(ABC):
 
     def state_dict(self) -> dict[str, Any]:
         """The cursor: how many bytes there are, with those that wait to be written."""
-        return {"file": self._path.name, "offset": self._size() + len(self._pending)}
+        now = {"file": self._path.name, "offset": self._size() + len(self._pending)}
+        return now if self.before_end is None else {**now, "before_end": self.before_end}
 
     def set_state_dict(self, state: dict[str, Any]) -> None:
         """Cut the file back to the cursor and continue there.
@@ -104,15 +117,25 @@ class Logger(ABC):
         CheckpointError if `state` is not a cursor.
         """
         self._pending.clear()
-        offset = _offset(state)
+        self.before_end = state.get("before_end")
+        self.is_cut_before_end = self.before_end is not None and bool(self._lacks(state))
+        offset = _offset(self.before_end if self.before_end is not None and self.is_cut_before_end else state)
+        self._write_anew_if_gone()
         if self._path.exists():
             self._cut(self._whole_before(offset))
+            self._open()  # From here on its content is at hand, also if the file is deleted.
 
     def differences(self, state: dict[str, Any]) -> list[Difference]:
         """What prevents this log from continuing exactly at the cursor `state`; [] if nothing does.
 
         Raises CheckpointError if `state` is not a cursor.
         """
+        found = self._lacks(state)
+        before = state.get("before_end")
+        return [] if found and isinstance(before, dict) and not self._lacks(before) else found
+
+    def _lacks(self, state: Mapping[str, Any]) -> list[Difference]:
+        """Where the log does not reach the cursor `state`."""
         offset = _offset(state)
         found = []
         if state["file"] != self._path.name:
@@ -145,9 +168,31 @@ class Logger(ABC):
         # A bare descriptor has no buffer that a forked data worker could flush a second time.
         if self._handle is None:
             self._path.parent.mkdir(parents=True, exist_ok=True)
-            self._handle = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
+            self._handle = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o666)
             DISK.fsync_folder(self._path.parent)
         return self._handle
+
+    def _write_anew_if_gone(self) -> None:
+        """Where the file was deleted or replaced, write all that it held to a new one, and say so."""
+        if self._handle is None or _is_file(self._handle, self._path):
+            return
+        gone = self._handle
+        content = os.pread(gone, os.fstat(gone).st_size, 0)
+        self._path.unlink(missing_ok=True)
+        self._handle = None
+        try:
+            _append_all_or_nothing(self._open(), content)
+        except BaseException:
+            self._close_handle()
+            self._handle = gone  # It still has everything: the next flush tries again.
+            raise
+        os.close(gone)
+        self.tell(f"{self._path} was deleted or replaced while this run wrote to it; it was written anew, whole.")
+
+    def _close_handle(self) -> None:
+        if self._handle is not None:
+            os.close(self._handle)
+            self._handle = None
 
     def _make_durable(self, handle: int) -> None:
         # The kernel forgets the pages of a failed fsync, so a second one would succeed over lost records.
@@ -169,6 +214,12 @@ class Logger(ABC):
 
     def _whole_before(self, offset: int) -> int:
         return self._whole(self._path.read_bytes()[:offset])
+
+
+def _is_file(handle: int, path: Path) -> bool:
+    with suppress(FileNotFoundError, NotADirectoryError):
+        return os.path.samestat(os.fstat(handle), path.stat())
+    return False
 
 
 def _append_all_or_nothing(handle: int, data: bytes) -> None:

@@ -59,17 +59,20 @@ def metric_values(metric: paddle.metric.Metric) -> dict[str, float]:
 
 
 def metric_state(metric: paddle.metric.Metric) -> dict[str, Any]:
-    """What `set_metric_state` puts back; raises StateError for a field that cannot be saved."""
+    """What `set_metric_state` puts back: what its own `state_dict()` gives, else its plain fields."""
     if hasattr(metric, "state_dict"):
         return metric.state_dict()
-    fields = {name: value for name, value in vars(metric).items() if name not in _NOT_STATE and not callable(value)}
-    for name, value in fields.items():
+    return {name: value for name, value in _fields(metric).items() if _is_plain(value)}
+
+
+def require_plain(metric: paddle.metric.Metric) -> None:
+    """Raises StateError for a field that `metric_state` leaves out."""
+    for name, value in ({} if hasattr(metric, "state_dict") else _fields(metric)).items():
         if not _is_plain(value):
             raise StateError(
                 f"The metric {type(metric).__name__} holds {name!r} of type {type(value).__name__}, which cannot be "
                 "saved. Keep numbers, lists and NumPy arrays in it, or give it state_dict() and set_state_dict()."
             )
-    return fields
 
 
 def set_metric_state(metric: paddle.metric.Metric, state: dict[str, Any]) -> None:
@@ -77,6 +80,10 @@ def set_metric_state(metric: paddle.metric.Metric, state: dict[str, Any]) -> Non
         metric.set_state_dict(state)
     else:
         vars(metric).update(copy.deepcopy(state))
+
+
+def _fields(metric: paddle.metric.Metric) -> dict[str, Any]:
+    return {name: value for name, value in vars(metric).items() if name not in _NOT_STATE and not callable(value)}
 
 
 def _is_plain(value: Any) -> bool:

@@ -6,7 +6,7 @@ import copy
 import math
 from collections.abc import Iterator, Sequence
 from itertools import zip_longest
-from typing import Any, Optional
+from typing import Any, Callable, Optional
 
 import numpy as np
 import paddle
@@ -19,6 +19,7 @@ from paddle_resume.metrics.counts import Counts
 from paddle_resume.metrics.metric_adapter import (
     metric_state,
     metric_values,
+    require_plain,
     set_metric_state,
     update_arguments,
     update_metric,
@@ -45,8 +46,10 @@ class RunningMetrics:
         metrics: all metrics of the run, each with names of its own.
         split: the part of the data that these are for.
         world: the processes whose outputs count.
+        are_found: whether somebody else saves what metrics without state methods hold, as a trainer does.
         round_robin: whether they take whole batches in turn; else each has its share of every batch, and the losses
             that come in are those of the whole batch.
+        on_loss: called with step and value of each loss when it is read.
 
     Raises ConfigError if two metrics have one name.
     """
@@ -57,8 +60,11 @@ class RunningMetrics:
         split: str = "train",
         world: Optional[World] = None,
         round_robin: bool = False,
+        are_found: bool = False,
+        on_loss: Callable[[int, float], None] = lambda step, loss: None,
     ) -> None:
         self._world = world or World()
+        self._on_loss = on_loss
         self._round_robin = round_robin and not self._world.is_single
         self._of_all_splits = list(metrics)
         self._metrics = kept_for(split, metrics)
@@ -66,6 +72,10 @@ class RunningMetrics:
         require_unique_names(self._metrics)
         self._counts: list[Counts] = list(dict.fromkeys(m.counts for m in self._metrics if _is_counted(m)))
         self._others = [metric for metric in self._metrics if not _is_counted(metric)]
+        self._are_found = are_found
+        if not are_found:
+            for metric in self._metrics:
+                require_plain(metric)
         self._fetch = paddle.device.get_device() == "cpu"
         # What the arguments made of each: other arguments would make the running values mean something else.
         self._fresh = [xxhash.xxh3_64_hexdigest(repr(metric_state(metric)).encode()) for metric in self._metrics]
@@ -82,7 +92,7 @@ class RunningMetrics:
         metrics = copy.deepcopy(self._of_all_splits)
         for metric in metrics:
             metric.reset()
-        return RunningMetrics(metrics, split, self._world, round_robin=True)
+        return RunningMetrics(metrics, split, self._world, round_robin=True, are_found=True)
 
     def update(self, step: int, loss: paddle.Tensor, output: Any, label: Optional[paddle.Tensor], samples: int) -> None:
         """Take in one batch: its mean loss, its output and label if metrics are wanted, and its size.
@@ -140,20 +150,28 @@ class RunningMetrics:
         for counts in self._own_counts:
             counts.reset()
 
+    def read_losses(self) -> None:
+        """Read those that came in as tensors, which waits for a GPU."""
+        for step, loss, samples in self._pending:
+            value: Any = loss.item()  # float(loss) takes ten times as long.
+            self._on_loss(step, value)
+            self._add(step, value, samples)
+        self._pending.clear()
+
     def non_finite(self) -> Optional[tuple[int, float]]:
         """(step, value) of the first loss since the last reset that is NaN or infinite."""
-        self._drain()
+        self.read_losses()
         return self._first_non_finite
 
     @property
     def samples(self) -> int:
         """How many samples came in since the last reset."""
-        self._drain()
+        self.read_losses()
         return self._samples
 
     def results(self) -> dict[str, float]:
         """`loss` and each metric by name, over all that came in since the last reset."""
-        self._drain()
+        self.read_losses()
         results = {"loss": self._loss_sum / self._samples} if self._samples else {}
         for metric in self._metrics:
             results.update(metric_values(metric))
@@ -168,18 +186,21 @@ class RunningMetrics:
         return drawn
 
     def reset(self) -> None:
+        self._reset_own()
+        for metric in self._metrics:
+            metric.reset()
+
+    def _reset_own(self) -> None:
         self._pending.clear()
         self._loss_sum, self._samples, self._first_non_finite = 0.0, 0, None
         self._own_parts = []
         for counts in self._own_counts:
             counts.reset()
-        for metric in self._metrics:
-            metric.reset()
 
     def prepare_save(self) -> None:
         """Bring together what all processes took in, and read the losses."""
         self.gather()
-        self._drain()
+        self.read_losses()
 
     def state_dict(self) -> dict[str, Any]:
         loss_sum: Any = self._loss_sum
@@ -190,15 +211,18 @@ class RunningMetrics:
             "loss_sum": loss_sum,
             "samples": samples,
             "metrics": [
-                {"class": type(metric).__name__, "fresh": fresh, "state": metric_state(metric)}
+                {"class": type(metric).__name__, "fresh": fresh, "state": self._state_of(metric)}
                 for metric, fresh in zip(self._metrics, self._fresh)
             ],
         }
 
     def set_state_dict(self, state: dict[str, Any]) -> None:
-        self.reset()
+        self._reset_own()
         self._loss_sum, self._samples = state["loss_sum"], state["samples"]
         for metric, fresh, saved in zip(self._metrics, self._fresh, state["metrics"]):
+            if self._is_found(metric) and not saved["state"]:
+                continue  # it was put back already
+            metric.reset()
             if (saved["class"], saved["fresh"]) != (type(metric).__name__, fresh):
                 continue  # another metric than then, as `differences` told: it starts here
             set_metric_state(metric, saved["state"])
@@ -209,10 +233,14 @@ class RunningMetrics:
         after = ", ".join(f"{type(metric).__name__} {fresh}" for metric, fresh in now) or "none"
         return [] if before == after else [Difference("metrics", before, after, argument="Trainer(metrics=)")]
 
-    def _drain(self) -> None:
-        for step, loss, samples in self._pending:
-            self._add(step, loss.item(), samples)  # float(loss) takes ten times as long.
-        self._pending.clear()
+    def _is_found(self, metric: paddle.metric.Metric) -> bool:
+        return self._are_found and not hasattr(metric, "state_dict")
+
+    def _state_of(self, metric: paddle.metric.Metric) -> dict[str, Any]:
+        if self._is_found(metric):
+            return {}
+        require_plain(metric)
+        return metric_state(metric)
 
     def _add(self, step: int, value: Any, samples: int) -> None:
         if self._first_non_finite is None and not math.isfinite(value):

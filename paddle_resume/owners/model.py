@@ -69,15 +69,20 @@ class BufferState:
     suffix = ".pdbuffers"
 
     def __init__(self, model: paddle.nn.Layer) -> None:
-        known = model.state_dict()
-        self._buffers = {name: buffer for name, buffer in model.named_buffers() if name not in known}
+        self._model = model
+
+    def tensors(self) -> dict[str, paddle.Tensor]:
+        """Those that there are now and that hold anything: an LSTM has one without memory until a GPU needs it."""
+        known = self._model.state_dict()
+        found = {name: buffer for name, buffer in self._model.named_buffers() if name not in known}
+        return {name: buffer for name, buffer in found.items() if buffer._is_initialized()}
 
     def state_dict(self) -> dict[str, Any]:
-        return views(self._buffers)
+        return views(self.tensors())
 
     def set_state_dict(self, state: dict[str, Any]) -> None:
         """Fill the buffers; raises CheckpointError listing every name and shape that does not fit."""
-        fill_all(self._buffers, state, "The checkpoint", "the model's non-persistable buffers")
+        fill_all(self.tensors(), state, "The checkpoint", "the model's non-persistable buffers")
 
 
 def match_weights(model: paddle.nn.Layer, arrays: dict[str, np.ndarray]) -> dict[str, str]:

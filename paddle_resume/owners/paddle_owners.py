@@ -20,7 +20,7 @@ def paddle_owners(model: Any, optimizers: Mapping[str, Any]) -> dict[str, Any]:
     names = ParameterNames(model)
     owners: dict[str, Any] = {"names": names, "model": ModelState(model, names)}
     buffers = BufferState(model)
-    if buffers.state_dict():
+    if buffers.tensors():
         owners["buffers"] = buffers
     for name, optimizer in optimizers.items():
         label = f".{name}" if name else ""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import re
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 from paddle_resume.checkpoint.catalog import find_all
@@ -11,10 +12,14 @@ from paddle_resume.checkpoint.record_differences import record_differences, valu
 from paddle_resume.loggers import read_records, read_scalars, read_values
 
 
-def first_differences(straight: Path, killed: Path) -> list[str]:
+def first_differences(
+    straight: Path, other: Path, *, stopped_after: Collection[int] = (), other_is: str = "killed"
+) -> list[str]:
     """One line for each checkpoint, model file or log below the two folders that differs; [] if none does.
 
-    Each line names the first difference in it: tensor, generator, counter or log record.
+    Each line names the first difference in it: tensor, generator, counter or log record. After the steps
+    `stopped_after` the other run was stopped, and may have a checkpoint that the straight one has not. `other_is` is
+    the word for the other run.
     """
     kinds = (
         (f"*{SUFFIX}", _compare_checkpoints),
@@ -25,16 +30,22 @@ def first_differences(straight: Path, killed: Path) -> list[str]:
     lines: list[str] = []
     for pattern, compare in (*kinds, *logs):
         ours = {path.relative_to(straight) for path in straight.rglob(pattern)}
-        theirs = {path.relative_to(killed) for path in killed.rglob(pattern)}
-        lines += [f"{path}: missing in the killed run" for path in sorted(ours - theirs)]
-        lines += [f"{path}: only in the killed run" for path in sorted(theirs - ours)]
+        theirs = {path.relative_to(other) for path in other.rglob(pattern)}
+        lines += [f"{path}: missing in the {other_is} run" for path in sorted(ours - theirs)]
+        added = [path for path in sorted(theirs - ours) if not _is_of_a_stop(path, stopped_after)]
+        lines += [f"{path}: only in the {other_is} run" for path in added]
         for path in sorted(ours & theirs):
-            found = next(compare(straight / path, killed / path), None)
+            found = next(compare(straight / path, other / path), None)
             if found is not None:
                 lines.append(f"{path}: {found}")
     if not any(straight.rglob(f"*{SUFFIX}")):
         lines.append(f"{straight}: the straight run left no checkpoint, so nothing was compared")
     return lines
+
+
+def _is_of_a_stop(path: Path, stopped_after: Collection[int]) -> bool:
+    match = re.search(r"_step([0-9]+)\.pd[a-z]+$", path.name)
+    return match is not None and int(match[1]) in stopped_after
 
 
 def _compare_checkpoints(then: Path, now: Path) -> Iterator[str]:

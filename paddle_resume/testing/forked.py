@@ -18,13 +18,15 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
+from itertools import count
 from pathlib import Path
 from typing import IO, Any, Optional
 
 from paddle_resume.testing.fork_server import MESSAGE_BYTES
-from paddle_resume.testing.life import Process, spawn
+from paddle_resume.testing.life import NO_VARIABLES, Process, spawn
 
 # Read by a program, by Paddle when it connects processes, by pytest, or (PYTHONPATH) made good in the child; and where
 # there is a GPU nothing is forked. All others Python, Paddle or a library may read while they start.
@@ -154,19 +156,27 @@ class ForkServers:
     def __init__(self, environment: Optional[Mapping[str, str]] = None) -> None:
         given = os.environ if environment is None else environment
         self._servers = [ForkServer(given), ForkServer(given)]
+        self._turns: defaultdict[str, Iterator[int]] = defaultdict(count)
         for server in self._servers:
             server.can_start(given)  # Waits for it: what is timed later is a life and no import.
 
-    def __call__(self, arguments: Sequence[str], folder: Path, output: IO[str]) -> Process:
-        server = self.next(os.environ)
+    def __call__(
+        self, arguments: Sequence[str], folder: Path, output: IO[str], environment: Mapping[str, str] = NO_VARIABLES
+    ) -> Process:
+        variables = {**os.environ, **environment}
+        server = self.next(variables)
         if server is None:
-            return spawn(arguments, folder, output)
-        return server.start(arguments, folder, os.environ, output.fileno(), output.fileno())
+            return spawn(arguments, folder, output, environment)
+        return server.start(arguments, folder, variables, output.fileno(), output.fileno())
 
     def next(self, environment: Mapping[str, str]) -> Optional[ForkServer]:
-        """The server whose turn it is; None if a program under this environment must be spawned."""
-        self._servers.reverse()
-        return self._servers[0] if self._servers[0].can_start(environment) else None
+        """The server whose turn it is; None if a program under this environment must be spawned.
+
+        The turns of each rank are its own: else each of two would always come from the same server.
+        """
+        turn = self._turns[environment.get("PADDLE_TRAINER_ID", "")]
+        server = self._servers[next(turn) % len(self._servers)]
+        return server if server.can_start(environment) else None
 
     def __enter__(self) -> ForkServers:
         return self

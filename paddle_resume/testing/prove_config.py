@@ -1,10 +1,9 @@
-"""`prove`: the proof on a user's own config, with kills at random moments of every kind."""
+"""`prove`: the proof on a user's own config, with interruptions at random moments of every kind."""
 
 from __future__ import annotations
 
 import json
 import random
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Optional
@@ -12,15 +11,17 @@ from typing import Any, Optional
 from rich.console import Console
 from rich.table import Table
 
-from paddle_resume.config import Config, load_config
-from paddle_resume.config.shipped import find_config
-from paddle_resume.errors import PaddleResumeError
-from paddle_resume.testing.forked import ForkServers
-from paddle_resume.testing.kill_plan import MOMENTS, Kill
+from paddle_resume.config import Config
+from paddle_resume.testing.config_program import ConfigProgram, lives_of
+from paddle_resume.testing.kill_plan import KILL, Kill
+from paddle_resume.testing.lives_bar import lives_bar
 from paddle_resume.testing.proof import Proof, run_and_compare
+from paddle_resume.testing.random_kills import RunShape, plan_kills
 
 # Between two saves some steps must lie, so that a kill costs some; and some saves between the kills.
 _SAVES_PER_RUN = 7
+# More than any run has: a stop saves one checkpoint more, for which no other is to be pruned.
+_KEEP_ALL = 1_000_000
 
 
 def prove_config(
@@ -30,77 +31,95 @@ def prove_config(
     kills: int,
     steps: Optional[int],
     seed: int,
+    stops: bool = False,
+    processes: Optional[int] = None,
     as_json: bool = False,
 ) -> int:
     """Prove exact resume on a config; prints what it does and returns the exit code, 0 or 1.
 
-    With `as_json` the outcome goes to standard output as one object, and all else to standard error. Raises
-    PaddleResumeError if the config cannot run at all.
+    With `stops` SIGTERM and SIGINT interrupt it too. `processes` train together, by default as many as the config's
+    mesh has, or one. With `as_json` the outcome goes to standard output as one object, and all else to standard
+    error. Raises PaddleResumeError if the config cannot run at all.
     """
     console = Console(highlight=False, soft_wrap=True, stderr=as_json)
-    overrides = [*overrides, *([f"trainer.max_steps={steps}"] if steps else [])]
-    config = load_config(config_path, overrides)
-    total, per_epoch = _count_steps(config)
-    if not config.checkpoint.every_steps:
-        overrides.append(f"checkpoint.every_steps={max(1, total // _SAVES_PER_RUN)}")
-    program = ["-m", "paddle_resume", "train", "-c", str(find_config(config_path).resolve())]
-    overrides += [
-        "run.save_dir={folder}/checkpoint",
-        "run.log_dir={folder}/log",
-        "run.model_path={folder}/m.pdparams",
-    ]
-    for override in overrides:
-        program += ["-o", override]
-    plan = plan_kills(kills, total, random.Random(seed), epochs_end=per_epoch is not None and per_epoch <= total)
-    with tempfile.TemporaryDirectory(prefix="paddle_resume_proof_") as folder:
-        try:
-            with ForkServers() as start:
-                proof = run_and_compare(
-                    program, Path(folder), plan, working_directory=Path.cwd(), tell=console.print, start=start
-                )
-        except RuntimeError as error:
-            raise PaddleResumeError(f"The config could not be run: {error}") from error
-    table = Table("kill", "landed")
-    for kill in plan:
-        table.add_row(str(kill), "yes" if kill in proof.landed else "no: the run ended before")
-    console.print(table)
+    program = ConfigProgram(config_path, overrides, steps)
+    count = program.processes(processes)
+    run = _shape(program.config, count)
+    if not program.config.checkpoint.every_steps:
+        program.set("checkpoint.every_steps", max(1, run.steps // _SAVES_PER_RUN))
+    if stops:
+        program.set("checkpoint.keep", _KEEP_ALL)
+    plan = plan_kills(kills, run, random.Random(seed), stops=stops)
+    with lives_of(program) as (folder, start), lives_bar(console, len(plan) + 2) as tell:
+        proof = run_and_compare(
+            program.arguments,
+            folder,
+            plan,
+            processes=count,
+            working_directory=Path.cwd(),
+            tell=tell,
+            start=start,
+        )
+    console.print(_table(proof, stops))
     if as_json:
-        print(json.dumps(_outcome(proof, total), indent=2))
+        print(json.dumps(_outcome(proof, run), indent=2))
     if proof.holds:
         console.print(
-            f"Proved: after {kills} kills, {total} steps end bit for bit as without: weights, optimizer state, every "
-            "record, VisualDL scalars and metrics."
+            f"Proved: after {_counted(proof, stops)}, {run.steps} steps{_by(count)} end bit for bit as without: "
+            "weights, optimizer state, every record, VisualDL scalars and metrics."
         )
         return 0
     console.print(f"NOT proved.\n{proof.explain()}", style="red", markup=False)
     return 1
 
 
-def _outcome(proof: Proof, steps: int) -> dict[str, Any]:
-    """What came of it, as plain values."""
-    kills = [{"kill": str(kill), "landed": kill in proof.landed} for kill in proof.kills]
-    return {"proved": proof.holds, "steps": steps, "kills": kills, "differences": proof.differences}
-
-
-def plan_kills(count: int, total: int, draw: random.Random, epochs_end: bool = True) -> list[Kill]:
-    """`count` kills of every kind at random, ever later steps of a run of `total` steps.
-
-    Those at the end of an epoch (if any epoch ends) and in an evaluation come last, so that they land.
-    """
-    early = [moment for moment in MOMENTS if moment not in ("epoch", "evaluate")]
-    late = ["epoch", "evaluate"] if epochs_end else ["evaluate"]
-    kinds = [early[i % len(early)] for i in range(max(0, count - len(late)))] + late[: max(0, count)]
-    after = sorted(draw.randrange(1, max(2, int(total * 0.8))) for _ in kinds)
-    plan: list[Kill] = []
-    for kind, step in zip(kinds[:count], after):
-        if kind in late:
-            step = 0 if not plan else max(k.after for k in plan)
-        counts = {"save": draw.randrange(1, 12), "orphan": draw.randrange(1, 12), "time": draw.randrange(100, 500)}
-        plan.append(Kill(kind, 0 if kind == "start" else step, counts.get(kind, 1)))
-    return plan
-
-
-def _count_steps(config: Config) -> tuple[int, Optional[int]]:
+def _shape(config: Config, processes: int) -> RunShape:
+    from paddle_resume.builders.data import build_data
     from paddle_resume.builders.run import count_steps
 
-    return count_steps(config)
+    data = build_data(config)
+    steps, per_epoch = count_steps(config, data)
+    return RunShape(
+        steps,
+        epochs_end=per_epoch is not None and per_epoch <= steps,
+        last_inner_end=(steps - 1) // per_epoch * per_epoch if per_epoch else 0,
+        evaluates=data.valid is not None or data.test is not None,
+        background=config.checkpoint.background,
+        processes=processes,
+    )
+
+
+def _table(proof: Proof, stops: bool) -> Table:
+    several = bool(proof.endings) and len(proof.endings[0].codes) > 1
+    table = Table("kill", *(["signal"] if stops else []), *(["process", "all ended with"] if several else []), "landed")
+    for i, kill in enumerate(proof.kills):
+        landed = i < len(proof.landed)
+        row = [str(kill), *([kill.signal] if stops else [])]
+        if several:
+            row.append("all" if kill.rank is None else f"rank {kill.rank}")
+            row.append(", ".join(map(str, proof.endings[i].codes)) if landed else "")
+        table.add_row(*row, "yes" if landed else "no: the run ended before")
+    return table
+
+
+def _counted(proof: Proof, stops: bool) -> str:
+    if not stops:
+        return f"{len(proof.landed)} kills"
+    counts = ", ".join(f"{number} by {signal}" for signal, number in sorted(proof.signals.items()))
+    return f"{len(proof.landed)} interruptions ({counts})"
+
+
+def _by(processes: int) -> str:
+    return f" of {processes} processes" if processes > 1 else ""
+
+
+def _outcome(proof: Proof, run: RunShape) -> dict[str, Any]:
+    """What came of it, as plain values."""
+    kills = [_plain(kill, i < len(proof.landed), run) for i, kill in enumerate(proof.kills)]
+    outcome = {"proved": proof.holds, "steps": run.steps, "kills": kills, "differences": proof.differences}
+    return {**outcome, "signals": {KILL: 0, **proof.signals}, "processes": run.processes}
+
+
+def _plain(kill: Kill, landed: bool, run: RunShape) -> dict[str, Any]:
+    which = {} if run.processes == 1 else {"process": "all" if kill.rank is None else kill.rank}
+    return {"kill": str(kill), "signal": kill.signal, **which, "landed": landed}

@@ -27,12 +27,14 @@ class Callback:
             on_evaluate_end
         on_train_end                        also after an error or an interruption
 
-    A callback that has `state_dict()` and `set_state_dict(state)` is saved and restored with the run, as
-    `callback.<its class name>`. Callbacks may draw random numbers: those generators are part of the run.
+    What a callback holds is found, saved and restored with the run; one that has `state_dict()` and
+    `set_state_dict(state)` by these, as `callback.<its class name>`. Callbacks may draw random numbers: those
+    generators are part of the run. On a resume, what `on_train_begin` changes is taken back.
     """
 
     only_watches = False
-    """Whether no training depends on it: a config may then add, change or remove it from one start to the next."""
+    """Whether no training depends on it: it is not looked into for state, and a config may add, change or remove it
+    from one start to the next."""
 
     def on_train_begin(self, trainer: RunView) -> None: ...
 

@@ -88,8 +88,10 @@ class Divergence:
         """Go back by `restore`, which also restores this object, and on with a lower rate."""
         rollbacks = self.rollbacks + 1
         restore()
-        self.rollbacks = rollbacks
-        self._apply()
+        factor, self.rollbacks = self.lr_factor ** (rollbacks - self.rollbacks), rollbacks
+        # Through the parameters and not the scheduler: this works for every optimizer, with a schedule or a number.
+        for parameter in self._parameters:
+            parameter.optimize_attr["learning_rate"] *= factor
 
     def state_dict(self) -> dict[str, Any]:
         return {
@@ -101,7 +103,10 @@ class Divergence:
 
     def set_state_dict(self, state: dict[str, Any]) -> None:
         self.skipped, self.rollbacks, self.target = state["skipped"], state["rollbacks"], state["target"]
-        self._apply()
+        # The parameters' own rates are found state; checkpoints of the first version did not have them.
+        for parameter, given in zip(self._parameters, self._given):
+            if parameter.optimize_attr["learning_rate"] == given:
+                parameter.optimize_attr["learning_rate"] = given * self.lr_scale
 
     def differences(self, state: dict[str, Any]) -> list[Difference]:
         if SKIP not in (self.policy, state["rule"]["policy"]) and ROLL_BACK not in (
@@ -112,8 +117,3 @@ class Divergence:
         scope = ConfigScope(("trainer.on_nan", "trainer.rollback_lr", "trainer.max_rollbacks"))
         now = self.state_dict()["rule"]
         return compare_fields("on_nan {}", state["rule"], now, scope=scope, argument="Divergence({}=)")
-
-    def _apply(self) -> None:
-        # Through the parameters and not the scheduler: this works for every optimizer, with a schedule or a number.
-        for parameter, given in zip(self._parameters, self._given):
-            parameter.optimize_attr["learning_rate"] = given * self.lr_scale

@@ -12,6 +12,7 @@ from paddle_resume.parallel.mesh import DeviceMesh
 from paddle_resume.parallel.world import World
 from paddle_resume.stateful import HasFile
 from paddle_resume.training.best import Best
+from paddle_resume.training.progress import Progress
 
 
 class FinishedModel:
@@ -23,6 +24,7 @@ class FinishedModel:
         best: if its `final` is `best`, those of the checkpoint `best_prefix` are written, once `settle` has finished
             the save under way.
         mesh: on which the model is split, if it is.
+        progress: says whether the best evaluation is that of the step where the run stands, whose weights these are.
     """
 
     def __init__(
@@ -36,6 +38,7 @@ class FinishedModel:
         settle: Callable[[], None],
         world: World,
         mesh: Optional[DeviceMesh],
+        progress: Progress,
     ) -> None:
         self._path = path
         self._model = model
@@ -45,6 +48,7 @@ class FinishedModel:
         self._settle = settle
         self._world = world
         self._mesh = mesh
+        self._progress = progress
 
     @property
     def is_missing(self) -> bool:
@@ -61,8 +65,14 @@ class FinishedModel:
                 write_weights(weights, self._path)
         elif self._world.is_main:
             assert self._weights is not None
-            if self._best is not None and self._best.final == "best" and self._best.step is not None:
+            if self._is_another_best:
                 self._settle()
                 save_best_weights(self._best_prefix, self._weights.suffix, self._path)
             else:
                 write_weights(self._weights.state_dict(), self._path)
+
+    @property
+    def _is_another_best(self) -> bool:
+        """Whether the weights that are wanted are those of an earlier step."""
+        best = self._best
+        return best is not None and best.final == "best" and best.step not in (None, self._progress.step)

@@ -9,6 +9,8 @@ from paddle_resume.stateful import Stateful
 from paddle_resume.training.callbacks import Callback
 from paddle_resume.training.run_view import RunView
 
+_OURS = "paddle_resume."
+
 
 class Hooks:
     """The overridden hooks of `callbacks`, called with `run`."""
@@ -24,6 +26,10 @@ class Hooks:
     def call(self, hook: str, *args: Any) -> None:
         for method in self._methods[hook]:
             method(self._run, *args)
+
+    def has_users(self, hook: str) -> bool:
+        """Whether a callback of the user's own overrides `hook`."""
+        return any(not type(method.__self__).__module__.startswith(_OURS) for method in self._methods[hook])
 
     def has(self, hook: str) -> bool:
         """Whether any callback overrides `hook`."""

@@ -20,10 +20,12 @@ from paddle_resume.parallel.world import World
 from paddle_resume.rng import RandomStreams
 from paddle_resume.supervision.heartbeat import Heartbeat
 from paddle_resume.training.divergence import SKIP, Divergence
+from paddle_resume.training.ending import Ending
 from paddle_resume.training.evaluator import Evaluator
 from paddle_resume.training.finished_model import FinishedModel
 from paddle_resume.training.hooks import Hooks
 from paddle_resume.training.interrupt import SignalWatch
+from paddle_resume.training.made_again import MadeAgain
 from paddle_resume.training.options import Monitoring
 from paddle_resume.training.progress import Progress
 from paddle_resume.training.run_length import RunLength
@@ -54,7 +56,9 @@ class TrainingLoop:
     evaluator: Evaluator
     log: RunLog
     saver: RunSaver
+    made_again: MadeAgain
     finished: FinishedModel
+    ending: Ending
     hooks: Hooks
     world: World
     data_parallel: World
@@ -76,6 +80,8 @@ class TrainingLoop:
                 self._run_phase()
             except NonFiniteLossError as error:
                 self.saver.roll_back(error)
+                if self.progress.before_end is not None and not self.is_at_end:
+                    self.ending.undo()  # It went back to a checkpoint that was a shorter run's last.
 
     def _run_phase(self) -> None:
         phase, within_epoch = self.progress.phase, not (self.feed.between_epochs or self._made_all_steps)
@@ -92,8 +98,8 @@ class TrainingLoop:
 
     def _train_epoch(self) -> None:
         """Make the steps that are left of the current epoch, saving, logging and evaluating as they fall due."""
-        self.model.train()
-        if self.feed.samples == 0:
+        if self.feed.samples == 0:  # Within an epoch, each layer's mode is part of what was restored.
+            self.model.train()
             self.hooks.call("on_epoch_begin")
         for batches in self._batches_left():
             # Also the point at which the processes wait for each other, before their collectives, which do not.
@@ -113,6 +119,8 @@ class TrainingLoop:
                 self.saver.save()
                 if self.progress.phase != TRAIN:
                     return
+        if not self.feed.exhausted:
+            self.ending.begin(EVALUATE if self._is_on_cadence else TRAIN)
         self.log.training()
         if self.feed.exhausted:
             self.feed.finish_epoch()
@@ -133,39 +141,58 @@ class TrainingLoop:
         self.random.begin_step(self.progress.step)
         self.hooks.call("on_step_begin")
         self.progress.learning_rate = self.learning_rate()
+        step, data = self.progress.step, self.made_again.digest(batches)
         result = self.steps.run(batches)
         self.data_parallel.broadcast(self.statistics)
         if result.applied:
-            self.metrics.add_loss(self.progress.step, result.loss, result.samples)
+            self.metrics.add_loss(step, result.loss, result.samples)
             for one in result.micro_batches:
                 self.metrics.add_output(one.output if one.batch.local_size else None, one.batch[-1])
             if self.monitoring.ema is not None:
                 self.monitoring.ema.update()
-        elif self.divergence.policy == SKIP:
-            self.divergence.skipped += 1
-            self.saver.skipped(float(result.loss))
+        else:
+            self._leave_out(float(result.loss))
         self.progress.step += 1
         self.lr.after(STEP)
         if self.divergence.checks_each_loss:
             self.divergence.check_losses(self.metrics)
+        if self.made_again.is_last(step):
+            self.metrics.read_losses()
+        self.made_again.step_made(step, data)
         self.heart.beat(self.progress.step, "train")
         self.hooks.call("on_step_end")
 
+    def _leave_out(self, loss: float) -> None:
+        """The update of the step was not applied; a loss scale that was too large is no news."""
+        self.made_again.add_loss(self.progress.step, loss)
+        if self.divergence.policy == SKIP:
+            self.divergence.skipped += 1
+            self.saver.skipped(loss)
+
     def _evaluate(self) -> None:
         """Evaluate where that is due, and draw the conclusions: the rate, the best checkpoint, whether to go on."""
-        every, best, step = self.monitoring.evaluate_every, self.monitoring.best, self.progress.step
-        due = every is None or step % every == 0 or self.is_at_end
-        results = self._evaluate_split("valid") if due else {}
+        best, step = self.monitoring.best, self.progress.step
+        is_first_best = best is not None and best.step is None
+        if self.is_at_end and not self._is_on_cadence:
+            self.ending.begin()
+        results = self._evaluate_split("valid") if self._is_on_cadence or self.is_at_end else {}
         if results:
             self.lr.after_evaluation(results)
         improved = bool(results) and best is not None and best.consider(results, step)
         gave_up = best is not None and best.gave_up
+        if gave_up or self.is_at_end:
+            self.ending.begin()
         self.progress.phase = FINISH if gave_up or self.is_at_end else TRAIN
         if gave_up and best is not None:
             self.log.training()
             self.tell(f"Stopping early: {best.why_gave_up}.")
-        if improved:
+        if improved and (self._is_on_cadence or is_first_best):
             self.saver.save(BEST)
+        elif improved:
+            self.tell(
+                f"The evaluation at the run's end, step {step}, is the best so far. Its weights are those of the last "
+                "checkpoint; that of the best stays as it was, since a longer run would need it."
+            )
 
     def _evaluate_split(self, split: str) -> dict[str, float]:
         """The results by tag, such as `valid/acc`; empty if there is no such data."""
@@ -180,6 +207,12 @@ class TrainingLoop:
     def steps_in_epoch(self) -> int:
         """Steps of the current epoch that were made; between two epochs, all of the one before."""
         return self.length.steps_of(self.feed.batches_in_epoch)
+
+    @property
+    def _is_on_cadence(self) -> bool:
+        """Whether a run that goes on evaluates here as well; the end of a run is evaluated in any case."""
+        every = self.monitoring.evaluate_every
+        return self.feed.between_epochs if every is None else self.progress.step % every == 0
 
     @property
     def is_at_end(self) -> bool:

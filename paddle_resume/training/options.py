@@ -46,12 +46,15 @@ class Monitoring:
         evaluate_every: steps between two evaluations; None evaluates after each epoch.
         ema: an average of the weights, kept in a `.pdema` beside each checkpoint.
         best: which evaluation counts as the best, whose checkpoint `<save_dir>/<name>_best` is kept; may stop early.
+        check_resume: go back this many steps at each resume, or as far as there are checkpoints, to make them again
+            and compare; None goes back no further than needed, and compares what it makes again.
     """
 
     log_every: int = 100
     evaluate_every: Optional[int] = None
     ema: Optional[WeightAverage] = None
     best: Optional[Best] = None
+    check_resume: Optional[int] = None
 
 
 @dataclass(frozen=True)
@@ -70,7 +73,7 @@ class Processes:
 
 _GROUPS = {
     "step": ("StepOptions", ("accumulate_steps", "lr_interval", "lr_metric", "precision", "on_nan")),
-    "monitoring": ("Monitoring", ("log_every", "evaluate_every", "ema", "best")),
+    "monitoring": ("Monitoring", ("log_every", "evaluate_every", "ema", "best", "check_resume")),
     "schedule": ("SaveSchedule", ("keep", "keep_epochs", "background", "every_epochs", "every_steps")),
     "processes": ("Processes", ("world", "mesh")),
 }

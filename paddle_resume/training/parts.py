@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Optional, Union
@@ -23,17 +24,20 @@ from paddle_resume.parallel.batch_norm import per_process_statistics
 from paddle_resume.parallel.per_rank import PerRank
 from paddle_resume.parallel.world import World
 from paddle_resume.rng import RandomStreams
-from paddle_resume.stateful import Owner, Owners
+from paddle_resume.stateful import HasFile, Owner, Owners, Stateful
 from paddle_resume.supervision.heartbeat import Heartbeat
 from paddle_resume.training.callbacks import Callback
 from paddle_resume.training.divergence import ROLL_BACK, SKIP, Divergence
 from paddle_resume.training.ema import AverageProgress
+from paddle_resume.training.ending import Ending
 from paddle_resume.training.evaluator import Evaluator
 from paddle_resume.training.finished_model import FinishedModel
+from paddle_resume.training.found_in_run import FOUND, FoundInRun
 from paddle_resume.training.gradient_average import GradientAverage
 from paddle_resume.training.hooks import Hooks, stateful
 from paddle_resume.training.interrupt import SignalWatch
 from paddle_resume.training.loop import TrainingLoop
+from paddle_resume.training.made_again import MadeAgain
 from paddle_resume.training.model_owners import model_owners
 from paddle_resume.training.optimizer_step import OptimizerStep
 from paddle_resume.training.options import Monitoring, Processes, StepOptions
@@ -81,6 +85,7 @@ class RunParts:
         self.divergence = step.on_nan if isinstance(step.on_nan, Divergence) else Divergence(step.on_nan)
         self.divergence.watch([p for each in optimizers.values() for p in parameters_of(each)])
         _require_sure_rollback(self.divergence, schedule)
+        _require_checkpoints_kept(monitoring.check_resume, schedule)
         _require_own_step_to_fit(type(trainer), step, self.divergence, processes)
         self.engine = CheckpointEngine(
             save_dir,
@@ -91,16 +96,19 @@ class RunParts:
             world=self.world,
         )
         self.progress = Progress()
-        self.metrics = RunningMetrics(metrics, world=self.data_parallel)
         self.random = RandomStreams(seed, rank=self.mesh.data_rank if self.mesh else self.world.rank)
+        self.made_again = MadeAgain(self.engine, self.random, self.world, monitoring.check_resume or 0, self._tell)
+        self.metrics = RunningMetrics(
+            metrics, world=self.data_parallel, are_found=True, on_loss=self.made_again.add_loss
+        )
         self.hooks = Hooks(callbacks, trainer)
-        self.logbook = Logbook(logger, silent=not self.world.is_main)
+        self.logbook = Logbook(logger, silent=not self.world.is_main, tell=self._tell)
         self.lr = LRStepper(optimizers, step.lr_interval, step.lr_metric)
         self.signals = SignalWatch()
         self.saver = Saver(
             self.engine,
             schedule,
-            landed=lambda prefix: self.hooks.call("on_save", prefix),
+            landed=self._landed,
             tell=self._tell,
             world=self.world,
         )
@@ -126,15 +134,29 @@ class RunParts:
             feed_options=self.feed_options,
             call=self.hooks.call,
         )
+        self._of_model = model_owners(trainer.model, optimizers, self.mesh, self.engine, self.world)
         self.owners = self._build_owners(callbacks, owners)
+        own = [part for name, part in vars(self).items() if name not in ("_trainer", "optimizers")]
+        own += [monitoring.ema, monitoring.best, *self.logbook.given]
+        self.found = FoundInRun(trainer, optimizers, metrics, callbacks, self.owners, own, self.world, self._tell)
 
     def all_owners(self, feed: Optional[Feed], evaluation: Mapping[str, Feed]) -> Owners:
         """Every owner of the run in the order in which they are restored: the random streams last."""
-        owners = Owners(**self.owners)
+        owners = Owners(environment=Environment())
+        owners.update(self.found.owners)  # They make room for tensors of the model.
+        owners.update(self.owners)
+        owners.add("metrics", self.metrics)  # Bringing the ranks' together moves what is found in them.
         if feed is not None:
             owners.update({"data": feed, "evaluation": EvaluationData(evaluation)})
         owners.add("rng", PerRank(self.random, self.world))
         return owners
+
+    def _moved_by_evaluation(self, feed: Feed, evaluation: Mapping[str, Feed]) -> Owners:
+        """The owners that an evaluation or a log record may move: all but the model's and optimizers' own."""
+        still = {name for name in self._of_model if not name.startswith("scheduler")}
+        every = self.all_owners(feed, evaluation).items()
+        moved = {n: o for n, o in every if isinstance(o, Stateful) and not isinstance(o, HasFile) and n not in still}
+        return Owners(**{**moved, FOUND: self.found.before_end})
 
     def loop(self, feed: Feed, evaluation: Mapping[str, Feed], length: RunLength, heart: Heartbeat) -> TrainingLoop:
         """The loop that trains on these data."""
@@ -158,6 +180,7 @@ class RunParts:
             evaluator=self.evaluator,
             log=RunLog(self.logbook, self.progress, self.metrics, self.divergence, self.hooks.call),
             saver=saver,
+            made_again=self.made_again,
             finished=FinishedModel(
                 self._model_path,
                 trainer.model,
@@ -167,7 +190,9 @@ class RunParts:
                 settle=lambda: saver.collect(wait=True),
                 world=self.world,
                 mesh=self.mesh,
+                progress=self.progress,
             ),
+            ending=Ending(self.progress, lambda: self._moved_by_evaluation(feed, evaluation), self.logbook),
             hooks=self.hooks,
             world=self.world,
             data_parallel=self.data_parallel,
@@ -189,13 +214,13 @@ class RunParts:
             metrics=self.metrics,
             divergence=self.divergence,
             heart=heart,
+            made_again=self.made_again,
             tell=self._tell,
         )
 
     def _build_owners(self, callbacks: Sequence[Callback], given: Mapping[str, Owner]) -> Owners:
-        owners = Owners(environment=Environment())
-        owners.update(model_owners(self._trainer.model, self.optimizers, self.mesh, self.engine, self.world))
-        owners.update({"metrics": self.metrics, "progress": self.progress, "precision": self.precision})
+        owners = Owners(**self._of_model)
+        owners.update({"progress": self.progress, "precision": self.precision})
         owners.update({"update": self.optimizer_step, "rates": self.lr, "divergence": self.divergence})
         if self.monitoring.ema is not None:
             self.monitoring.ema.follow(self._trainer.model)
@@ -205,6 +230,10 @@ class RunParts:
         for label, owner in [*stateful(callbacks), *given.items(), *self.logbook.owners()]:
             owners.add(label, owner)
         return owners
+
+    def _landed(self, prefix: Path) -> None:
+        self.made_again.kept.landed(prefix)
+        self.hooks.call("on_save", prefix)
 
     def _tell(self, text: str) -> None:
         self._trainer.tell(text)
@@ -223,6 +252,19 @@ def _require_sure_rollback(divergence: Divergence, schedule: SaveSchedule) -> No
             "checkpoint.on_busy: skip leaves one out when the disk is slow: two runs would go back to different steps. "
             "Set checkpoint.on_busy: wait, or save with checkpoint.every_steps: auto or every_minutes, to which no "
             "rollback goes back."
+        )
+
+
+def _require_checkpoints_kept(back: Optional[int], schedule: SaveSchedule) -> None:
+    """Raise ConfigError where no checkpoint so many steps back would be there when a stop has saved another."""
+    if back is None or schedule.every_epochs is not None or not isinstance(schedule.every_steps, int):
+        return
+    needed = math.ceil(back / schedule.every_steps) + 2
+    if schedule.keep < needed:
+        raise ConfigError(
+            f"trainer.check_resume: {back} makes the last {back} steps again at each resume, and checkpoint.keep: "
+            f"{schedule.keep} of every_steps: {schedule.every_steps} leaves no checkpoint so far back. Set "
+            f"checkpoint.keep to {needed} or more, or check_resume to less."
         )
 
 

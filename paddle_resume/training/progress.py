@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Optional
 
 from paddle_resume.checkpoint.phases import TRAIN
 
 
 class Progress:
-    """Owner of the step count, the phase, the last step's learning rate, and the latest metrics by tag."""
+    """Owner of the step count, the phase, the last step's learning rate, the latest metrics by tag, and of what was
+    before the run began to end."""
 
     def __init__(self) -> None:
         self.step = 0
@@ -16,6 +17,8 @@ class Progress:
         self.learning_rate = 0.0
         self.results: dict[str, float] = {}
         """Such as `train/loss` and `valid/acc`."""
+        self.before_end: Optional[dict[str, Any]] = None
+        """See `Ending`; None while the run has not begun to end."""
 
     def state_dict(self) -> dict[str, Any]:
         return {
@@ -23,8 +26,10 @@ class Progress:
             "phase": self.phase,
             "learning_rate": self.learning_rate,
             "results": dict(self.results),
+            **({} if self.before_end is None else {"before_end": self.before_end}),
         }
 
     def set_state_dict(self, state: dict[str, Any]) -> None:
         self.step, self.phase = state["step"], state["phase"]
         self.learning_rate, self.results = state["learning_rate"], dict(state["results"])
+        self.before_end = state.get("before_end")

@@ -11,12 +11,16 @@ from paddle_resume.checkpoint.catalog import BEST
 from paddle_resume.checkpoint.engine import CheckpointEngine
 from paddle_resume.data.feed import Feed
 from paddle_resume.errors import NonFiniteLossError
+from paddle_resume.found_state.tensor_kind import gradient_of
 from paddle_resume.metrics import RunningMetrics
 from paddle_resume.stateful import Owners
 from paddle_resume.supervision.heartbeat import Heartbeat
 from paddle_resume.training.divergence import Divergence
+from paddle_resume.training.made_again import MadeAgain
 from paddle_resume.training.progress import Progress
 from paddle_resume.training.saver import Saver
+
+_LOOKS_FOR_GRADIENTS = 3  # in the first saves of a process
 
 
 class RunSaver:
@@ -34,6 +38,7 @@ class RunSaver:
         metrics: RunningMetrics,
         divergence: Divergence,
         heart: Heartbeat,
+        made_again: MadeAgain,
         tell: Callable[[str], None],
     ) -> None:
         self._saver = saver
@@ -45,7 +50,9 @@ class RunSaver:
         self._metrics = metrics
         self._divergence = divergence
         self._heart = heart
+        self._made_again = made_again
         self._tell = tell
+        self._looks_for_gradients = _LOOKS_FOR_GRADIENTS
 
     @property
     def epoch(self) -> int:
@@ -56,6 +63,11 @@ class RunSaver:
     def epoch_is_due(self) -> bool:
         """Whether an epoch has just ended after which an epoch checkpoint is saved."""
         return self._feed.between_epochs and self._saver.schedule.epoch_is_due(self.epoch)
+
+    @property
+    def is_scheduled(self) -> bool:
+        """Whether a checkpoint belongs here whatever time has passed and wherever the run was interrupted."""
+        return self.epoch_is_due or self._saver.schedule.step_is_due(self._progress.step)
 
     def is_due(self, step: int) -> bool:
         """Whether a step checkpoint is due at this step; rank 0 decides."""
@@ -68,14 +80,17 @@ class RunSaver:
     def save(self, tag: Optional[str] = None) -> Path:
         """Begin a save, if not told otherwise under the name that fits the position; returns its prefix.
 
-        Raises NonFiniteLossError rather than save what such a loss has touched.
+        Raises NonFiniteLossError rather than save what such a loss has touched, and InexactStepError for what came
+        out otherwise than before.
         """
         progress, divergence = self._progress, self._divergence
         tag = tag or (f"epoch{self.epoch}" if self.epoch_is_due else f"step{progress.step}")
         self._heart.beat(progress.step, "save")
         divergence.check_all(self._metrics, self._model, progress.step)
-        scheduled = self.epoch_is_due or self._saver.schedule.step_is_due(progress.step)
-        if scheduled and tag != BEST:
+        self._tell_gradients()
+        self._metrics.read_losses()  # Capturing them does so anyway.
+        self._made_again.before_save(progress.step)
+        if self.is_scheduled and tag != BEST:
             # Only these: where a run was interrupted must not decide where it goes back to.
             divergence.target = self._engine.prefix(tag).name
         self._saver.begin(
@@ -86,7 +101,22 @@ class RunSaver:
             phase=progress.phase,
             protect=divergence.protected,
         )
+        self._made_again.saving(tag, progress.step)
         return self._engine.prefix(tag)
+
+    def _tell_gradients(self) -> None:
+        """Say if gradients are left over: a resume begins without them. Only the first saves look."""
+        if self._looks_for_gradients == 0:
+            return
+        self._looks_for_gradients -= 1
+        left = [name for name, parameter in self._model.named_parameters() if gradient_of(parameter)]
+        if left:
+            self._looks_for_gradients = 0
+            more = f" and {len(left) - 1} more" if len(left) > 1 else ""
+            self._tell(
+                f"Gradients are left over at this save, of {left[0]}{more}. No checkpoint holds them, so a resume "
+                "begins without: end each train_step with clear_grad(), or give the trainer accumulate_steps."
+            )
 
     def save_now(self, tag: Optional[str] = None) -> Path:
         """Save, and wait until it is durable; raises SaveError, and what `save` raises."""
@@ -122,6 +152,7 @@ class RunSaver:
         prefix = self._engine.folder / guard.target
         guard.roll_back(lambda: self._engine.roll_back(self._owners(), prefix))
         self._engine.lineage.rolled_back(step, prefix.name, guard.lr_scale)
+        self._made_again.go_on(self._progress.step)
         self._tell(
             f"{error.what}. Went back to {prefix}, step {self._progress.step}, and on from there with "
             f"{guard.lr_scale:.4g} times the learning rate (rollback {guard.rollbacks} of {guard.max_rollbacks})."

@@ -6,21 +6,23 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Optional
 
-from paddle_resume.checkpoint.phases import DONE, FINISH, TRAIN
 from paddle_resume.data.feed import Feed
-from paddle_resume.errors import SaveError
+from paddle_resume.errors import DataError, SaveError
 from paddle_resume.parallel.world import compare
-from paddle_resume.rng import preserved
 from paddle_resume.stateful import Compared
 from paddle_resume.supervision.heartbeat import Heartbeat
+from paddle_resume.training.found_in_run import FOUND
 from paddle_resume.training.interrupt import Interruption
 from paddle_resume.training.parts import RunParts
+from paddle_resume.training.resume import Resume
 from paddle_resume.training.resume_changes import ResumeChanges
 from paddle_resume.training.run_length import RunLength
 
+_EACH_ITS_OWN = ("rng", FOUND)  # owners whose states differ from process to process
+
 
 class Session:
-    """A run from a start to its end, or to the next interruption; `trainer` is told what came of the resume."""
+    """A run from a start to its end, or to the next interruption."""
 
     def __init__(
         self, trainer: Any, parts: RunParts, feed: Feed, evaluation: Mapping[str, Feed], length: RunLength
@@ -30,6 +32,8 @@ class Session:
         self._parts = parts
         self._feed = feed
         self._evaluation = evaluation
+        trainer.model.train()
+        parts.found.look({"train": feed, **evaluation})
         heart = Heartbeat.from_environment(parts.world.rank)
         heart.beat(parts.progress.step, "start")
         self.loop = parts.loop(feed, evaluation, length, heart)
@@ -42,16 +46,18 @@ class Session:
         for note in (self._feed.note, parts.precision.note, parts.optimizer_step.note(self._trainer.model)):
             if note:
                 self._trainer.tell(note)
+        doubt = self._probe_data(allow_inexact)
+        resuming = Resume(self._trainer, parts, loop, self._feed, self._evaluation, self.length, changes, allow_inexact)
         failed: Optional[SaveError] = None
         with parts.signals, self._closing():
             try:
-                self._resume(resume, allow_inexact, overwrite, changes)
-                with preserved():  # It runs at every start, so what it draws must not count.
-                    parts.hooks.call("on_train_begin")
+                resuming.begin(resume, overwrite, doubt)
                 loop.run()
                 loop.saver.collect(wait=True)
                 # Nobody ends, and lets the launcher end the others, before all has been saved.
                 failed = parts.world.broadcast_object(parts.saver.failed)
+                if failed is None:
+                    parts.made_again.finish()
             except Interruption:
                 self._save_and_leave()
         if failed is not None:
@@ -63,51 +69,27 @@ class Session:
         if parts.world.is_single:
             return
         if not allow_inexact:
-            owners = parts.all_owners(self._feed, self._evaluation)
-            compare(parts.world, {n: o for n, o in owners.items() if isinstance(o, Compared) and n != "rng"})
+            owners = parts.all_owners(self._feed, self._evaluation).items()
+            compare(parts.world, {n: o for n, o in owners if isinstance(o, Compared) and n not in _EACH_ITS_OWN})
         if parts.mesh is None:
             parts.world.broadcast(list(self._trainer.model.state_dict().values()))
         parts.random.start_rank()
 
-    def _resume(self, resume: str, allow_inexact: bool, overwrite: bool, changes: ResumeChanges) -> None:
-        """Bring every owner back to the checkpoint that `resume` means, or make ready for a fresh start."""
-        parts, trainer = self._parts, self._trainer
-        trainer.restored = None
-        if resume == "none":
-            removed = parts.engine.start_over(overwrite)
-            if removed:
-                trainer.tell(f"Starting over: removed {removed} checkpoints of the run before.")
-        else:
-            trainer.restored = parts.engine.restore(
-                parts.all_owners(self._feed, self._evaluation),
-                resume,
-                allow_inexact=allow_inexact,
-                wanted=changes.wanted,
-                steps_per_epoch=self.length.steps_per_epoch,
+    def _probe_data(self, allow_inexact: bool) -> str:
+        """Why no resume could make the same batches again, if that is allowed; raises DataError if not."""
+        put_back = self._parts.found.as_now()
+        feeds = {"train": self._feed, **self._evaluation}
+        doubt = next((f"{split} data: {text}" for split, feed in feeds.items() if (text := feed.probe(put_back))), "")
+        if not doubt:
+            return ""
+        if not allow_inexact:
+            raise DataError(
+                f"{doubt}. So no resume could make the same batches again. Let it draw from Python's, NumPy's or "
+                "Paddle's global generators, which are seeded for each sample, or from one that it seeds by the "
+                "sample's index; or train all the same with --allow-inexact (the run's lineage will say so)."
             )
-        if trainer.restored is None:
-            parts.logbook.start_over()
-            return
-        for line in trainer.restored.passed_over:
-            trainer.tell(f"Passed over {line}.")
-        if parts.progress.phase in (FINISH, DONE) and not self.loop.is_at_end:
-            self._go_on_unless_stopped_early()
-        with preserved():
-            changes.carry_out(trainer, trainer.restored)
-        if trainer.restored.changes and parts.progress.phase != DONE:
-            self.loop.saver.save_changes()
-
-    def _go_on_unless_stopped_early(self) -> None:
-        """The run was finished, and is now wanted longer, unless its patience had run out: then it would end here
-        however long it is, and it goes on only if its patience was changed."""
-        best, progress = self._parts.monitoring.best, self._parts.progress
-        if best is None or not best.gave_up:
-            progress.phase = TRAIN
-        elif progress.phase == DONE:
-            self._trainer.tell(
-                f"This run stopped early at step {progress.step}, because {best.why_gave_up}. It stays as it is; to "
-                "train on, change best.patience (in a config with --allow-change)."
-            )
+        self._trainer.tell(f"{doubt}. The run is inexact.")
+        return doubt
 
     def _save_and_leave(self) -> None:
         """After a signal: save this step, if it is not saved yet, and end as a process ends that got the signal."""
@@ -115,6 +97,7 @@ class Session:
         if parts.world.broadcast_object(not parts.saver.has_saved(progress.step, progress.phase)):
             self.loop.saver.save()
         self.loop.saver.collect(wait=True)
+        parts.made_again.stop()
         saved = "" if parts.saver.failed is None else " That step could not be saved."
         self._trainer.tell(f"Stopped after step {progress.step}.{saved} Run the same command again to continue.")
         parts.world.agree()
@@ -128,6 +111,7 @@ class Session:
         finally:
             self._parts.hooks.call("on_train_end")
             self._parts.logbook.close()
+            self._parts.made_again.kept.close()
             try:
                 self._parts.engine.close()
             except SaveError as error:  # Of tidying up after the last save, which itself was collected before.

@@ -98,10 +98,9 @@ def _position(run: RunView) -> list[tuple[str, str]]:
     if run.restored is None:
         return [("Resume", "nothing to resume: a fresh start")]
     lines = [("Resume", f"{run.restored.prefix}, step {run.restored.step}, next: {run.phase}")]
-    resumes = run.lineage.resumes
-    inexact = [event for event in resumes if not event["exact"]]
+    resumes, inexact = run.lineage.resumes, run.lineage.inexact_since
     story = f"{len(resumes)} resume{'s' if len(resumes) > 1 else ''}"
-    story += f", inexact since step {inexact[0]['step']}" if inexact else ", all exact"
+    story += ", all exact" if inexact is None else f", inexact since step {inexact}"
     lines.append(("Lineage", story))
     lines += [("Changed", str(difference)) for difference in run.restored.differences]
     lines += [("Changed", f"{change} (allowed, from here on)") for change in run.restored.changes]

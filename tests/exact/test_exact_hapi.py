@@ -14,6 +14,7 @@ from fitting import ROWS, Crash, fit, record
 from places import EXAMPLES, PROGRAMS
 
 from paddle_resume.checkpoint import owner_states
+from paddle_resume.found_state.owners import FoundState
 from paddle_resume.loggers import read_scalars
 from paddle_resume.stateful import Owners
 from paddle_resume.testing import first_differences
@@ -132,6 +133,10 @@ def test_a_fit_ends_otherwise_when_one_owner_is_not_restored(
     restore = owner_states.restore
 
     def forgetful(owners: Owners, *states: Any) -> None:
+        if owner not in owners:  # It is found by its path.
+            found = owners["found"]
+            assert isinstance(found, FoundState)
+            found.without.add(owner)
         restore(Owners(**{name: each for name, each in owners.items() if name != owner}), *states)
 
     monkeypatch.setattr(owner_states, "restore", forgetful)

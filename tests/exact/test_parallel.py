@@ -260,7 +260,7 @@ def test_processes_that_were_started_differently_do_not_start(tmp_path: Path) ->
 
 
 def test_a_full_disk_is_an_error_of_all(small_disk: Path, tmp_path: Path) -> None:
-    (small_disk / "filler").write_bytes(bytes(900 << 10))
+    (small_disk / "filler").write_bytes(bytes(880 << 10))
     ended = run_ranks(small_disk, 2, "--max-steps", 6)
     assert ended.statuses == [2, 2], ended.explain()
     assert all("error: Could not save checkpoint/digits_step6: No space left" in output for output in ended.outputs)

@@ -25,6 +25,7 @@ from paddle_resume.checkpoint.reader import load
 from paddle_resume.checkpoint.shard_folder import OWNER, ShardFolder
 from paddle_resume.checkpoint.sharded_state import ShardedState
 from paddle_resume.checkpoint.unreadable import Unreadable
+from paddle_resume.cli import main
 from paddle_resume.config.mesh import MeshConfig, ModelParallelConfig, SplitConfig
 from paddle_resume.errors import CheckpointError, ConfigError
 from paddle_resume.models import MLP, MNIST, TransformerLM
@@ -458,6 +459,20 @@ def test_a_config_splits_the_model_and_a_killed_run_goes_on_bit_for_bit(tmp_path
     again = train_config(tmp_path / "killed")
     assert again.good and "Resume:      checkpoint/text_mesh_step" in again.outputs[0], again.explain()
     assert what_it_left(tmp_path / "killed") == what_it_left(tmp_path / "straight")
+
+
+@paddle_3
+@pytest.mark.full
+def test_prove_starts_the_processes_of_a_mesh_and_interrupts_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    options = [word for option in (*SMALL, "data.test=64", "optimizer.lr.T_max=24") for word in ("-o", option)]
+    with pytest.raises(SystemExit) as end:
+        main(["prove", "-c", str(CONFIG), *options, "--kills", "4", "--stops", "--seed", "3"])
+    said = capsys.readouterr().out
+    assert end.value.code == 0, said
+    assert "24 steps of 2 processes end bit for bit as without" in said
 
 
 @pytest.mark.parametrize(

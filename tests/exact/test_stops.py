@@ -17,6 +17,8 @@ from paddle_resume.testing import first_differences
 class SignalIn(Callback):
     """Sends a signal to this process in a hook of step `step`, counted from 1."""
 
+    only_watches = True
+
     def __init__(self, step: int, hook: str, signum: int) -> None:
         self.step, self.hook, self.signum = step, hook, signum
 

@@ -25,10 +25,12 @@ class Crash(Exception):
 class CrashAt(paddle.callbacks.Callback):
     """Raises Crash in the event `name` the n-th time that it comes, if there is an `at`, `(name, n)`."""
 
+    derived_attributes = ("_name", "_left")
+
     def __init__(self, at: Optional[tuple[str, int]]) -> None:
         super().__init__()
         self._name, count = at or ("", 0)
-        self._left = iter(range(count))  # which is no plain value, and so no state
+        self._left = iter(range(count))
 
     def __getattribute__(self, name: str) -> Any:
         if name.startswith("on_") and self._name == name and next(self._left, None) is None:

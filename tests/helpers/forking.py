@@ -10,7 +10,7 @@ import os
 import subprocess
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import IO, Any, Optional
@@ -39,8 +39,10 @@ def close() -> None:
         _servers.popitem()[1].close()
 
 
-def _start(arguments: Sequence[str], folder: Path, output: IO[str]) -> life.Process:
-    return servers()(arguments, folder, output)
+def _start(
+    arguments: Sequence[str], folder: Path, output: IO[str], environment: Mapping[str, str] = life.NO_VARIABLES
+) -> life.Process:
+    return servers()(arguments, folder, output, environment)
 
 
 run_life = partial(life.run_life, start=_start)

@@ -19,6 +19,8 @@ EPOCHS = 2
 class SignalAt(paddle.callbacks.Callback):
     """Sends this process a signal in the middle of a batch, counted over all epochs."""
 
+    derived_attributes = ("left", "signum")
+
     def __init__(self, batch, signum):
         super().__init__()
         self.left = batch

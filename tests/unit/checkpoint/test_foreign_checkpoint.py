@@ -507,7 +507,18 @@ def test_a_fresh_run_starts_from_weights(option: str, command: Any) -> None:
 
 def test_weights_of_our_own_are_verified_by_their_record(command: Any) -> None:
     assert command(*FROZEN)[0] == 0
-    again = ("-o", "run.save_dir=other", "-o", "run.seed=7", *FROZEN, "-q", "--weights", "ck/tiny_step1")
+    again = (
+        "-o",
+        "run.save_dir=other",
+        "-o",
+        "run.log_dir=other_log",
+        "-o",
+        "run.seed=7",
+        *FROZEN,
+        "-q",
+        "--weights",
+        "ck/tiny_step1",
+    )
     assert command(*again) == (0, "")
     same(read_weights("other/tiny_step1")[1], read_weights("ck/tiny_step1")[1])
     raw = bytearray(Path("ck/tiny_step1.pdparams").read_bytes())

@@ -143,12 +143,12 @@ CHANGES: dict[str, tuple[dict[str, Any], dict[str, Any], str]] = {
     "patience": (
         {"callbacks": [hapi.EarlyStopping("acc", patience=5)]},
         {"callbacks": [hapi.EarlyStopping("acc", patience=6)]},
-        "callback.EarlyStopping patience: 5 -> 6",
+        r"callback\.EarlyStopping\.patience: 5 -> 6",
     ),
     "a callback less": (
         {"callbacks": [History()]},
         {},
-        "state of 'callback.History': saved -> nobody here owns it",
+        r"callback\.History: fitting:History -> \(absent\)",
     ),
     "batch size": ({}, {"batch_size": 4}, "data global_batch_size: 8 -> 4"),
     "the evaluation's data": ({}, {"eval_data": Points(21, 1, 0.0)}, "valid data length: 20 -> 21"),
@@ -158,7 +158,7 @@ CHANGES: dict[str, tuple[dict[str, Any], dict[str, Any], str]] = {
     "metric": (
         {},
         {"metrics": paddle.metric.Accuracy((1, 2), name="acc")},
-        r"metric.Accuracy topk: \[1\] -> \[1, 2\]",
+        r"metric\.Accuracy\.topk: \(1,\) -> \(1, 2\)",
     ),
     "mixed precision": ({}, {"amp": "O1"}, "amp_configs level: O0 -> O1"),
 }

@@ -10,7 +10,7 @@ import forking
 import pytest
 
 from paddle_resume.cli import main
-from paddle_resume.testing import prove_config
+from paddle_resume.testing import config_program
 
 CONFIG = """
 run: {{name: tiny}}
@@ -52,10 +52,45 @@ def test_a_config_is_proved_and_nothing_of_the_proof_is_left(capsys: pytest.Capt
     assert [path.name for path in Path().iterdir()] == ["c.yaml"]
 
 
-def test_a_config_whose_runs_differ_is_not_proved(
-    config: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+@pytest.fixture
+def forked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lives are forked from the servers of all tests."""
+    monkeypatch.setattr(config_program, "ForkServers", lambda: nullcontext(forking.servers()))
+
+
+def test_stops_are_proved_beside_kills_and_counted(capsys: pytest.CaptureFixture[str], forked: None) -> None:
+    assert prove("--kills", "3", "--stops", "--json", "--seed", "1") == 0
+    captured = capsys.readouterr()
+    found = json.loads(captured.out)
+    assert found["proved"] and found["signals"] == {"SIGKILL": 1, "SIGTERM": 1, "SIGINT": 1}
+    assert sorted(kill["signal"] for kill in found["kills"]) == ["SIGINT", "SIGKILL", "SIGTERM"]
+    assert "Proved: after 3 interruptions (1 by SIGINT, 1 by SIGKILL, 1 by SIGTERM), 10 steps end" in captured.err
+    assert "Running until SIGTERM " in captured.err and "Running until killed " in captured.err
+
+
+def test_several_processes_are_proved(capsys: pytest.CaptureFixture[str], forked: None) -> None:
+    assert prove("--kills", "2", "--stops", "--json", "--seed", "3", "--processes", "2") == 0
+    captured = capsys.readouterr()
+    found = json.loads(captured.out)
+    assert found["proved"] and found["processes"] == 2 and all(kill["landed"] for kill in found["kills"])
+    assert {kill["process"] for kill in found["kills"]} <= {"all", 0, 1}
+    assert "10 steps of 2 processes end bit for bit as without" in captured.err
+
+
+@pytest.mark.parametrize("more", [(), ("--repeat",)], ids=["kills", "repeat"])
+def test_another_number_of_processes_than_the_mesh_has_is_one_sentence(
+    more: tuple[str, ...], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(prove_config, "ForkServers", lambda: nullcontext(forking.servers()))
+    assert prove("-o", "parallel.mesh.model=2", "--processes", "3", *more) == 2
+    assert capsys.readouterr().err == (
+        "error: --processes is 3, and parallel.mesh: data 1 x model 2 is 2 processes; leave out --processes, or change "
+        "the mesh.\n"
+    )
+
+
+def test_a_config_whose_runs_differ_is_not_proved(
+    config: Path, capsys: pytest.CaptureFixture[str], forked: None
+) -> None:
     Path("careless.py").write_text(CALLBACK)
     with config.open("a") as file:
         file.write('callbacks: [{name: "careless:Careless"}]\n')

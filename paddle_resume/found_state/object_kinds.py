@@ -1,0 +1,246 @@
+"""Objects of classes written in Python, by their `__dict__` and `__slots__`, and those classes themselves."""
+
+from __future__ import annotations
+
+import types
+from collections.abc import Hashable, Sequence
+from typing import Any, Callable, Optional
+
+from paddle_resume.found_state.claims import Claimed
+from paddle_resume.found_state.kind import Beside, Kind, is_a
+from paddle_resume.found_state.paddle_rules import derived_attributes
+from paddle_resume.found_state.problem import Problem
+from paddle_resume.found_state.stored_arrays import ArraySink, ArraySource
+from paddle_resume.found_state.uncaptured import is_users
+
+_UNSET = type("_Unset", (), {})()
+
+
+def dict_reader(cls: type) -> Optional[Callable[[Any], dict]]:
+    """What gives the `__dict__` of objects of `cls` without asking the class, or None if they have none."""
+    for base in cls.__mro__:
+        found = vars(base).get("__dict__")
+        if found is not None:
+            kinds = (types.GetSetDescriptorType, types.MemberDescriptorType)
+            return found.__get__ if is_a(found, kinds) else None
+    return None
+
+
+def slots_of(cls: type) -> dict[str, Any]:
+    """The descriptors of the `__slots__` of a class and its bases, by attribute name."""
+    found: dict[str, Any] = {}
+    for base in reversed(cls.__mro__):
+        if "__slots__" in vars(base):
+            members = {k: v for k, v in vars(base).items() if is_a(v, types.MemberDescriptorType)}
+            found.update(members)
+    return found
+
+
+def has_hidden_storage(cls: type) -> bool:
+    """Whether objects of `cls` keep something besides `__dict__` and `__slots__`: those of most classes written in C.
+
+    It is how `copyreg` and `object.__reduce_ex__` tell what they can copy.
+    """
+    slots = sum(
+        is_a(value, types.MemberDescriptorType)
+        for base in cls.__mro__
+        if "__slots__" in vars(base)
+        for value in vars(base).values()
+    )
+    pointers = (cls.__dictoffset__ > 0) + (cls.__weakrefoffset__ > 0) + slots
+    return cls.__basicsize__ > object.__basicsize__ + 8 * pointers or cls.__itemsize__ != 0
+
+
+class ObjectKind(Kind):
+    """The objects of one class."""
+
+    tag = "object"
+
+    def __init__(self, cls: type) -> None:
+        self._dict_of = dict_reader(cls)
+        self._slots = slots_of(cls)
+        self._getters = [slot.__get__ for slot in self._slots.values()]
+        self._derived = derived_attributes(cls)
+
+    def read(self, thing: Any, claimed: Claimed) -> tuple[list[Any], Hashable]:
+        held = self._dict_of(thing) if self._dict_of is not None else {}
+        objects = [*held, *held.values()]
+        for get in self._getters:
+            try:
+                objects.append(get(thing))
+            except AttributeError:
+                objects.append(_UNSET)
+        return objects, None
+
+    def expand(self, thing: Any, objects: list[Any], claimed: Claimed) -> tuple[Optional[list[Any]], list[Any]]:
+        count = (len(objects) - len(self._slots)) // 2
+        names = [*objects[:count], *self._slots]
+        if not all(type(name) is str for name in names):
+            raise Problem("an object whose __dict__ has keys that are no names")
+        taken = claimed.attributes(thing)
+        kept = [
+            (name, value)
+            for name, value in zip(names, objects[count:])
+            if value is not _UNSET and name not in self._derived and name not in taken
+        ]
+        return [name for name, _ in kept], [value for _, value in kept]
+
+    def edge(self, path: str, label: Any) -> str:
+        return f"{path}.{label}"
+
+    def new(self, cls: type, held: Any) -> Any:
+        for base in cls.__mro__:  # past a `__new__` of the class's own, as `copyreg` does it
+            make: Any = vars(base).get("__new__")
+            if is_a(make, types.BuiltinFunctionType):
+                return make(cls)
+        return object.__new__(cls)
+
+    def skipped(self, thing: Any) -> list[str]:
+        """The attributes that are left out because they follow from the program."""
+        held = self._dict_of(thing) if self._dict_of is not None else {}
+        return [name for name in (*held, *self._slots) if name in self._derived]
+
+    def refuses(self, labels: Optional[Sequence[Any]], values: list[Any], thing: Any = None) -> str:
+        for name in labels or ():
+            if type(name) is not str:
+                return "an attribute has a name"
+            if self._dict_of is None and name not in self._slots:
+                return f"its class has no room for an attribute {name[:80]!r}"
+        return "" if len(labels or ()) == len(values) else "each attribute has one value"
+
+    def write(self, thing: Any, labels: Optional[Sequence[Any]], values: list[Any], held: Any) -> None:
+        """Set these attributes, past `__setattr__` and properties."""
+        attributes = self._dict_of(thing) if self._dict_of is not None else {}
+        for name, value in zip(labels or (), values):
+            if name in self._slots:
+                self._slots[name].__set__(thing, value)
+            else:
+                attributes[name] = value
+
+    def remove(self, thing: Any, labels: Sequence[Any]) -> None:
+        for name in labels:
+            if name in self._slots:
+                self._slots[name].__delete__(thing)
+            elif self._dict_of is not None:
+                self._dict_of(thing).pop(name, None)
+
+    def is_of(self, cls: type) -> bool:
+        return not has_hidden_storage(cls)
+
+
+class SubclassKind(ObjectKind):
+    """The objects of a class derived from a container of Python's: its items, and the attributes beside them."""
+
+    def __init__(self, cls: type, container: Kind) -> None:
+        super().__init__(cls)
+        self.tag = f"{container.tag} with attributes"
+        self._container = container
+
+    def read(self, thing: Any, claimed: Claimed) -> tuple[list[Any], Hashable]:
+        items, held = self._container.read(thing, claimed)
+        attributes, _ = super().read(thing, claimed)
+        return [*items, *attributes], (len(items), held)
+
+    def expand(self, thing: Any, objects: list[Any], claimed: Claimed) -> tuple[Optional[list[Any]], list[Any]]:
+        items, _ = self._container.read(thing, claimed)
+        labels, values = self._container.expand(thing, objects[: len(items)], claimed)
+        names, attributes = super().expand(thing, objects[len(items) :], claimed)
+        labels = list(range(len(values))) if labels is None else labels
+        return [*labels, *map(Beside, names or ())], [*values, *attributes]
+
+    def edge(self, path: str, label: Any) -> str:
+        return super().edge(path, label) if type(label) is Beside else self._container.edge(path, label)
+
+    def save(self, thing: Any, sink: ArraySink, path: str, claimed: Claimed) -> Any:
+        return self._container.save(thing, sink, path, claimed)
+
+    def check(self, saved: Any, source: ArraySource) -> Any:
+        return self._container.check(saved, source)
+
+    def fits(self, thing: Any, held: Any) -> str:
+        return self._container.fits(thing, held)
+
+    def new(self, cls: type, held: Any) -> Any:
+        return self._container.new(cls, held)
+
+    def write(self, thing: Any, labels: Optional[Sequence[Any]], values: list[Any], held: Any) -> None:
+        items, beside = _apart(labels, values)
+        self._container.write(thing, [*items[0]], [*items[1]], held)
+        super().write(thing, [*beside[0]], [*beside[1]], held)
+
+    def remove(self, thing: Any, labels: Sequence[Any]) -> None:
+        super().remove(thing, [str(label) for label in labels if type(label) is Beside])
+
+    def refuses(self, labels: Optional[Sequence[Any]], values: list[Any], thing: Any = None) -> str:
+        items, beside = _apart(labels, values)
+        # The items of a list are counted, those of a dict have keys, which may be numbers too.
+        of_items = self._container.refuses(items[0], items[1]) and self._container.refuses(None, items[1])
+        return of_items or super().refuses(list(map(str, beside[0])), beside[1])
+
+    def is_of(self, cls: type) -> bool:
+        return True  # a kind of one class, which was learnt from it
+
+
+def _apart(labels: Optional[Sequence[Any]], values: list[Any]) -> list[tuple[list[Any], list[Any]]]:
+    """Labels and values of the items, and of the attributes beside them."""
+    apart: list[tuple[list[Any], list[Any]]] = [([], []), ([], [])]
+    for label, value in zip(labels or (), values):
+        labels_of, values_of = apart[type(label) is Beside]
+        labels_of.append(str(label) if type(label) is Beside else label)
+        values_of.append(value)
+    return apart
+
+
+class ClassKind(Kind):
+    """What a class of the user's holds for all its objects, such as a counter; not its methods."""
+
+    tag = "class"
+
+    def __init__(self, only: Optional[frozenset[str]] = None) -> None:
+        self._only = only
+
+    def read(self, thing: Any, claimed: Claimed) -> tuple[list[Any], Hashable]:
+        held = vars(thing)
+        return [*held, *held.values()], None
+
+    def expand(self, thing: Any, objects: list[Any], claimed: Claimed) -> tuple[Optional[list[Any]], list[Any]]:
+        count = len(objects) // 2
+        derived = derived_attributes(thing)
+        kept = [
+            (name, value)
+            for name, value in zip(objects[:count], objects[count:])
+            if self._is_state(name, value) and name not in derived
+        ]
+        return [name for name, _ in kept], [value for _, value in kept]
+
+    def edge(self, path: str, label: Any) -> str:
+        return f"{path}.{label}"
+
+    def refuses(self, labels: Optional[Sequence[Any]], values: list[Any], thing: Any = None) -> str:
+        for name in labels or ():
+            if type(name) is not str or not self._is_state(name, None):
+                return f"{str(name)[:80]!r} is no plain attribute of a class"
+        return "" if len(labels or ()) == len(values) else "each attribute has one value"
+
+    def write(self, thing: Any, labels: Optional[Sequence[Any]], values: list[Any], held: Any) -> None:
+        for name, value in zip(labels or (), values):
+            if vars(thing).get(name, _UNSET) is not value:
+                type.__setattr__(thing, name, value)
+
+    def remove(self, thing: Any, labels: Sequence[Any]) -> None:
+        for name in labels:
+            type.__delattr__(thing, name)
+
+    def new(self, cls: type, held: Any) -> Any:
+        return cls
+
+    def is_of(self, cls: type) -> bool:
+        return is_users(cls.__module__)
+
+    def _is_state(self, name: str, value: Any) -> bool:
+        if self._only is not None:
+            return name in self._only
+        if name.startswith("__") or name in ("_abc_impl", "derived_attributes"):
+            return False
+        # Methods, properties, slots and the like answer to access; nested classes and modules are the program's.
+        return not hasattr(type(value), "__get__") and not is_a(value, (type, types.ModuleType))

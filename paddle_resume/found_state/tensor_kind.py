@@ -1,0 +1,142 @@
+"""Paddle tensors: values, `stop_gradient`, and the attributes of parameters; the values may be another owner's."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Hashable, Sequence
+from typing import Any, NamedTuple, Optional
+
+import numpy as np
+import paddle
+import xxhash
+from paddle.base.framework import EagerParamBase
+
+from paddle_resume.found_state.claims import Claimed
+from paddle_resume.found_state.leaves import DTYPES, dtype_name
+from paddle_resume.found_state.object_kinds import ObjectKind
+from paddle_resume.found_state.problem import Problem
+from paddle_resume.found_state.stored_arrays import ArraySink, ArraySource, raw_bytes
+from paddle_resume.owners.tensor_views import fill, view
+
+_NONE, _CLAIMED, _VALUES = "uninitialised", "claimed", "values"
+
+
+_MOST_ROOM = 1 << 30  # bytes for a tensor that another owner fills
+
+
+class Held(NamedTuple):
+    """What a record says of a tensor; `array` is None if its values are an owner's, or if it has none."""
+
+    dtype: Any
+    shape: tuple[int, ...]
+    stop_gradient: bool
+    persistable: bool
+    array: Optional[np.ndarray]
+    is_initialised: bool
+
+
+class TensorKind(ObjectKind):
+    """A tensor or a parameter, dense and on one device."""
+
+    def __init__(self, cls: type) -> None:
+        super().__init__(cls)
+        self.is_parameter = issubclass(cls, EagerParamBase)
+        self.tag = "parameter" if self.is_parameter else "tensor"
+        self.types = (cls,) if cls in (paddle.Tensor, EagerParamBase) else ()
+
+    def read(self, thing: Any, claimed: Claimed) -> tuple[list[Any], Hashable]:
+        held = self._dict_of(thing) if self._dict_of is not None else None
+        objects = [*held, *held.values()] if held else []
+        flags = (thing.stop_gradient, thing.persistable)
+        if id(thing) in claimed.tensors:
+            return objects, (flags, thing.dtype, tuple(thing.shape))
+        values = xxhash.xxh3_128_digest(raw_bytes(np.ascontiguousarray(view(thing)))) if has_values(thing) else None
+        return objects, (flags, thing.dtype, tuple(thing.shape), values, thing._is_initialized())
+
+    def save(self, thing: Any, sink: ArraySink, path: str, claimed: Claimed) -> Any:
+        described = [dtype_name(thing.dtype), list(thing.shape), thing.stop_gradient, thing.persistable]
+        if not thing._is_initialized():
+            return [*described, _NONE, None]
+        if id(thing) in claimed.tensors:
+            return [*described, _CLAIMED, None]
+        if thing.is_dist():
+            raise Problem("a tensor that is split over a mesh and belongs to neither the model nor the optimizer")
+        array = view(thing) if has_values(thing) else np.empty(tuple(thing.shape), _numpy_type(thing.dtype))
+        return [*described, _VALUES, sink.put(path, array)]
+
+    def check(self, saved: Any, source: ArraySource) -> Any:
+        if type(saved) is not list or len(saved) != 6:
+            raise Problem("a tensor comes with dtype, shape, two flags and its values")
+        dtype, shape, stop_gradient, persistable, what, where = saved
+        found = getattr(paddle, dtype, None) if type(dtype) is str and dtype.isidentifier() else None
+        if not isinstance(found, DTYPES) or dtype_name(found) != dtype:
+            raise Problem(f"Paddle has no dtype {str(dtype)[:40]!r}")
+        if type(shape) is not list or len(shape) > 32 or not all(type(n) is int and 0 <= n < 1 << 40 for n in shape):
+            raise Problem(f"there is no tensor of shape {str(shape)[:80]}")
+        if type(stop_gradient) is not bool or type(persistable) is not bool or what not in (_NONE, _CLAIMED, _VALUES):
+            raise Problem("a tensor has two flags, and says where its values are")
+        array = source.get(where) if what == _VALUES else None
+        if array is not None and (list(array.shape) != shape or array.dtype != _numpy_type(found)):
+            raise Problem(f"a tensor of {dtype} {shape} is not an array of {array.dtype} {list(array.shape)}")
+        return Held(found, tuple(shape), stop_gradient, persistable, array, what != _NONE)
+
+    def fits(self, thing: Any, held: Any) -> str:
+        if thing.dtype != held.dtype:
+            return f"its dtype was {dtype_name(held.dtype)} and is {dtype_name(thing.dtype)}"
+        is_small = thing.size * held.array.itemsize < 1 << 20 if held.array is not None else True
+        # A scratch tensor, such as the one of an LSTM, takes another shape in its first use.
+        if tuple(thing.shape) != held.shape and (self.is_parameter or held.array is None or not is_small):
+            return f"its shape was {list(held.shape)} and is {list(thing.shape)}"
+        return ""
+
+    def new(self, cls: type, held: Any) -> Any:
+        size = math.prod(held.shape) * _numpy_type(held.dtype).itemsize
+        if held.array is None and size > _MOST_ROOM:
+            raise Problem(f"a tensor of shape {list(held.shape)} without values is larger than any that is made")
+        made: Any
+        if self.is_parameter:
+            made = EagerParamBase(list(held.shape), held.dtype, trainable=not held.stop_gradient)
+            made.value().get_tensor().set(np.zeros(held.shape, _numpy_type(held.dtype)), _place())
+        elif not held.is_initialised:
+            made = paddle.Tensor(dtype=held.dtype) if held.shape == () else paddle.empty(held.shape, held.dtype)
+        else:
+            made = paddle.zeros(held.shape, held.dtype)
+        return made
+
+    def write(self, thing: Any, labels: Optional[Sequence[Any]], values: list[Any], held: Any) -> None:
+        super().write(thing, labels, values, held)
+        if held.array is not None:
+            if tuple(thing.shape) != held.shape or not thing._is_initialized():
+                thing.value().get_tensor().set(held.array, _place())
+            elif thing.size:
+                fill(thing, held.array)
+        if thing.stop_gradient != held.stop_gradient:
+            thing.stop_gradient = held.stop_gradient
+        if thing.persistable != held.persistable:
+            thing.persistable = held.persistable
+
+    def told(self, thing: Any) -> str:
+        return f"a tensor of {dtype_name(thing.dtype)} {list(thing.shape)}"
+
+    def is_of(self, cls: type) -> bool:
+        return cls in self.types
+
+
+def has_values(tensor: paddle.Tensor) -> bool:
+    """Whether there is anything to read; Paddle makes some tensors without memory, and fails when they are read."""
+    return bool(tensor._is_initialized()) and tensor.size > 0
+
+
+def gradient_of(tensor: paddle.Tensor) -> Optional[bool]:
+    """None without a gradient, else whether any number of it is not zero."""
+    gradient = tensor.grad
+    return None if gradient is None else bool(view(gradient).any()) if has_values(gradient) else False
+
+
+def _numpy_type(dtype: Any) -> np.dtype:
+    name = dtype_name(dtype)
+    return np.dtype(np.uint16 if name == "bfloat16" else name)  # as Paddle shows it
+
+
+def _place() -> Any:
+    return paddle.framework._current_expected_place()

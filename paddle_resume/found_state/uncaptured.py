@@ -1,0 +1,257 @@
+"""What the walker does not save: handles and other libraries' data, which it tells, and what it has to refuse."""
+
+from __future__ import annotations
+
+import io
+import os
+import sys
+import sysconfig
+import types
+import weakref
+from collections.abc import Hashable, Sequence
+from functools import cache
+from typing import Any, Optional
+
+from paddle_resume.found_state.claims import Claimed
+from paddle_resume.found_state.kind import DERIVED, REFUSED, TOLD, Kind
+from paddle_resume.found_state.problem import Problem
+from paddle_resume.found_state.stored_arrays import ArraySink, ArraySource
+
+_HANDLES = frozenset(
+    [
+        "logging",
+        "threading",
+        "multiprocessing",
+        "subprocess",
+        "socket",
+        "socketserver",
+        "ssl",
+        "selectors",
+        "asyncio",
+        "concurrent",
+        "contextvars",
+        "_contextvars",
+        "signal",
+        "tempfile",
+        "zipfile",
+        "tarfile",
+        "gzip",
+        "bz2",
+        "lzma",
+        "mmap",
+        "sqlite3",
+        "urllib",
+        "http",
+        "ftplib",
+        "smtplib",
+        "requests",
+        "_thread",
+        "_socket",
+        "visualdl",
+        "tensorboard",
+        "tensorboardX",
+        "wandb",
+        "swanlab",
+        "mlflow",
+        "comet_ml",
+        "neptune",
+        "clearml",
+        "matplotlib",
+        "tqdm",
+        "rich",
+        "psutil",
+        "pynvml",
+        "_io",
+        "io",
+    ]
+)
+"""Packages whose objects are handles on something outside: their subclasses too."""
+_DATA = frozenset(
+    [
+        "pandas",
+        "pyarrow",
+        "polars",
+        "PIL",
+        "h5py",
+        "lmdb",
+        "netCDF4",
+        "zarr",
+        "tokenizers",
+        "sentencepiece",
+        "cv2",
+        "av",
+        "decord",
+        "faiss",
+        "shapely",
+        "rasterio",
+        "torch",
+        "tensorflow",
+        "jax",
+        "rdkit",
+        "open3d",
+        "pycocotools",
+        "lxml",
+        "soundfile",
+    ]
+)
+"""Libraries whose objects hold data that a run reads; they are taken to be as the program makes them."""
+_CLOSED = -1
+_ITERATORS = frozenset(("builtins", "itertools", "numpy", "_csv", "re", "_sre"))
+_INSIDE_PADDLE = tuple(
+    f"paddle.{part}"
+    for part in ["base", "fluid", "jit", "static", "distributed", "pir", "hapi.progressbar", "nn.initializer"]
+)
+_PROGRAM = frozenset(
+    [
+        "typing",
+        "inspect",
+        "types",
+        "abc",
+        "weakref",
+        "functools",
+        "operator",
+        "importlib",
+        "contextlib",
+        "ast",
+        "dis",
+        "code",
+        "warnings",
+        "codecs",
+        "locale",
+        "ctypes",
+        "struct",
+        "_struct",
+        "string",
+        "gettext",
+        "builtins",
+    ]
+)
+
+
+class UncapturedKind(Kind):
+    """Objects that are named, or refused, but not looked into; the same object again means that nothing moved."""
+
+    def __init__(self, standing: str, what: str = "") -> None:
+        self.standing = standing
+        self.tag = standing
+        self._what = what
+
+    def told(self, thing: Any) -> str:
+        return self._what or f"a {type(thing).__module__}.{type(thing).__qualname__}"
+
+
+class ReadFileKind(Kind):
+    """A file that is being read, by its position: whoever reads on from it decides what comes next."""
+
+    tag = "file"
+
+    def read(self, thing: Any, claimed: Claimed) -> tuple[list[Any], Hashable]:
+        return [], _position(thing)
+
+    def save(self, thing: Any, sink: ArraySink, path: str, claimed: Claimed) -> Any:
+        """Raises Problem while something goes through its lines, when Python does not tell the position."""
+        position = _position(thing)
+        if position is None:
+            raise Problem("a file whose lines are being gone through, which does not tell its position")
+        return position
+
+    def check(self, saved: Any, source: ArraySource) -> Any:
+        if type(saved) is not int or not _CLOSED <= saved < 1 << 200:
+            raise Problem(f"a file has no position {str(saved)[:40]}")
+        return saved
+
+    def new(self, cls: type, held: Any) -> Any:
+        raise Problem("a file is not opened by a record")
+
+    def write(self, thing: Any, labels: Optional[Sequence[Any]], values: list[Any], held: Any) -> None:
+        if held == _CLOSED:
+            thing.close()
+        else:
+            thing.seek(held)
+
+    def told(self, thing: Any) -> str:
+        return "a file that is read"
+
+
+HANDLE = UncapturedKind(TOLD)
+WEAK = UncapturedKind(TOLD, "a weak reference")
+INSIDE = UncapturedKind(DERIVED, "a part of Paddle")
+PROGRAM = UncapturedKind(DERIVED)
+CACHE = UncapturedKind(DERIVED, "a cache")
+RUNNING = UncapturedKind(REFUSED, "a running generator")
+ITERATOR = UncapturedKind(REFUSED, "an iterator that is under way")
+DATA = UncapturedKind(TOLD)
+OPAQUE = UncapturedKind(REFUSED)
+READ_FILE = ReadFileKind()
+
+
+def is_handle(cls: type) -> bool:
+    """Whether objects of `cls` are handles on something outside the run."""
+    return any(top_level(base) in _HANDLES for base in cls.__mro__) or issubclass(cls, io.IOBase)
+
+
+def is_foreign_data(cls: type) -> bool:
+    """Whether objects of `cls` are another library's data."""
+    return top_level(cls) in _DATA
+
+
+def is_running(cls: type) -> bool:
+    """Whether objects of `cls` are iterators that do not tell where they are."""
+    is_loaders = cls.__module__.startswith("paddle.io.dataloader.dataloader_iter")
+    return is_loaders or (hasattr(cls, "__next__") and top_level(cls) in _ITERATORS)
+
+
+def is_inside_paddle(cls: type) -> bool:
+    """Whether `cls` is one of Paddle's own that users do not derive from or keep state in."""
+    return cls.__module__.startswith(_INSIDE_PADDLE)
+
+
+def is_of_the_program(cls: type) -> bool:
+    """Whether objects of `cls` describe the program, and not where it stands."""
+    return (top_level(cls) in _PROGRAM and cls is not object) or issubclass(cls, types.ModuleType)
+
+
+def kind_of_file(thing: Any) -> Kind:
+    """A file of Python's that is only read is known by its position; any other is a handle."""
+    try:
+        is_read = not thing.closed and thing.readable() and not thing.writable() and thing.seekable()
+    except (OSError, ValueError):
+        return HANDLE
+    return READ_FILE if is_read else HANDLE
+
+
+def kind_of_generator(thing: Any) -> Kind:
+    """One that is through holds nothing any more."""
+    frame = next((f for f in ("gi_frame", "cr_frame", "ag_frame") if hasattr(thing, f)), "gi_frame")
+    return PROGRAM if getattr(thing, frame) is None else RUNNING
+
+
+def top_level(cls: type) -> str:
+    """The package of a class."""
+    return cls.__module__.partition(".")[0] if isinstance(cls.__module__, str) else ""
+
+
+@cache
+def is_users(module: str) -> bool:
+    """Whether a module is the user's own code: not Paddle, not this package, not installed, not Python's."""
+    top = module.partition(".")[0]
+    if top in ("paddle", "paddle_resume", "numpy", "builtins") or module not in sys.modules:
+        return False
+    file = vars(sys.modules[module]).get("__file__")
+    if not isinstance(file, str):
+        return module == "__main__"
+    paths = sysconfig.get_paths()
+    installed = [paths[name] for name in ("stdlib", "platstdlib", "purelib", "platlib")]
+    # Not resolved: a link in an environment leads out of it.
+    return not any(os.path.abspath(file).startswith(folder + os.sep) for folder in installed)  # noqa: PTH100
+
+
+def _position(thing: Any) -> Optional[int]:
+    try:
+        return _CLOSED if thing.closed else thing.tell()
+    except (OSError, ValueError):
+        return None
+
+
+WEAK_REFERENCES: tuple[Any, ...] = (weakref.ReferenceType, *weakref.ProxyTypes)
+WEAK_CONTAINERS = (weakref.WeakSet, weakref.WeakKeyDictionary, weakref.WeakValueDictionary, weakref.finalize)

@@ -1,0 +1,297 @@
+"""The walk from a run's roots over all that can be reached: one node for each object, found again at each look."""
+
+from __future__ import annotations
+
+import operator
+import re
+import types
+from collections.abc import Mapping
+from typing import Any, Optional
+
+import paddle
+
+from paddle_resume.errors import StateError
+from paddle_resume.found_state.claims import NOTHING_CLAIMED, Claimed, Claims
+from paddle_resume.found_state.container_kinds import DictKind
+from paddle_resume.found_state.dispatch import CLASS, LEAF, kind_of
+from paddle_resume.found_state.kind import CAPTURED, REFUSED, Kind, is_a
+from paddle_resume.found_state.object_kinds import ClassKind, ObjectKind
+from paddle_resume.found_state.paddle_rules import is_own_container
+from paddle_resume.found_state.problem import Problem
+from paddle_resume.found_state.program_globals import ModuleKind, variables_of
+from paddle_resume.found_state.uncaptured import is_users, top_level
+
+MOST_NODES = 1_000_000
+_MOST_LETTERS = 400  # of a path; what lies deeper is counted instead of named
+_BULK = 2000  # objects in one container at the start: these are data
+_HOLDER = re.compile(r"[^.\[]*(?:\[[^\]]*\])?(?:\.[^.\[]+)?")
+HOOK_COUNTER = "HookRemoveHelper"  # the path of Paddle's class that numbers all hooks of a process
+_HOOKS: Any = paddle.nn.layer.layers.HookRemoveHelper
+
+
+class Node:
+    """One object that was found. `path` is the first way to it."""
+
+    __slots__ = (
+        *(
+            "children",
+            "detail",
+            "is_librarys",
+            "is_own",
+            "kind",
+            "labels",
+            "objects",
+            "owner",
+            "path",
+            "prefix",
+            "problem",
+        ),
+        *("seen", "start", "thing", "values"),
+    )
+
+    def __init__(self, thing: Any, kind: Kind, path: str, prefix: str, owner: str, is_librarys: bool) -> None:
+        self.thing = thing
+        self.kind = kind
+        self.path = path
+        self.prefix = prefix
+        """What the paths of its values begin with."""
+        self.owner = owner
+        """Who claims it, or an empty text."""
+        self.is_librarys = is_librarys
+        """Whether it is an object of Paddle's, or a container in one."""
+        self.is_own = False
+        """Whether it is one of the containers of a Layer's own, whose items are called as its attributes."""
+        self.problem = ""
+        """Why it cannot be looked into, or an empty text."""
+        self.objects: Optional[list[Any]] = None
+        self.detail: Any = None
+        self.labels: Optional[list[Any]] = None
+        self.values: list[Any] = []
+        self.children: list[Node] = []
+        self.start: Optional[Start] = None
+        self.seen = 0
+
+    @property
+    def standing(self) -> str:
+        return REFUSED if self.problem else CAPTURED if self.owner else self.kind.standing
+
+
+NOT_KEPT = type("_NotKept", (), {})()
+
+
+class Start:
+    """What an object held when it was first looked at; `saved` is a copy of what it holds besides its values."""
+
+    __slots__ = ("detail", "labels", "saved", "values")
+
+    def __init__(self, node: Node) -> None:
+        self.labels = node.labels
+        self.values = node.values
+        self.detail = node.detail
+        self.saved: Any = NOT_KEPT
+
+
+class BulkKind(Kind):
+    """A container of very many objects, such as the samples of a dataset: which ones they are, and in which order."""
+
+    tag = "bulk"
+
+    def __init__(self, container: Kind) -> None:
+        self.container = container
+
+    def read(self, thing: Any, claimed: Claimed) -> tuple[list[Any], Any]:
+        return self.container.read(thing, claimed)
+
+    def expand(self, thing: Any, objects: list[Any], claimed: Claimed) -> tuple[Optional[list[Any]], list[Any]]:
+        return self.container.expand(thing, objects, claimed)
+
+    def write(self, thing: Any, labels: Any, values: list[Any], held: Any) -> None:
+        self.container.write(thing, labels, values, held)
+
+
+class RootsKind(DictKind):
+    """The roots, by name."""
+
+    tag = "roots"
+    types = ()
+
+    def edge(self, path: str, label: Any) -> str:
+        return str(label)
+
+
+class Walk:
+    """The nodes of everything that can be reached from `roots`. `is_part` says that it is a state on its own."""
+
+    def __init__(
+        self, roots: Mapping[str, Any], claims: Claims, *, is_part: bool = False, most: Optional[int] = None
+    ) -> None:
+        self.roots = dict(roots)
+        self.claimed: Claimed = NOTHING_CLAIMED
+        self._claims = claims
+        self._nodes: dict[int, Node] = {}
+        self._most = most
+        self._turn = 0
+        self._is_part = is_part
+        self._paths: Optional[dict[str, int]] = None if is_part else {}
+        self._deep = 0
+        self._modules: dict[int, Node] = {}
+
+    def run(self) -> list[Node]:
+        """All nodes that are reachable now, in the order in which they are found; raises StateError for too many."""
+        self._turn += 1
+        most = self._most or MOST_NODES
+        self.claimed = self._claims.now()
+        order: list[Node] = []
+        waiting = [] if self._is_part else [self._node(_HOOKS, _HOOKS_KIND, HOOK_COUNTER)]
+        waiting.append(self._nodes.get(id(self.roots)) or self._node(self.roots, _ROOTS_KIND, ""))
+        while waiting:
+            node = waiting.pop()
+            if node.seen == self._turn:
+                continue
+            node.seen = self._turn
+            order.append(node)
+            if not node.owner:
+                self._look(node)
+                waiting += node.children
+            if not waiting:
+                waiting += self._modules_left()
+            if len(order) > most:
+                raise StateError(_too_many(order, most))
+        self._nodes = {key: node for key, node in self._nodes.items() if node.seen == self._turn or node.start}
+        return order
+
+    def settle(self, order: list[Node]) -> None:
+        """Take what was found as the start of the run, with which all later looks are compared."""
+        for node in order:
+            node.start = Start(node)
+        self._paths = None
+
+    def node_of(self, thing: Any) -> Node:
+        """The node of an object that the last run came by; raises KeyError for any other."""
+        return self._nodes[id(thing)]
+
+    def started(self) -> list[Node]:
+        """The nodes that were there at the start."""
+        return [node for node in self._nodes.values() if node.start is not None]
+
+    def is_reached(self, node: Node) -> bool:
+        """Whether the last run came by the node."""
+        return node.seen == self._turn
+
+    def look_again(self, node: Node) -> None:
+        """Bring a node up to date that may not be reachable any more."""
+        if not node.owner:
+            self._look(node)
+
+    def _look(self, node: Node) -> None:
+        """Bring a node up to date; cheap where nothing has moved in it."""
+        try:
+            objects, detail = node.kind.read(node.thing, self.claimed)
+            if (
+                node.objects is not None
+                and detail == node.detail
+                and len(objects) == len(node.objects)
+                and all(map(operator.is_, objects, node.objects))
+            ):
+                return
+            node.problem = ""
+            node.labels, node.values = node.kind.expand(node.thing, objects, self.claimed)
+        except Problem as problem:
+            node.problem = str(problem)
+        except Exception as error:  # whatever an object of a library raises where it cannot be read
+            node.problem = f"{node.kind.told(node.thing)} that cannot be read ({type(error).__name__}: {error})"
+        if node.problem:
+            node.objects, node.children = None, []
+            return
+        node.objects, node.detail = objects, detail
+        node.children = self._children(node)
+
+    def _children(self, node: Node) -> list[Node]:
+        labels: Any = node.labels if node.labels is not None else range(len(node.values))
+        found = [(value, label) for value, label in zip(node.values, labels) if kind_of(value) is not LEAF]
+        found += [
+            (label, label) for label in node.labels or () if type(label) is not str and kind_of(label) is not LEAF
+        ]
+        if isinstance(node.kind, BulkKind) or (self._is_bulk(node) and len(found) > _BULK):
+            node.kind = node.kind if isinstance(node.kind, BulkKind) else BulkKind(node.kind)
+            return []
+        children = [self._child(node, value, label) for value, label in found]
+        children += [self._node(cls, CLASS, f"<{cls.__qualname__}>") for cls in self._classes_of(node)]
+        children.reverse()  # so that the first one is looked at first
+        return children
+
+    def _is_bulk(self, node: Node) -> bool:
+        return self._paths is not None and not node.is_own and not isinstance(node.kind, (ObjectKind, RootsKind))
+
+    def _child(self, parent: Node, value: Any, label: Any) -> Node:
+        known = self._nodes.get(id(value))
+        if known is not None:
+            return known
+        path = f"{parent.prefix}.{label}" if parent.is_own else parent.kind.edge(parent.prefix, label)
+        if len(path) > _MOST_LETTERS:
+            self._deep += 1
+            path = f"{path[: _MOST_LETTERS // 2]}...{self._deep}"
+        is_own = type(label) is str and is_own_container(type(parent.thing), label)
+        prefix = parent.prefix if is_own else path
+        if type(value) is types.CellType:  # What it holds is called by the variable's name.
+            path = f"{path} (the variable)"
+        node = self._node(value, kind_of(value), path, prefix, parent)
+        node.is_own = is_own
+        return node
+
+    def _node(
+        self, thing: Any, kind: Kind, path: str, prefix: Optional[str] = None, parent: Optional[Node] = None
+    ) -> Node:
+        node = self._nodes.get(id(thing))
+        if node is None:
+            prefix = path if prefix is None else prefix
+            if self._paths is not None:  # By its path the next process knows it again.
+                count = self._paths[path] = self._paths.get(path, 0) + 1
+                path = f"{path}~{count}" if count > 1 else path
+            top = top_level(thing if is_a(thing, type) else type(thing))
+            is_librarys = parent is not None and parent.is_librarys if top in _BUILT_IN else top == "paddle"
+            owner = self.claimed.objects.get(id(thing), "")
+            node = self._nodes[id(thing)] = Node(thing, kind, path, prefix, owner, is_librarys)
+            if type(thing) is types.FunctionType or is_a(thing, type):
+                self._learn_variables(thing)
+        return node
+
+    def _modules_left(self) -> list[Node]:
+        """The modules whose variables code of the run changes, after all else; they may lead to more of such code."""
+        for node in self._modules.values():
+            if node.seen == self._turn:
+                self._look(node)
+        unseen = [child for node in self._modules.values() for child in node.children if child.seen != self._turn]
+        return [*(node for node in self._modules.values() if node.seen != self._turn), *unseen]
+
+    def _learn_variables(self, thing: Any) -> None:
+        found = None if self._is_part else variables_of(thing)
+        if found is not None:
+            module, assigned, used = found
+            path = f"<module {module.__name__}>"
+            node = self._modules.setdefault(id(module), self._node(module, ModuleKind(), path))
+            node.kind.add(assigned, used)  # type: ignore[attr-defined]
+
+    def _classes_of(self, node: Node) -> list[type]:
+        """The classes of the user's that an object belongs to: they may hold something for all their objects."""
+        if self._is_part or not isinstance(node.kind, ObjectKind):
+            return []
+        return [base for base in type(node.thing).__mro__ if is_users(base.__module__)]
+
+
+def _too_many(order: list[Node], limit: int) -> str:
+    counts: dict[str, int] = {}
+    for node in order:
+        found = _HOLDER.match(node.path)
+        name = found[0] if found else ""
+        counts[name] = counts.get(name, 0) + 1
+    most = max(counts, key=counts.__getitem__)
+    return (
+        f"More than {limit:,} objects can be reached from the run, {counts[most]:,} of them from {most}: too many "
+        "to save. Give its owner state_dict() and set_state_dict(), or name it in derived_attributes of its class if "
+        "the program makes it anew."
+    )
+
+
+_BUILT_IN = ("builtins", "collections")
+_ROOTS_KIND, _HOOKS_KIND = RootsKind(), ClassKind(frozenset({"next_hook_id"}))

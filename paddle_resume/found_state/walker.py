@@ -1,0 +1,116 @@
+"""Accounts for everything that can be reached from a run's roots: looks at it, writes it down, and puts it back."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Collection, Mapping
+from typing import Any, Optional
+
+import numpy as np
+
+from paddle_resume.errors import CheckpointError
+from paddle_resume.found_state.capture import Capture
+from paddle_resume.found_state.claims import Claims
+from paddle_resume.found_state.known import Known, parameter_names
+from paddle_resume.found_state.leaves import Names
+from paddle_resume.found_state.plan import FORMAT, Plan
+from paddle_resume.found_state.problem import Problem
+from paddle_resume.found_state.refusals import Refusals
+from paddle_resume.found_state.samples import Samples
+from paddle_resume.found_state.start_values import Change, changes, start_values
+from paddle_resume.found_state.stored_arrays import ArraySink, ArraySource, KeptArrays
+from paddle_resume.found_state.survey import Survey
+from paddle_resume.found_state.walk import Walk
+
+_KEPT_EACH, _KEPT = 1 << 20, 1 << 26  # bytes of arrays that are kept as they were at the start
+
+
+class Walker:
+    """Looks at what can be reached from `roots`, by default all of which it saves itself.
+
+    The first look, made when it is built, is the start: what has not moved since is not saved, since the program
+    makes it again. So it has to be built when all that the program makes is in place, at the same point in each
+    process of a run, before anything is restored. A resume then leads to just the same objects, each identical or
+    equal to what it was, also where several refer to one.
+
+    Args:
+        roots: objects by name; names are the beginnings of all paths. `walker.roots` may be changed later: plain
+            values among them are saved and put back there.
+        claims: what other owners save.
+    """
+
+    def __init__(self, roots: Mapping[str, Any], claims: Optional[Claims] = None) -> None:
+        claims = claims or Claims()
+        # The global generators belong to whoever owns the run's randomness, also where an object refers to them.
+        claims.object(random._inst, "rng")
+        claims.object(np.random.mtrand._rand, "rng")
+        self._walk = Walk(roots, claims)
+        order = self._walk.run()
+        self._walk.settle(order)
+        kept = KeptArrays(_KEPT_EACH, _KEPT)
+        for node in order:
+            if not node.owner and node.start is not None and not node.problem:
+                try:
+                    node.start.saved = node.kind.save(node.thing, kept, node.path, self._walk.claimed)
+                except Problem:
+                    continue  # Then it can be put back only by a process in which it has not moved.
+        self._known = Known(self._walk, ArraySource({}))
+        self._names = parameter_names(self._walk)
+        self._samples = Samples(order, self._known)
+        self._start = start_values(order, Names(self._names))
+
+    @property
+    def roots(self) -> dict[str, Any]:
+        """The roots by name."""
+        return self._walk.roots
+
+    def survey(self) -> Survey:
+        """What can be reached now."""
+        return Survey(self._walk.run(), self._walk.claimed)
+
+    def capture(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+        """What has moved, for a record and for a file; raises StateError naming each thing that cannot be saved.
+
+        The arrays may be views of live memory: they are to be copied before the run goes on.
+        """
+        sink, refusals = ArraySink(), Refusals()
+        order = self._walk.run()
+        record = Capture(
+            self._walk, order, self._known, Names(self._names, sink, self._known.find_class), refusals
+        ).record()
+        self._samples.check(refusals)
+        refusals.require_none()
+        told = [[entry.path, entry.what] for entry in Survey(order, self._walk.claimed).told]
+        return {"format": FORMAT, "start": self._start, **record, "told": told}, sink.arrays
+
+    def restore(
+        self, record: Mapping[str, Any], arrays: Mapping[str, np.ndarray], *, without: Collection[str] = ()
+    ) -> None:
+        """Put everything back as it was when `capture` gave this, but what is at the paths `without` and below.
+
+        Raises CheckpointError, with nothing changed, if something in the record is not whole or does not fit.
+        """
+        Plan(self._walk, record, ArraySource(arrays), without).carry_out()
+
+    def changes(self, record: Mapping[str, Any]) -> list[Change]:
+        """What the program builds otherwise than when the record was made, and the record does not put back.
+
+        Raises CheckpointError for a record that is not whole.
+        """
+        start, moved = record.get("start"), record.get("moved")
+        try:
+            if type(start) is not dict or type(moved) is not dict:
+                raise Problem("a record tells of the start, and what has moved since")
+            return [change for change in changes(start, self._start) if not _is_put_back(change, moved)]
+        except Problem as problem:
+            raise CheckpointError(
+                f"The checkpoint's record of what was found in the run is damaged: {problem}."
+            ) from None
+
+
+def _is_put_back(change: Change, moved: Mapping[str, Any]) -> bool:
+    parent, _, name = change.path.rpartition(".")
+    entry = moved.get(parent)
+    if type(entry) is dict and name in (*entry.get("labels", ()), *entry.get("gone", ())):
+        return True
+    return change.path in moved and not change.is_another_thing

@@ -1,0 +1,101 @@
+"""Which run a log belongs to, so that no other run that was given the same folder and name cuts it."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import json
+import os
+from contextlib import suppress
+from pathlib import Path
+
+from paddle_resume.errors import CheckpointError
+
+
+class LogClaim:
+    """A run's claim on the log at `path`: a hidden file beside it that names the run, locked while the run writes.
+
+    The run is known by the prefix of its checkpoints, as seen from the log's folder: logs and checkpoints that were
+    moved or copied together still belong together. A copy of a log, and one whose run has no checkpoints there, are
+    free for another run.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._log = path
+        # VisualDL's server takes every file for a log that has this in its name.
+        self._path = path.with_name(f".{path.name.replace('vdlrecords.', '')}.run")
+        self._handle: int | None = None
+        self._run = ""
+
+    def take(self, run: Path, make: bool = True) -> None:
+        """Claim the log for `run`; raises CheckpointError if it is another's.
+
+        Without `make` nothing is claimed where there is no folder yet.
+        """
+        if self._handle is not None or not (make or self._path.parent.exists()):
+            return
+        folder = self._log.parent.resolve()
+        mine = os.path.relpath(run.resolve(), folder)
+        # Where nothing can be written, or nothing locked, the log itself tells.
+        with suppress(OSError):
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            self._handle = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+            theirs, log = self._read()
+            other = (folder / theirs).resolve()
+            self._lock(other)
+            is_copy = log is not None and log != self._identity()
+            if theirs and theirs != mine and not is_copy and any(other.parent.glob(f"{other.name}_*.pdstates")):
+                self._let_go()
+                raise self._taken(f"is that of the run whose checkpoints are {other}_*")
+            self._run = mine
+            if theirs != mine:
+                self._write()
+
+    def release(self) -> None:
+        """Let others write the log; it stays this run's."""
+        if self._handle is not None:
+            with suppress(OSError):
+                if self._read()[1] is None:  # The log was not there when it was claimed.
+                    self._write()
+            self._let_go()
+
+    def _let_go(self) -> None:
+        if self._handle is not None:
+            os.close(self._handle)
+            self._handle = None
+
+    def _identity(self) -> list[int] | None:
+        """What tells the log from a copy of it; None where there is no log."""
+        with suppress(OSError):
+            found = self._log.stat()
+            return [found.st_dev, found.st_ino]
+        return None
+
+    def _read(self) -> tuple[str, list[int] | None]:
+        """The run of the claim, and the log that it had; an empty name for none."""
+        assert self._handle is not None
+        with suppress(ValueError, KeyError, TypeError):
+            found = json.loads(os.pread(self._handle, 4096, 0))
+            return str(found["run"]), found["log"]
+        return "", None
+
+    def _write(self) -> None:
+        assert self._handle is not None
+        os.ftruncate(self._handle, 0)
+        os.pwrite(self._handle, json.dumps({"run": self._run, "log": self._identity()}).encode(), 0)
+
+    def _lock(self, holder: Path) -> None:
+        assert self._handle is not None
+        try:
+            fcntl.lockf(self._handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            if error.errno in (errno.EACCES, errno.EAGAIN):
+                self._let_go()
+                raise self._taken(f"is being written by another process, of the run {holder}_*") from None
+            raise
+
+    def _taken(self, why: str) -> CheckpointError:
+        return CheckpointError(
+            f"The log {self._log} {why}, and would be cut. Give this run another folder or name for its logs "
+            "(run.log_dir or run.name), or move the log away."
+        )

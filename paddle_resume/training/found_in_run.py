@@ -1,0 +1,137 @@
+"""What a trainer hands to the walker: the roots of its run, what its owners save, and what is compared."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Callable
+
+import paddle
+
+from paddle_resume.data.feed import Feed
+from paddle_resume.differences import ConfigScope
+from paddle_resume.found_state.claims import Claims
+from paddle_resume.found_state.owners import FoundArrays, FoundState, Origin, StateBeforeTheEnd
+from paddle_resume.found_state.paddle_rules import claim_owned
+from paddle_resume.found_state.walker import Walker
+from paddle_resume.parallel.world import World
+from paddle_resume.stateful import Owner, Stateful
+from paddle_resume.training.callbacks import Callback
+
+ARRAYS, FOUND = "found.arrays", "found"
+_OF_TRAINER = ("model", "optimizer", "loss", "restored", "_parts", "_session")
+
+# An optimizer's settings are compared by an owner of their own, and so are the data.
+_ORIGINS = {
+    "model": Origin(ConfigScope(("model",)), "Trainer(model=)"),
+    "loss": Origin(ConfigScope(("loss",)), "Trainer(loss=)"),
+    "metric": Origin(ConfigScope(("metrics",)), "Trainer(metrics=)"),
+    "callback": Origin(ConfigScope(("callbacks",)), "Trainer(callbacks=)", decides=False),
+    "trainer": Origin(None, "the Trainer's own class", decides=False),
+}
+
+
+class FoundInRun:
+    """Everything that can be reached from a run and that none of its owners saves.
+
+    The walker first looks when the data are known, in the first call of `Trainer.train`: what the program makes is in
+    place then, and nothing is restored yet.
+
+    Args:
+        trainer: perhaps of a class of the user's, with attributes of its own.
+        own: the objects of which the run is made: the trainer's own, and saved by their owners.
+    """
+
+    def __init__(
+        self,
+        trainer: Any,
+        optimizers: Mapping[str, paddle.optimizer.Optimizer],
+        metrics: Sequence[paddle.metric.Metric],
+        callbacks: Sequence[Callback],
+        owners: Mapping[str, Owner],
+        own: Iterable[Any],
+        world: World,
+        tell: Callable[[str], None],
+    ) -> None:
+        self._world = world
+        self._tell = tell
+        self._claims = claims = Claims()
+        claims.attributes(trainer, _OF_TRAINER, "the run")
+        for thing in own:
+            claims.object(thing, "the run")
+        claim_owned(claims, trainer.model, optimizers, owners)
+        for name, owner in owners.items():
+            claims.object(owner, name)
+        self._roots: dict[str, Any] = {}
+        self._roots.update(model=trainer.model, loss=trainer.loss)
+        for name, optimizer in optimizers.items():
+            self._roots[f"optimizer.{name}" if name else "optimizer"] = optimizer
+        for kind, things in (("metric", metrics), ("callback", callbacks)):
+            for name, thing in numbered(kind, things):
+                if isinstance(thing, Stateful):
+                    claims.object(thing, name)
+                elif kind == "metric" or not (thing.only_watches or _is_ours(thing)):
+                    self._roots[name] = thing
+        self._roots["trainer"] = trainer
+        self._data: dict[str, Any] = {}
+        self._owners: dict[str, Owner] = {}
+
+    def look(self, feeds: Mapping[str, Feed]) -> None:
+        """Find what there is, if that was not done for these data; raises StateError for what cannot be saved."""
+        data = dict(_data(feeds, self._claims))
+        if self._owners and same_things(data, self._data):
+            return
+        self._data = data
+        walker = self._walker = Walker({**self._roots, **data}, self._claims)
+        survey = walker.survey()
+        survey.require_capturable()
+        arrays = FoundArrays()
+        self._found = FoundState(walker, arrays, self._world, _ORIGINS)
+        self._owners = {ARRAYS: arrays, FOUND: self._found}
+        self.before_end: Owner = StateBeforeTheEnd(walker, arrays, self._world)
+        if survey.told:
+            self._tell(survey.told_line())
+
+    @property
+    def owners(self) -> Mapping[str, Owner]:
+        """The owners of all of it; none before `look`."""
+        return self._owners
+
+    def as_now(self) -> Callable[[], None]:
+        """What brings all that was found back to where it is now."""
+        record, arrays = self._walker.capture()
+        kept = {name: array.copy() for name, array in arrays.items()}
+        return lambda: self._walker.restore(record, kept)
+
+    @property
+    def note(self) -> str:
+        """What a person should know after a resume, or an empty text."""
+        return self._found.note
+
+
+def _is_ours(callback: Callback) -> bool:
+    """Whether the package itself answers for all that it holds."""
+    return type(callback).__module__.startswith("paddle_resume.")
+
+
+def numbered(kind: str, things: Sequence[Any]) -> Iterable[tuple[str, Any]]:
+    """Each thing with a name: `callback.EarlyStopping`, and `callback.EarlyStopping.2` for a second one."""
+    seen: dict[str, int] = {}
+    for thing in things:
+        name = f"{kind}.{type(thing).__name__}"
+        seen[name] = seen.get(name, 0) + 1
+        yield (name if seen[name] == 1 else f"{name}.{seen[name]}"), thing
+
+
+def same_things(some: Mapping[str, Any], others: Mapping[str, Any]) -> bool:
+    """Whether both have the very same objects under the same names."""
+    return list(some) == list(others) and all(one is other for one, other in zip(some.values(), others.values()))
+
+
+def _data(feeds: Mapping[str, Feed], claims: Claims) -> Iterable[tuple[str, Any]]:
+    for name, feed in feeds.items():
+        claims.object(feed, "data")
+        if feed.is_stream:  # its position says where it is
+            claims.object(feed.dataset, "data")
+        yield f"data.{name}", feed.dataset
+        if feed.collate is not None:
+            yield f"data.{name}.collate_fn", feed.collate
