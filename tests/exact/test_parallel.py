@@ -313,6 +313,23 @@ def test_another_number_of_processes_is_refused_or_goes_on_inexactly(before: int
     assert record.owners["update"]["micro_batch_size"] == (16 if before == 1 else 8)
 
 
+# ---------------------------------------------------------------- state that is found in each process
+
+
+def test_what_is_found_in_each_process_is_its_own(tmp_path: Path) -> None:
+    ended = run_ranks(tmp_path / "straight", 2, "--drawing")
+    assert ended.good, ended.explain()
+    ended = run_ranks(tmp_path / "killed", 2, "--drawing", "--doom", 1, 11, "kill", "step")
+    shutil.copytree(tmp_path / "killed", tmp_path / "forgetful")
+    go_on(tmp_path / "killed", tmp_path / "straight", ended, "--drawing")
+    found = load(tmp_path / "killed" / "checkpoint" / "digits_epoch1")
+    assert list(found.tensors[".pdfound"])[:2] == ["callback.Drawing.sums", "callback.Drawing.sums@1"]
+    for end in (tmp_path / "forgetful" / "checkpoint").glob(".digits.steps*"):
+        end.unlink()  # It is the comparison that is to find it.
+    assert run_ranks(tmp_path / "forgetful", 2, "--drawing", "--forget-found").good
+    assert first_differences(tmp_path / "straight", tmp_path / "forgetful")
+
+
 # ---------------------------------------------------------------- Paddle's launcher
 
 

@@ -4,6 +4,7 @@ import argparse
 import os
 import signal
 
+import numpy as np
 from train_digits import FlushedLogs, digits
 
 import paddle_resume  # isort: skip (its CPU set-up comes before Paddle)
@@ -11,6 +12,7 @@ import paddle
 
 from paddle_resume import Monitoring, StepOptions, Trainer
 from paddle_resume.errors import PaddleResumeError
+from paddle_resume.found_state.owners import FoundState
 from paddle_resume.loggers import JsonlLogger, VisualDLLogger
 from paddle_resume.metrics import Accuracy
 from paddle_resume.parallel.per_rank import PerRank
@@ -67,6 +69,21 @@ class Own(Trainer):
         return loss, output
 
 
+class Drawing(Callback):
+    """Each process draws from a generator of its own, and all add the sum to a weight, each with the same bits."""
+
+    def __init__(self, rank):
+        self.rng = np.random.default_rng(rank)
+        self.sums = np.zeros(1000)
+
+    def on_step_end(self, trainer):
+        drawn = self.rng.random(1000)
+        self.sums += drawn
+        weight = trainer.model.parameters()[1]
+        noise = sum(float(each.sum()) for each in trainer.world.gather(self.sums[:10]))
+        weight.set_value(weight + 1e-4 * noise)
+
+
 def net(kind):
     layers = [paddle.nn.Flatten(), paddle.nn.Linear(784, 32), paddle.nn.ReLU(), paddle.nn.Linear(32, 10)]
     if kind == "dropout":
@@ -92,12 +109,17 @@ def main(arguments=None):
     parser.add_argument("--background", action="store_true")
     parser.add_argument("--allow-inexact", action="store_true")
     parser.add_argument("--forget-ranks", action="store_true", help="restore rank 0's randomness alone")
+    parser.add_argument("--drawing", action="store_true", help="a callback with a state of its own in each process")
+    parser.add_argument("--forget-found", action="store_true", help="give every process what was found in rank 0")
     options = parser.parse_args(arguments)
 
     world = World.current()
     world.set_timeout(options.timeout)
     if options.forget_ranks and not world.is_main:
         PerRank.set_state_dict = lambda owner, state: None
+    if options.forget_found:
+        of_this_rank = FoundState._of_this_rank
+        FoundState._of_this_rank = lambda found, state: (of_this_rank(found, {"ranks": state["ranks"][:1]})[0], 0)
     paddle_resume.seed_everything(7)
     train, valid = digits()
     model = net(options.net)
@@ -112,7 +134,10 @@ def main(arguments=None):
         save_dir="checkpoint",
         name="digits",
         logger=loggers,
-        callbacks=[FlushedLogs(loggers), Doom(int(rank), int(step), how, where)],
+        callbacks=[
+            *([Drawing(world.rank)] if options.drawing else []),
+            *(FlushedLogs(loggers), Doom(int(rank), int(step), how, where)),
+        ],
         seed=8 if options.differ == world.rank else 7,
         schedule=SaveSchedule(every_steps=options.every_steps, background=options.background),
         monitoring=Monitoring(log_every=2),
