@@ -169,7 +169,7 @@ class FoundState:
         ranks = [first]
         for rank, (other, others, _) in enumerate(every[1:], 1):
             ranks.append(None if same_cells(other, first) else other)
-            own = {name: array for name, array in others.items() if not _are_same(array, every[0][1].get(name))}
+            own = {name: array for name, array in others.items() if not are_same(array, every[0][1].get(name))}
             arrays.update({f"{name}@{rank}": array for name, array in own.items()})
         return ranks, arrays
 
@@ -202,7 +202,8 @@ def _difference(change: Change, origin: Origin = _NOWHERE) -> Difference:
     return Difference(change.path, before, after, origin.scope, origin.argument, follows=True)
 
 
-def _are_same(one: np.ndarray, other: Optional[np.ndarray]) -> bool:
-    if other is None or (one.dtype, one.shape) != (other.dtype, other.shape):
+def are_same(one: Optional[np.ndarray], other: Optional[np.ndarray]) -> bool:
+    """Whether two arrays are the same, bit for bit; None is like no array."""
+    if one is None or other is None or (one.dtype, one.shape) != (other.dtype, other.shape):
         return False
     return one.tobytes() == other.tobytes()

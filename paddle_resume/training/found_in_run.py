@@ -10,7 +10,8 @@ import paddle
 from paddle_resume.data.feed import Feed
 from paddle_resume.differences import ConfigScope
 from paddle_resume.found_state.claims import Claims
-from paddle_resume.found_state.owners import FoundArrays, FoundState, Origin, StateBeforeTheEnd
+from paddle_resume.found_state.leaves import same_cells
+from paddle_resume.found_state.owners import FoundArrays, FoundState, Origin, StateBeforeTheEnd, are_same
 from paddle_resume.found_state.paddle_rules import claim_owned
 from paddle_resume.found_state.walker import Walker
 from paddle_resume.parallel.world import World
@@ -101,6 +102,17 @@ class FoundInRun:
         record, arrays = self._walker.capture()
         kept = {name: array.copy() for name, array in arrays.items()}
         return lambda: self._walker.restore(record, kept)
+
+    def changed_by(self, call: Callable[[], None]) -> list[str]:
+        """Call it; returns the paths at which it has changed what was found."""
+        before, arrays = self._walker.capture()
+        arrays = {name: array.copy() for name, array in arrays.items()}
+        call()
+        after, others = self._walker.capture()
+        moved, new = before["moved"], after["moved"]
+        paths = [path for path in {**moved, **new} if not same_cells(moved.get(path), new.get(path))]
+        paths += [name for name in {**arrays, **others} if not are_same(arrays.get(name), others.get(name))]
+        return list(dict.fromkeys(paths))
 
     @property
     def note(self) -> str:

@@ -46,6 +46,7 @@ from paddle_resume.training.progress import Progress
 from paddle_resume.training.run_length import RunLength
 from paddle_resume.training.run_log import RunLog
 from paddle_resume.training.run_saver import RunSaver
+from paddle_resume.training.save_hook import SaveHook
 from paddle_resume.training.save_schedule import SaveSchedule
 from paddle_resume.training.saver import Saver
 from paddle_resume.training.step_runner import StepRunner
@@ -105,6 +106,7 @@ class RunParts:
         self.logbook = Logbook(logger, silent=not self.world.is_main, tell=self._tell)
         self.lr = LRStepper(optimizers, step.lr_interval, step.lr_metric)
         self.signals = SignalWatch()
+        self._on_save = SaveHook(self.hooks, lambda call: self.found.changed_by(call), self._tell)
         self.saver = Saver(
             self.engine,
             schedule,
@@ -233,7 +235,7 @@ class RunParts:
 
     def _landed(self, prefix: Path) -> None:
         self.made_again.kept.landed(prefix)
-        self.hooks.call("on_save", prefix)
+        self._on_save(prefix)
 
     def _tell(self, text: str) -> None:
         self._trainer.tell(text)

@@ -271,3 +271,21 @@ def test_gradients_that_are_left_over_at_a_save_are_told_of_once(
     made.train(Points(), epochs=2, global_batch_size=8)
     said = capsys.readouterr().err
     assert said.count("Gradients are left over at this save, of 0.weight and 3 more") == 1
+
+
+class Counting(Callback):
+    """Counts the saves, of which no checkpoint tells."""
+
+    def __init__(self) -> None:
+        self.saves = 0
+
+    def on_save(self, trainer: Any, prefix: Path) -> None:
+        self.saves += 1
+
+
+def test_state_that_changes_in_on_save_is_told_of_once(tmp_path: Path) -> None:
+    made = train(trainer(tmp_path, callbacks=[Counting()]))
+    assert [text for text in made.told if "on_save" in text] == [
+        "on_save has changed callback.Counting. The checkpoint was written before, so a resume begins without that, "
+        "and need not end as if untouched: change state in on_step_end or on_epoch_end instead."
+    ]
