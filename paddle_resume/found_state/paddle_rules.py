@@ -15,7 +15,9 @@ from paddle_resume.owners.model import BufferState
 DECLARED = "derived_attributes"
 """A class names in this tuple what the walker is to leave alone in its objects, since the program makes it anew."""
 
-_LAYER = frozenset({"_full_name", "_helper", "_loaddict_holder", "_op_recorder", "_original_funcs"})
+EARLIER = "_paddle_resume_walker"
+"""A model's attribute with the walker that saw it when it was new."""
+_LAYER = frozenset({EARLIER, "_full_name", "_helper", "_loaddict_holder", "_op_recorder", "_original_funcs"})
 _OF_CLASS: dict[type, frozenset[str]] = {
     paddle.nn.Layer: _LAYER,
     EagerParamBase: frozenset({"_init_func", "_init_op_creator"}),

@@ -160,11 +160,40 @@ class Walk:
         self._nodes = {key: node for key, node in self._nodes.items() if node.seen == self._turn or node.start}
         return order
 
-    def settle(self, order: list[Node]) -> None:
-        """Take what was found as the start of the run, with which all later looks are compared."""
-        for node in order:
+    def adopt(self, earlier: Walk) -> None:
+        """Take over what an earlier walk, over other roots of this process, knows of the start of the same objects.
+
+        Whatever they have become since then, the next process will begin with what they were.
+        """
+        claimed = self._claims.now()
+        waiting = [thing for name, thing in self.roots.items() if earlier._is_root(name, thing)]
+        while waiting:
+            known = earlier._nodes.get(id(thing := waiting.pop()))
+            if known is None or known.thing is not thing or known.start is None or id(thing) in self._nodes:
+                continue
+            owner = claimed.objects.get(id(thing), "")
+            node = Node(thing, known.kind, known.path, known.prefix, owner, known.is_librarys)
+            node.is_own, node.start = known.is_own, known.start
+            self._nodes[id(thing)] = node
+            if self._paths is not None:
+                self._paths[node.path] = 1
+            if not owner:
+                found = (*known.start.values, *(known.start.labels or ()))
+                waiting += [each for each in found if kind_of(each) is not LEAF]
+
+    def _is_root(self, name: str, thing: Any) -> bool:
+        return id(thing) in self._nodes and self._nodes[id(thing)].path == name
+
+    def settle(self, order: list[Node]) -> list[Node]:
+        """Take what was found as the start of the run, with which all later looks are compared.
+
+        Returns the nodes of which nothing was known before.
+        """
+        new = [node for node in order if node.start is None]
+        for node in new:
             node.start = Start(node)
         self._paths = None
+        return new
 
     def node_of(self, thing: Any) -> Node:
         """The node of an object that the last run came by; raises KeyError for any other."""

@@ -37,18 +37,23 @@ class Walker:
         roots: objects by name; names are the beginnings of all paths. `walker.roots` may be changed later: plain
             values among them are saved and put back there.
         claims: what other owners save.
+        earlier: a walker over some of the same objects, which saw them when they were new.
     """
 
-    def __init__(self, roots: Mapping[str, Any], claims: Optional[Claims] = None) -> None:
+    def __init__(
+        self, roots: Mapping[str, Any], claims: Optional[Claims] = None, earlier: Optional[Walker] = None
+    ) -> None:
         claims = claims or Claims()
         # The global generators belong to whoever owns the run's randomness, also where an object refers to them.
         claims.object(random._inst, "rng")
         claims.object(np.random.mtrand._rand, "rng")
         self._walk = Walk(roots, claims)
+        if earlier is not None:
+            self._walk.adopt(earlier._walk)
         order = self._walk.run()
-        self._walk.settle(order)
+        new = self._walk.settle(order)
         kept = KeptArrays(_KEPT_EACH, _KEPT)
-        for node in order:
+        for node in new:
             if not node.owner and node.start is not None and not node.problem:
                 try:
                     node.start.saved = node.kind.save(node.thing, kept, node.path, self._walk.claimed)
@@ -57,7 +62,13 @@ class Walker:
         self._known = Known(self._walk, ArraySource({}))
         self._names = parameter_names(self._walk)
         self._samples = Samples(order, self._known)
-        self._start = start_values(order, Names(self._names))
+        self._start = start_values(self._walk.started(), Names(self._names))
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> None:
+        """A walker belongs to its very objects: a copy of one of them begins without."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (type(None), ())
 
     @property
     def roots(self) -> dict[str, Any]:

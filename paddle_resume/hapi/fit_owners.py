@@ -11,7 +11,7 @@ from paddle_resume.differences import Difference, compare_fields
 from paddle_resume.environment import Environment
 from paddle_resume.found_state.claims import Claims
 from paddle_resume.found_state.owners import FoundArrays, FoundState, Origin
-from paddle_resume.found_state.paddle_rules import claim_owned
+from paddle_resume.found_state.paddle_rules import EARLIER, claim_owned
 from paddle_resume.found_state.walker import Walker
 from paddle_resume.owners.paddle_owners import paddle_owners
 from paddle_resume.stateful import Owners, Stateful
@@ -46,7 +46,8 @@ def fit_owners(model: Any, position: Any, callbacks: Sequence[Any], loggers: Seq
         elif not isinstance(thing, _ONLY_WRITE):
             claims.attributes(thing, _SET_BY_FIT, "position")
             roots[name] = thing
-    walker = Walker(roots, claims)
+    known = vars(model.network)
+    walker = known[EARLIER] = Walker(roots, claims, known.get(EARLIER))
     walker.survey().require_capturable()
     arrays = FoundArrays()
     owners = Owners(environment=Environment(), position=position)

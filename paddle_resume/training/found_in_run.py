@@ -12,7 +12,7 @@ from paddle_resume.differences import ConfigScope
 from paddle_resume.found_state.claims import Claims
 from paddle_resume.found_state.leaves import same_cells
 from paddle_resume.found_state.owners import FoundArrays, FoundState, Origin, StateBeforeTheEnd, are_same
-from paddle_resume.found_state.paddle_rules import claim_owned
+from paddle_resume.found_state.paddle_rules import EARLIER, claim_owned
 from paddle_resume.found_state.walker import Walker
 from paddle_resume.parallel.world import World
 from paddle_resume.stateful import Owner, Stateful
@@ -82,7 +82,10 @@ class FoundInRun:
         if self._owners and same_things(data, self._data):
             return
         self._data = data
-        walker = self._walker = Walker({**self._roots, **data}, self._claims)
+        # In a notebook the same model is given to one trainer after the other; a new process begins with it as it was.
+        known = vars(self._roots["model"])
+        walker = self._walker = Walker({**self._roots, **data}, self._claims, known.get(EARLIER))
+        known[EARLIER] = walker
         survey = walker.survey()
         survey.require_capturable()
         arrays = FoundArrays()
