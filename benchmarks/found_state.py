@@ -57,7 +57,7 @@ def measure(model: paddle.nn.Layer, shape: tuple[int, ...], steps: int) -> tuple
         look(found, *args)
         first.append(time.perf_counter() - began)
 
-    FoundInRun.look = timed  # type: ignore[method-assign]
+    FoundInRun.look = timed  # type: ignore[method-assign,assignment]
     looks = _Looks()
     count = (steps + _WARMUP) * _BATCH_SIZE
     images = np.random.default_rng(0).integers(0, 256, (count, *shape), np.uint8)
@@ -78,7 +78,7 @@ def measure(model: paddle.nn.Layer, shape: tuple[int, ...], steps: int) -> tuple
 def main(arguments: list[str]) -> None:
     """Measure both nets, and print a line for each."""
     steps = int(arguments[0]) if arguments else 60
-    nets = {"MNIST net, 28 x 28": (MNIST(), (28, 28), steps)}
+    nets: dict[str, tuple[paddle.nn.Layer, tuple[int, ...], int]] = {"MNIST net, 28 x 28": (MNIST(), (28, 28), steps)}
     resnet = paddle.vision.models.resnet18(num_classes=10)
     resnet.conv1 = paddle.nn.Conv2D(1, 64, 7, stride=2, padding=3, bias_attr=False)
     nets["ResNet-18, 64 x 64"] = (resnet, (64, 64), max(10, steps // 4))
