@@ -17,12 +17,13 @@ from paddle_resume.errors import SaveError
 from paddle_resume.found_state.owners import FoundState
 from paddle_resume.hapi.curves import Curves
 from paddle_resume.hapi.fit_data import EvaluationBatches, RemainingBatches, evaluation_feed, training_feed
-from paddle_resume.hapi.fit_owners import fit_owners, numbered
+from paddle_resume.hapi.fit_owners import fit_owners
 from paddle_resume.hapi.fit_position import Position
 from paddle_resume.hapi.takeover import require_supported, taken_over
 from paddle_resume.loggers.logbook import Logbook
 from paddle_resume.rng import RandomStreams, preserved
 from paddle_resume.stateful import Owners
+from paddle_resume.training.found_in_run import numbered
 from paddle_resume.training.interrupt import Interruption, SignalWatch
 from paddle_resume.training.save_schedule import SaveSchedule
 from paddle_resume.training.saver import Saver

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import paddle
@@ -15,6 +15,7 @@ from paddle_resume.found_state.paddle_rules import EARLIER, claim_owned
 from paddle_resume.found_state.walker import Walker
 from paddle_resume.owners.paddle_owners import paddle_owners
 from paddle_resume.stateful import Owners, Stateful
+from paddle_resume.training.found_in_run import numbered
 
 _PREPARED = Origin(None, "Model.prepare()")
 _ORIGINS = {
@@ -115,12 +116,3 @@ class LossScale:
 
 def _plain(value: Any) -> Any:
     return value.numpy() if isinstance(value, paddle.Tensor) else value
-
-
-def numbered(kind: str, things: Sequence[Any]) -> Iterator[tuple[str, Any]]:
-    """Each thing with a name: `callback.EarlyStopping`, and `callback.EarlyStopping.2` for a second one."""
-    seen: dict[str, int] = {}
-    for thing in things:
-        name = f"{kind}.{type(thing).__name__}"
-        seen[name] = seen.get(name, 0) + 1
-        yield (name if seen[name] == 1 else f"{name}.{seen[name]}"), thing
