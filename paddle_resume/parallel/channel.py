@@ -7,16 +7,15 @@ Paddle's collectives compute. They end a run whose processes come half a minute 
 from __future__ import annotations
 
 import contextlib
-import os
-import socket
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
-from multiprocessing.connection import Client, Connection, Listener, wait
+from multiprocessing.connection import wait
 from typing import Any, Optional
 
 from paddle_resume.errors import RankError
+from paddle_resume.parallel.line import Line, NotOfThisRun
 
 Combine = Callable[[list[Any]], Any]
 _LATER = 15.0  # Rank 0 finds out first who is missing, and tells the others.
@@ -56,21 +55,12 @@ class Channel(ABC):
 
 
 class Hub(Channel):
-    """The end of rank 0, to which the other ranks connect."""
+    """The end of rank 0, with a line to each of the other ranks."""
 
-    def __init__(self, host: str, size: int, key: bytes, timeout: float) -> None:
+    def __init__(self, lines: dict[Line, int], timeout: float) -> None:
         self.timeout = timeout
-        self._size = size
-        self._listener = Listener((host, 0), backlog=size, authkey=key)
-        self.address = self._listener.address
-        self._lines: dict[Connection, int] = {}
-
-    def accept(self) -> None:
-        """Take in a connection from each of the others."""
-        while len(self._lines) < self._size - 1:
-            line = _without_delay(self._listener.accept())
-            self._lines[line] = line.recv()
-        self._listener.close()
+        self._size = len(lines) + 1
+        self._lines = lines
 
     def round(self, value: Any, combine: Combine) -> Any:
         values = {0: value}
@@ -113,12 +103,11 @@ class Hub(Channel):
 
 
 class Spoke(Channel):
-    """The end of every other rank: a connection to rank 0."""
+    """The end of every other rank: a line to rank 0."""
 
-    def __init__(self, address: Any, rank: int, key: bytes, timeout: float) -> None:
+    def __init__(self, line: Line, timeout: float) -> None:
         self.timeout = timeout
-        self._line = _without_delay(Client(address, authkey=key))
-        self._line.send(rank)
+        self._line = line
 
     def round(self, value: Any, combine: Combine) -> Any:
         _send(self._line, value)
@@ -140,21 +129,20 @@ class Spoke(Channel):
         self._line.close()
 
 
-def _without_delay(line: Connection) -> Connection:
-    """`line`, a long message of which is sent in two parts: else the second waits 40 ms for the other end's word."""
-    with socket.socket(fileno=os.dup(line.fileno())) as same:
-        same.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    return line
-
-
-def _send(line: Connection, value: Any) -> None:
+def _send(line: Line, value: Any) -> None:
     with contextlib.suppress(OSError):  # The other end is gone; receiving from it will tell.
         line.send(value)
 
 
-def _receive(line: Connection, rank: int) -> Any:
+def _receive(line: Line, rank: int) -> Any:
     try:
-        return line.recv()
+        return line.receive()
+    except NotOfThisRun:
+        return Failure(
+            rank,
+            "a message in its name did not come from it: something between the two alters what they send. Run the "
+            "same command again, in a network that you trust.",
+        )
     except (EOFError, OSError):
         return Failure(
             rank,

@@ -1,8 +1,8 @@
-"""The first meeting of a run's processes, before Paddle connects them: Paddle waits in C++, which nothing interrupts.
+"""The meeting of a run's processes, before Paddle connects them: Paddle waits in C++, which nothing interrupts.
 
 With the wrong address, a port that is taken or a process that never comes it aborts, or hangs for good. So rank 0
-first waits here for a word from every rank, at its own endpoint of those that the launcher hands out, and says who
-is missing.
+first waits for every rank, at its own endpoint of those that the launcher hands out, and says who is missing. The
+lines to those that came remain: see `channel`.
 """
 
 from __future__ import annotations
@@ -13,64 +13,70 @@ import socket
 import time
 
 from paddle_resume.errors import ParallelError
+from paddle_resume.parallel.channel import Channel, Hub, Spoke
+from paddle_resume.parallel.line import OTHER_SIZE, WELCOME, Line, NotOfThisRun, join
+from paddle_resume.parallel.secret import VARIABLE, shared_secret
+from paddle_resume.parallel.welcome import Door, addresses_to_listen_at
 
 _PAUSE = 0.05
+_REPLY_SECONDS = 10.0
 _MASTER_SECONDS = 5.0
-_HELLO = b"paddle_resume rank "
 
 
-def meet(rank: int, size: int, seconds: float) -> None:
-    """Wait until all processes are there; raises ParallelError if they are not within so many seconds."""
+def meet(rank: int, size: int, seconds: float, timeout: float) -> Channel:
+    """Wait until all processes are there, and give the channel between them; `timeout` is the channel's.
+
+    Raises ParallelError if they are not there within so many seconds.
+    """
     endpoints = [each for each in (os.environ.get("PADDLE_TRAINER_ENDPOINTS") or "").split(",") if each]
     if len(endpoints) != size:
-        return  # Started by something else than Paddle's launcher.
+        raise ParallelError(
+            f"{size} processes are to train together (PADDLE_TRAINERS_NUM), and PADDLE_TRAINER_ENDPOINTS has "
+            f"{len(endpoints)} addresses. Start them with `python -m paddle.distributed.launch`, or give each process "
+            "all addresses as it does: HOST:PORT,HOST:PORT, by rank."
+        )
+    secret = shared_secret()
     host, _, port = endpoints[0].rpartition(":")
     until = time.monotonic() + seconds
-    if rank == 0:
-        _require_free_master()
-        _welcome(int(port), size, until, seconds)
-    else:
-        _go_to(host, int(port), rank, until, seconds)
+    if rank > 0:
+        return Spoke(_go_to(host, int(port), rank, size, secret, until, seconds), timeout)
+    _require_free_master()
+    places = addresses_to_listen_at(host, [each.rpartition(":")[0] for each in endpoints])
+    with Door(_listening(places, int(port)), size, secret) as door:
+        door.admit_all(until)
+        if door.missing:
+            raise ParallelError(_nobody(door.missing, size, seconds, door.turned_away))
+        return Hub(door.lines(), timeout)
 
 
-def _welcome(port: int, size: int, until: float, seconds: float) -> None:
-    missing = set(range(1, size))
-    lines = []
-    with _listening(port, "PADDLE_CURRENT_ENDPOINT") as door:
-        while missing:
-            door.settimeout(max(_PAUSE, until - time.monotonic()))
-            try:
-                line, _ = door.accept()
-                line.settimeout(max(_PAUSE, until - time.monotonic()))
-                said = line.makefile("rb").readline(64)
-            except OSError as error:
-                raise ParallelError(_nobody(missing, size, seconds)) from error
-            if said.startswith(_HELLO):  # Else some other program that tries ports.
-                missing.discard(int(said[len(_HELLO) :]))
-                lines.append(line)
-        for line in lines:  # When all are here, and not before: nobody goes on alone.
-            line.sendall(b"all are here\n")
-            line.close()
-
-
-def _go_to(host: str, port: int, rank: int, until: float, seconds: float) -> None:
+def _go_to(host: str, port: int, rank: int, size: int, secret: bytes, until: float, seconds: float) -> Line:
+    """The line to rank 0, on which it has said that all are there."""
     while True:
-        left = until - time.monotonic()
+        left = max(_PAUSE, until - time.monotonic())
         try:
-            with socket.create_connection((host, port), timeout=max(_PAUSE, left)) as line:
-                line.sendall(_HELLO + b"%d\n" % rank)
-                if line.makefile("rb").readline(64):
-                    break
-                reason = "it ended"
+            with socket.create_connection((host, port), timeout=left) as end:
+                end.settimeout(min(left, _REPLY_SECONDS))
+                reply, line = join(end, secret, rank, size)
+            if reply != WELCOME:
+                raise ParallelError(_refused(reply, f"{host}:{port}", size))
+            if line.poll(max(_PAUSE, until - time.monotonic())):
+                line.receive()
+                break
+            reason = "others are missing"
+        except EOFError:
+            reason = "it ended"
+        except NotOfThisRun:
+            reason = "what answers there is not rank 0 of this run"
         except OSError as error:
             reason = str(error)
-        if left <= 0:
+        if time.monotonic() >= until:
             raise ParallelError(
                 f"rank 0 could not be reached at {host}:{port} within {seconds:g} s ({reason}). Look at its output, "
                 "and whether every node was started with the same --nnodes and --master and can reach that address."
             )
         time.sleep(_PAUSE)
     _await_master(time.monotonic() + _MASTER_SECONDS)
+    return line
 
 
 def _await_master(until: float) -> None:
@@ -91,17 +97,30 @@ def _require_free_master() -> None:
     """Paddle aborts the process if the port is taken on which it connects the others."""
     _, _, port = (os.environ.get("PADDLE_MASTER") or "").rpartition(":")
     if port:
-        _listening(int(port), "PADDLE_MASTER").close()
+        _bound("", int(port), "PADDLE_MASTER").close()
 
 
-def _listening(port: int, variable: str) -> socket.socket:
-    door = socket.socket()
+def _listening(places: list[str], port: int) -> socket.socket:
+    """A socket that listens at the first of `places` that is an address of this machine."""
+    for place in places:
+        try:
+            door = _bound(place, port, "PADDLE_CURRENT_ENDPOINT")
+        except OSError:
+            continue
+        door.listen(socket.SOMAXCONN)
+        return door
+    raise ParallelError(f"None of {', '.join(places)} of PADDLE_CURRENT_ENDPOINT can be listened at.")
+
+
+def _bound(place: str, port: int, variable: str) -> socket.socket:
+    door = socket.socket(socket.AF_INET6 if ":" in place else socket.AF_INET)
     door.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
-        door.bind(("", port))
-        door.listen(socket.SOMAXCONN)
+        door.bind((place, port))
     except OSError as error:
         door.close()
+        if error.errno == errno.EADDRNOTAVAIL:
+            raise
         if error.errno != errno.EADDRINUSE:
             raise ParallelError(f"Port {port} of {variable} cannot be used: {error.strerror}.") from error
         raise ParallelError(
@@ -111,10 +130,23 @@ def _listening(port: int, variable: str) -> socket.socket:
     return door
 
 
-def _nobody(missing: set[int], size: int, seconds: float) -> str:
+def _refused(reply: int, address: str, size: int) -> str:
+    if reply == OTHER_SIZE:
+        return (
+            f"rank 0 at {address} does not wait for {size} processes, or not for one of this rank: it was started with "
+            "another PADDLE_TRAINERS_NUM. Start every node with the same --nnodes and --nproc_per_node."
+        )
+    return (
+        f"rank 0 at {address} has another secret than this process, so neither believes that the other is of its run. "
+        f"Set {VARIABLE} to the same random text on every node, or give the nodes a common home folder: the secret is "
+        "in ~/.config/paddle_resume/secret there."
+    )
+
+
+def _nobody(missing: set[int], size: int, seconds: float, turned_away: str) -> str:
     who = f"rank {min(missing)}" if len(missing) == 1 else f"ranks {', '.join(map(str, sorted(missing)))}"
     return (
-        f"{size} processes are to train together (PADDLE_TRAINERS_NUM), and {who} did not come within {seconds:g} s. "
-        "Start all of them with `python -m paddle.distributed.launch --nproc_per_node N ...`, on every node with the "
-        "same --nnodes and --master; or, for a single process, unset PADDLE_TRAINERS_NUM."
+        f"{size} processes are to train together (PADDLE_TRAINERS_NUM), and {who} did not come within {seconds:g} s."
+        f"{turned_away} Start all of them with `python -m paddle.distributed.launch --nproc_per_node N ...`, on every "
+        "node with the same --nnodes and --master; or, for a single process, unset PADDLE_TRAINERS_NUM."
     )

@@ -6,16 +6,14 @@ Paddle is imported where it is used: the engine, which works without it, needs a
 from __future__ import annotations
 
 import os
-import secrets
 import signal
-import socket
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Optional
 
 from paddle_resume.differences import reported_by, sentences
 from paddle_resume.errors import PaddleResumeError, ParallelError, RankError
-from paddle_resume.parallel.channel import Channel, Failure, Hub, Spoke
+from paddle_resume.parallel.channel import Channel, Failure
 from paddle_resume.parallel.rendezvous import meet
 from paddle_resume.stateful import Compared
 
@@ -187,24 +185,14 @@ class World:
     def _start(cls, size: int) -> World:
         import paddle
 
-        meet(int(os.environ.get("PADDLE_TRAINER_ID") or 0), size, _START_SECONDS)
+        channel = meet(int(os.environ.get("PADDLE_TRAINER_ID") or 0), size, _START_SECONDS, TIMEOUT)
         try:
             paddle.distributed.init_parallel_env()
-            rank = paddle.distributed.get_rank()
-            channel: Channel
-            if rank == 0:
-                key = secrets.token_bytes(32)
-                host = (os.environ.get("PADDLE_CURRENT_ENDPOINT") or socket.gethostname()).rpartition(":")[0]
-                channel = Hub(host, size, key, TIMEOUT)
-                _share((channel.address, key))
-                channel.accept()
-            else:
-                address, key = _share(None)
-                channel = Spoke(address, rank, key, TIMEOUT)
         except (RuntimeError, ValueError, OSError) as error:
+            channel.close()
             reason = " ".join(str(error).split())[-300:]
             raise ParallelError(f"The {size} processes of this run could not connect: {reason}.") from error
-        return cls(rank, size, channel)
+        return cls(paddle.distributed.get_rank(), size, channel)
 
 
 def compare(world: World, owners: Mapping[str, Compared]) -> None:
@@ -217,15 +205,6 @@ def compare(world: World, owners: Mapping[str, Compared]) -> None:
             "environment; with --allow-inexact they may differ."
         )
     world.agree()
-
-
-def _share(value: Any) -> Any:
-    """Rank 0's value, by Paddle's own means: there is no channel yet."""
-    import paddle
-
-    values: list[Any] = []
-    paddle.distributed.all_gather_object(values, value)
-    return values[0]
 
 
 def _agreement(given: list[tuple[bool, Optional[int]]]) -> Agreement:

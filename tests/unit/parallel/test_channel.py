@@ -6,23 +6,25 @@ import statistics
 import threading
 import time
 
+from wires import two_lines
+
 from paddle_resume.parallel.channel import Hub, Spoke
 
 
 def test_a_long_message_does_not_wait_for_the_first_part_of_it_to_be_acknowledged() -> None:
     """As long as a random state; such a wait is 40 ms, on one side or on both."""
     rounds, long = 20, b"x" * 40_000
-    hub = Hub("127.0.0.1", 2, b"key", timeout=10)
+    ours, theirs = two_lines()
+    hub = Hub({ours: 1}, timeout=10)
 
     def other() -> None:
-        spoke = Spoke(hub.address, 1, b"key", timeout=10)
+        spoke = Spoke(theirs, timeout=10)
         for _ in range(rounds):
             spoke.round(long, list)
         spoke.close()
 
     thread = threading.Thread(target=other)
     thread.start()
-    hub.accept()
     seconds = []
     for _ in range(rounds):
         begun = time.perf_counter()

@@ -19,10 +19,10 @@ def test_the_others_go_on_once_rank_0_listens_where_paddle_connects_them(monkeyp
     port = int(os.environ["PADDLE_MASTER"].rpartition(":")[2])
     door = socket.socket()
     door.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    listening = []
+    listening, first_channel = [], []
 
     def first() -> None:
-        meet(0, 2, 10)
+        first_channel.append(meet(0, 2, 10, 10))
         time.sleep(0.2)  # As long as Paddle takes from there on.
         listening.append(time.monotonic())
         door.bind(("127.0.0.1", port))
@@ -30,8 +30,10 @@ def test_the_others_go_on_once_rank_0_listens_where_paddle_connects_them(monkeyp
 
     thread = threading.Thread(target=first)
     thread.start()
-    meet(1, 2, 10)
+    second = meet(1, 2, 10, 10)
     came = time.monotonic()
     thread.join()
     door.close()
+    for channel in (second, *first_channel):
+        channel.close()
     assert listening and 0 <= came - listening[0] < 2
