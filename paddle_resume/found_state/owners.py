@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple, Optional
+from typing import Any, Callable, NamedTuple, Optional
 
 import numpy as np
 
@@ -14,6 +14,7 @@ from paddle_resume.found_state.leaves import same_cells
 from paddle_resume.found_state.start_values import Change
 from paddle_resume.found_state.walker import Walker
 from paddle_resume.parallel.world import World
+from paddle_resume.stateful import Stateful
 
 Arrays = Mapping[str, np.ndarray]
 
@@ -32,6 +33,7 @@ _NOWHERE = Origin(None, "")
 _KNOWN = ("paddle.", "paddle_resume.")  # classes whose settings decide what they do
 _SHOWN = 6
 _ASIDE = "before the end: "
+_FILLED = "filled by "
 
 
 class FoundArrays:
@@ -47,10 +49,13 @@ class FoundArrays:
         self.now: Arrays = {}
         self.aside: Arrays = {}
         """Copies from before the run began to end; they stay until a restore."""
+        self.moved_since: Callable[[], Arrays] = dict
+        """Gives what else has moved since then, as it was."""
         self._restored: Arrays = {}
 
     def state_dict(self) -> dict[str, Any]:
-        return {**self.now, **{f"{_ASIDE}{name}": array for name, array in self.aside.items()}}
+        aside = {**self.aside, **self.moved_since()}
+        return {**self.now, **{f"{_ASIDE}{name}": array for name, array in aside.items()}}
 
     def set_state_dict(self, state: dict[str, Any]) -> None:
         """Keep the arrays until FoundState takes them."""
@@ -59,6 +64,7 @@ class FoundArrays:
     def take(self) -> Arrays:
         """What was restored last, and not taken yet; what belongs to an end that had begun is put aside."""
         given, self._restored = self._restored, {}
+        self.moved_since = dict
         self.aside = {name[len(_ASIDE) :]: array for name, array in given.items() if name.startswith(_ASIDE)}
         return {name: array for name, array in given.items() if not name.startswith(_ASIDE)}
 
@@ -186,15 +192,44 @@ class FoundState:
 
 
 class StateBeforeTheEnd(FoundState):
-    """What was found when a run began to end: put aside then, and saved from then on with all else."""
+    """What was found when a run began to end: put aside then, and saved from then on with all else.
+
+    `filled` are the owners, such as the model's, that fill the tensors for which this gives room. A callback may change
+    these too as the run ends; what it changed is put aside as well.
+    """
+
+    def __init__(self, walker: Walker, arrays: FoundArrays, world: World, filled: Mapping[str, Stateful]) -> None:
+        super().__init__(walker, arrays, world)
+        self._filled = filled
 
     def _look(self) -> None:
         self._ranks, arrays = self._gathered()
         self._arrays.aside = {name: array.copy() for name, array in arrays.items()}
+        before = {name: array.copy() for name, array in self._tensors().items()}
+
+        def moved_since() -> Arrays:
+            now = self._tensors()
+            return {name: array for name, array in before.items() if not _are_same(array, now.get(name))}
+
+        self._arrays.moved_since = moved_since
 
     def set_state_dict(self, state: dict[str, Any]) -> None:
         arrays, self._arrays.aside = self._arrays.aside, {}
-        self._restore(state, arrays)
+        # A tensor that another one replaces is empty until it is filled.
+        now = {name: array.copy() for name, array in self._tensors().items()}
+        self._restore(state, {name: array for name, array in arrays.items() if not name.startswith(_FILLED)})
+        given = {**now, **arrays}
+        for label, owner in self._filled.items():
+            names = [name for name in owner.state_dict() if f"{_FILLED}{label} {name}" in given]
+            owner.set_state_dict({name: given[f"{_FILLED}{label} {name}"] for name in names})
+
+    def _tensors(self) -> Arrays:
+        return {
+            f"{_FILLED}{label} {name}": array
+            for label, owner in self._filled.items()
+            for name, array in owner.state_dict().items()
+            if isinstance(array, np.ndarray)
+        }
 
 
 def _difference(change: Change, origin: Origin = _NOWHERE) -> Difference:

@@ -74,6 +74,10 @@ class Plan:
                 objects.finish()
             for path, restore, state in self._states:  # noqa: B007
                 restore(state)
+            for node in self._walk.started():
+                made = self._instead.get(id(node.thing))
+                if made is not None:
+                    self._walk.replaced[id(made)] = (made, node)
         except Exception as error:
             raise CheckpointError(
                 f"{path} could not be put back: {type(error).__name__}: {error}. Some of the run is changed already; "

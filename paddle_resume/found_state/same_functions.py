@@ -1,4 +1,4 @@
-"""Functions that were made anew in the course of a run, such as a lambda in a method that is called in each epoch."""
+"""What stands now for a thing of the start: a function made anew in the course of the run, or what a restore made."""
 
 from __future__ import annotations
 
@@ -11,14 +11,18 @@ from paddle_resume.found_state.walk import Node, Walk
 
 
 class SameFunctions:
-    """Which function of the start each new one of the same code stands for, and which variables.
+    """Which thing of the start each new one stands for.
 
-    A record cannot hold a program. But the next process has the function of the start, of which this one is another
-    copy, if there is exactly one that is gone since.
+    What cannot take on other content, such as an iterator, was replaced by a restore; it goes on under its old path, so
+    that a record is the same as if there had been none. A record cannot hold a program. But the next process has the
+    function of the start, such as a lambda in a method that is called in each epoch, of which this one is another copy,
+    if there is exactly one that is gone since; and with it its variables.
     """
 
     def __init__(self, walk: Walk, order: Sequence[Node]) -> None:
-        self._started: dict[int, Node] = {}
+        self._started: dict[int, Node] = {
+            id(made): node for made, node in walk.replaced.values() if not walk.is_reached(node)
+        }
         new = [node for node in order if node.start is None and type(node.thing) is types.FunctionType]
         if not new:
             return

@@ -127,6 +127,8 @@ class Walk:
     ) -> None:
         self.roots = dict(roots)
         self.claimed: Claimed = NOTHING_CLAIMED
+        self.replaced: dict[int, tuple[Any, Node]] = {}
+        """What a restore made in the place of a thing of the start, by id, with that one's node."""
         self._claims = claims
         self._nodes: dict[int, Node] = {}
         self._most = most

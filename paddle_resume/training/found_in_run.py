@@ -14,6 +14,7 @@ from paddle_resume.found_state.leaves import same_cells
 from paddle_resume.found_state.owners import FoundArrays, FoundState, Origin, StateBeforeTheEnd, are_same
 from paddle_resume.found_state.paddle_rules import EARLIER, claim_owned
 from paddle_resume.found_state.walker import Walker
+from paddle_resume.owners.model import BufferState, ModelState
 from paddle_resume.parallel.world import World
 from paddle_resume.stateful import Owner, Stateful
 from paddle_resume.training.callbacks import Callback
@@ -75,6 +76,7 @@ class FoundInRun:
         self._roots["trainer"] = trainer
         self._data: dict[str, Any] = {}
         self._owners: dict[str, Owner] = {}
+        self._filled = {n: owner for n, owner in owners.items() if isinstance(owner, (ModelState, BufferState))}
 
     def look(self, feeds: Mapping[str, Feed]) -> None:
         """Find what there is, if that was not done for these data; raises StateError for what cannot be saved."""
@@ -91,7 +93,7 @@ class FoundInRun:
         arrays = FoundArrays()
         self._found = FoundState(walker, arrays, self._world, _ORIGINS)
         self._owners = {ARRAYS: arrays, FOUND: self._found}
-        self.before_end: Owner = StateBeforeTheEnd(walker, arrays, self._world)
+        self.before_end: Owner = StateBeforeTheEnd(walker, arrays, self._world, self._filled)
         if survey.told:
             self._tell(survey.told_line())
 

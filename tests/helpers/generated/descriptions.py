@@ -1,0 +1,131 @@
+"""What a run can be made of, as one table of features and settings; drawn by hypothesis, or combined in pairs."""
+
+from __future__ import annotations
+
+import itertools
+import random
+from collections.abc import Iterator
+from typing import Any
+
+from hypothesis import strategies as st
+
+import paddle_resume  # noqa: F401  # isort: skip (its CPU set-up comes before Paddle)
+from generated.callbacks import CALLBACKS
+from generated.data import COLLATES, DATA, ORDERS, STREAMS
+from generated.losses import LOSSES
+from generated.models import PARTS
+from generated.optimizers import CLIPS, DENSE_ONLY, OPTIMIZERS, SCHEDULERS
+from generated.run import LOGGERS, METRICS, TRAINERS
+
+Description = dict[str, Any]
+
+TABLE: dict[str, tuple[Any, ...]] = {
+    "parts": tuple(PARTS),
+    "loss": tuple(LOSSES),
+    "optimizer": tuple(OPTIMIZERS),
+    "clip": tuple(CLIPS),
+    "scheduler": tuple(SCHEDULERS),
+    "lr_interval": ("step", "epoch"),
+    "callbacks": ("none", *CALLBACKS),
+    "metric": tuple(METRICS),
+    "logger": tuple(LOGGERS),
+    "data": tuple(DATA),
+    "collate": tuple(COLLATES),
+    "order": ORDERS,
+    "drop_last": (False, True),
+    "workers": (0, 2),
+    "evaluate": ("epoch", "none", 2, 3),
+    "best": ("none", "last", "best"),
+    "patience": (None, 2),
+    "accumulate": (1, 2),
+    "ema": ("none", "evaluated", "kept"),
+    "on_nan": ("stop", "skip", "rollback", "ignore"),
+    "trainer": tuple(TRAINERS),
+    "log_every": (1, 3, 100),
+    "save_every": (3, 1, 4, None),
+    "epoch_every": (1, 2, None),
+    "keep": (100, 1, 2),
+    "background": (False, True),
+}
+"""Each feature or setting with its values, the plain one first."""
+SEVERAL = ("parts", "callbacks")
+STEPS = 14
+
+
+def possible(description: Description) -> Description:
+    """The same without what Paddle itself, or the meaning of a setting, leaves no room for."""
+    made = dict(description)
+    if "sparse-embedding" in made["parts"]:
+        if made["optimizer"] in DENSE_ONLY:
+            made["optimizer"] = "lazy-adam"
+        made["clip"] = "none"
+    if made["optimizer"] == "lbfgs":
+        made.update(accumulate=1, scheduler="number", clip="none")
+    if made["data"] in STREAMS:
+        made.update(workers=0, order="in-order")
+    if made["evaluate"] == "none":
+        made.update(best="none")
+        if made["scheduler"] == "plateau":
+            made["scheduler"] = "number"
+    if made["best"] == "none":
+        made["patience"] = None
+    if made["optimizer"] == "lookahead" and made["scheduler"] != "number":
+        made["scheduler"] = "number"
+    return made
+
+
+@st.composite
+def descriptions(draw: st.DrawFn) -> Description:
+    """A run of up to three parts and three callbacks."""
+    made: Description = {}
+    for name, values in TABLE.items():
+        value = st.sampled_from(values)
+        made[name] = draw(st.lists(value, max_size=3, unique=name == "callbacks") if name in SEVERAL else value)
+    made["parts"] = made["parts"] or ["linear"]
+    made["callbacks"] = [name for name in made["callbacks"] if name != "none"]
+    return possible(made)
+
+
+@st.composite
+def histories(draw: st.DrawFn) -> dict[str, Any]:
+    """What happens to a run: up to three interruptions, and perhaps that it was to be shorter at first."""
+    kill = st.fixed_dictionaries(
+        {
+            "moment": st.sampled_from(("step", "save", "evaluate", "epoch", "start")),
+            "after": st.integers(0, STEPS - 1),
+            "count": st.integers(1, 8),
+            "signal": st.sampled_from(("SIGKILL", "SIGKILL", "SIGTERM", "SIGINT")),
+        }
+    )
+    kills = draw(st.lists(kill, min_size=1, max_size=3))
+    short = draw(st.sampled_from((None, None, None, 3, 5, 8, 10)))
+    return {"short": short, "kills": sorted(kills, key=lambda kill: kill["after"])}
+
+
+def in_pairs(seed: int) -> Iterator[Description]:
+    """Runs with one part and one callback each, in which any two values of the table come together at least once."""
+    draw = random.Random(seed)
+    names = list(TABLE)
+    left = {
+        ((a, x), (b, y)) for a, b in itertools.combinations(names, 2) for x in TABLE[a] for y in TABLE[b]
+    }
+    while left:
+        (a, x), (b, y) = min(left, key=lambda pair: (repr(pair)))
+        chosen = {a: x, b: y}
+        for name in sorted(set(names) - {a, b}, key=lambda _: draw.random()):
+            values = list(TABLE[name])
+            draw.shuffle(values)
+            order = names.index
+
+            def gain(value: Any, name: str = name) -> int:
+                pairs = (
+                    ((name, value), (other, kept)) if order(name) < order(other) else ((other, kept), (name, value))
+                    for other, kept in chosen.items()
+                )
+                return sum(pair in left for pair in pairs)
+
+            chosen[name] = max(values, key=gain)
+        left -= {((m, chosen[m]), (n, chosen[n])) for m, n in itertools.combinations(names, 2)}
+        made = {name: [chosen[name]] if name in SEVERAL else chosen[name] for name in names}
+        made["callbacks"] = [name for name in made["callbacks"] if name != "none"]
+        yield possible(made)
