@@ -156,11 +156,13 @@ class MethodKind(Kind):
 
 
 class PartialKind(Kind):
-    """A `functools.partial`: its function, then its arguments."""
+    """A `functools.partial`: its function, then its arguments.
+
+    It is given others in place, since those who call it, such as the trainer its loss, hold it themselves.
+    """
 
     tag = "partial"
     types = (functools.partial,)
-    is_rewritten = False
 
     def read(self, thing: Any, claimed: Claimed) -> tuple[list[Any], Hashable]:
         return [thing.func, *thing.args, *thing.keywords, *thing.keywords.values()], len(thing.args)
@@ -172,16 +174,23 @@ class PartialKind(Kind):
     def edge(self, path: str, label: Any) -> str:
         return f"{path}.args[{label}]" if type(label) is int else f"{path}.{label}"
 
-    def build(self, cls: type, labels: Optional[Sequence[Any]], values: list[Any], held: Any) -> Any:
-        names = list(labels or ())
-        if not values or names[:1] != ["func"] or not callable(values[0]):
-            raise Problem("a partial begins with its function")
-        arguments = [value for name, value in zip(names[1:], values[1:]) if type(name) is int]
-        keywords = {name: value for name, value in zip(names[1:], values[1:]) if type(name) is str}
-        return functools.partial(values[0], *arguments, **keywords)
+    def new(self, cls: type, held: Any) -> Any:
+        return functools.partial(_nothing)
+
+    def write(self, thing: Any, labels: Optional[Sequence[Any]], values: list[Any], held: Any) -> None:
+        named = list(zip(labels or (), values))[1:]
+        arguments = tuple(value for name, value in named if type(name) is int)
+        keywords = {name: value for name, value in named if type(name) is str}
+        thing.__setstate__((values[0], arguments, keywords, vars(thing)))
 
     def refuses(self, labels: Optional[Sequence[Any]], values: list[Any], thing: Any = None) -> str:
-        return "" if labels and len(labels) == len(values) else "a partial has a name for each argument"
+        if not labels or len(labels) != len(values):
+            return "a partial has a name for each argument"
+        return "" if labels[0] == "func" and callable(values[0]) else "a partial begins with its function"
+
+
+def _nothing() -> None:
+    """Stands in a partial that is not filled yet."""
 
 
 def _method(owner: Any, name: str) -> Any:

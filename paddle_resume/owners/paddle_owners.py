@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from paddle_resume.owners.gradients import GradientState, LeftGradients
 from paddle_resume.owners.lbfgs import LBFGSHistory, LBFGSNumbers, is_lbfgs
 from paddle_resume.owners.model import BufferState, ModelState, ParameterNames
 from paddle_resume.owners.optimizer import OptimizerState
@@ -32,4 +33,5 @@ def paddle_owners(model: Any, optimizers: Mapping[str, Any]) -> dict[str, Any]:
             owners[f"optimizer{label}"] = OptimizerState(optimizer, names, f"{label}.pdopt")
         owners[f"scheduler{label}"] = SchedulerState(optimizer)
         owners[f"settings{label}"] = OptimizerSettings(optimizer, names)
-    return owners
+    left = LeftGradients(model)
+    return {**owners, "gradients.left": left, "gradients": GradientState(model, left)}

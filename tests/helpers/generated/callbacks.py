@@ -193,6 +193,14 @@ def _add(kept, step):
     return sum(kept[-3:])
 
 
+def _low(said):
+    return min(said, 20)
+
+
+def _high(said):
+    return max(said, 20)
+
+
 class Functions(Step):
     """Functions, partials, methods and iterators, exchanged as the run goes on."""
 
@@ -200,7 +208,7 @@ class Functions(Step):
         self.count, self.turn = itertools.count(1, 2), itertools.count(0.5, 0.25)
         self.items = iter([3, 1, 4, 1, 5, 9, 2, 6] * 4)
         self.partial = functools.partial(_add, [])
-        self.choose = min
+        self.choose = _low
         self.scale = self._small
 
     def _small(self, value):
@@ -210,11 +218,11 @@ class Functions(Step):
         return value * 0.5
 
     def value(self, trainer):
-        self.choose = max if self.choose is min else min
+        self.choose = _high if self.choose is _low else _low
         if trainer.step == 6:
             self.scale = self._large
         said = next(self.count) + next(self.turn) + next(self.items) + self.partial(trainer.step)
-        return self.scale(self.choose(said, 20))
+        return self.scale(self.choose(said))
 
 
 class Walking:

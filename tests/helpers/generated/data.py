@@ -5,7 +5,6 @@ from __future__ import annotations
 import random
 
 import numpy as np
-import paddle
 from paddle.io import BatchSampler, DataLoader, Dataset, IterableDataset, RandomSampler
 
 
@@ -102,7 +101,7 @@ STREAMS = ("replayed", "positioned")
 
 
 def together(samples):
-    return [paddle.to_tensor(np.stack(column)) for column in zip(*samples)]
+    return [np.stack(column) for column in zip(*samples)]
 
 
 class Collate:
@@ -115,7 +114,7 @@ class Collate:
         self.calls += 1
         x, y = zip(*samples)
         scale = np.float32(1 + 0.01 * (self.calls % 5) + 0.01 * self.draw.random())
-        return [paddle.to_tensor(np.stack(x) * scale), paddle.to_tensor(np.stack(y))]
+        return [np.stack(x) * scale, np.stack(y)]
 
 
 def _closure():
@@ -125,7 +124,7 @@ def _closure():
         nonlocal calls
         calls += 1
         x, y = together(samples)
-        return [x * (1 + 0.01 * (calls % 5)), y]
+        return [x * np.float32(1 + 0.01 * (calls % 5)), y]
 
     return collate
 
