@@ -53,8 +53,8 @@ class LeftGradients:
 class GradientState:
     """Owner of which parameters have a gradient at all, if only one of zeros.
 
-    An optimizer passes over a parameter without one. It moves a parameter whose gradient is zero, as `clear_grad` leaves
-    it, by momentum and weight decay, also in steps that do not use the parameter.
+    An optimizer passes over a parameter without one. It moves a parameter whose gradient is zero, as `clear_grad`
+    leaves it, by momentum and weight decay, also in steps that do not use the parameter.
     """
 
     may_be_absent = True

@@ -16,7 +16,7 @@ from generated.history import Counts, GeneratedRun
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-FEW = 12
+FEW = 6
 MANY = int(os.environ.get("GENERATED_RUNS", "200"))
 
 

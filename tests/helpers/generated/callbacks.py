@@ -9,7 +9,7 @@ import functools
 import itertools
 import random
 from enum import Enum
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import numpy as np
 import paddle
@@ -113,8 +113,12 @@ class Objects(Step):
         self.mood = Mood.WILD if self.mood is Mood.CALM else Mood.CALM
         self.slotted.count += 1
         self.slotted.inner = self.slotted.inner or Settings(seen=self.settings.seen)
-        return sum(self.point.y) + self.settings.scale + self.mood.value + self.slotted.count + len(
-            self.slotted.inner.seen
+        return (
+            sum(self.point.y)
+            + self.settings.scale
+            + self.mood.value
+            + self.slotted.count
+            + len(self.slotted.inner.seen)
         )
 
 
@@ -133,7 +137,7 @@ class Generators(Step):
 class Global(Step):
     """Draws from the global generators, and keeps state in the module, the class and a function's attribute."""
 
-    kept = collections.Counter()
+    kept: ClassVar = collections.Counter()
 
     def value(self, trainer):
         MODULE["steps"] += 1

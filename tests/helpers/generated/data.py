@@ -146,7 +146,5 @@ def loader(description):
             data, batch_size=8, shuffle=order == "shuffled", drop_last=description["drop_last"], **options
         )
     drawn = {"replacement": True, "num_samples": 45} if order == "replacement" else {"num_samples": 27}
-    sampler = BatchSampler(
-        sampler=RandomSampler(data, **drawn), batch_size=8, drop_last=description["drop_last"]
-    )
+    sampler = BatchSampler(sampler=RandomSampler(data, **drawn), batch_size=8, drop_last=description["drop_last"])
     return DataLoader(data, batch_sampler=sampler, **options)

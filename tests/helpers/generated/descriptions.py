@@ -106,26 +106,33 @@ def in_pairs(seed: int) -> Iterator[Description]:
     """Runs with one part and one callback each, in which any two values of the table come together at least once."""
     draw = random.Random(seed)
     names = list(TABLE)
-    left = {
-        ((a, x), (b, y)) for a, b in itertools.combinations(names, 2) for x in TABLE[a] for y in TABLE[b]
-    }
+    left = {_pair(a, x, b, y) for a, b in itertools.combinations(names, 2) for x in TABLE[a] for y in TABLE[b]}
     while left:
-        (a, x), (b, y) = min(left, key=lambda pair: (repr(pair)))
-        chosen = {a: x, b: y}
-        for name in sorted(set(names) - {a, b}, key=lambda _: draw.random()):
-            values = list(TABLE[name])
-            draw.shuffle(values)
-            order = names.index
-
-            def gain(value: Any, name: str = name) -> int:
-                pairs = (
-                    ((name, value), (other, kept)) if order(name) < order(other) else ((other, kept), (name, value))
-                    for other, kept in chosen.items()
-                )
-                return sum(pair in left for pair in pairs)
-
-            chosen[name] = max(values, key=gain)
-        left -= {((m, chosen[m]), (n, chosen[n])) for m, n in itertools.combinations(names, 2)}
+        chosen = dict(min(left, key=repr))
+        for name in draw.sample(names, len(names)):
+            if name not in chosen:
+                values = draw.sample(TABLE[name], len(TABLE[name]))
+                new = [sum(_pair(name, value, *kept) in left for kept in chosen.items()) for value in values]
+                chosen[name] = values[new.index(max(new))]
+        left -= {_pair(*one, *other) for one, other in itertools.combinations(chosen.items(), 2)}
         made = {name: [chosen[name]] if name in SEVERAL else chosen[name] for name in names}
         made["callbacks"] = [name for name in made["callbacks"] if name != "none"]
         yield possible(made)
+
+
+def _pair(a: str, x: Any, b: str, y: Any) -> tuple[tuple[str, Any], tuple[str, Any]]:
+    return ((a, x), (b, y)) if a < b else ((b, y), (a, x))
+
+
+def history_of(description: Description, seed: int) -> dict[str, Any]:
+    """A history by seed: a kill and another interruption, and in each third run a first end."""
+    draw = random.Random(seed)
+    signals = ("SIGKILL", draw.choice(("SIGKILL", "SIGTERM", "SIGINT")))
+    moments = ["step", draw.choice(("step", "save", "epoch", "start"))]
+    if description["evaluate"] != "none":
+        moments[1] = draw.choice((moments[1], "evaluate"))
+    kills = [
+        {"moment": moment, "after": after, "count": draw.randint(1, 6), "signal": signal}
+        for moment, after, signal in zip(moments, (draw.randint(3, 6), draw.randint(7, 11)), signals)
+    ]
+    return {"short": draw.choice((None, None, 8)), "kills": kills}

@@ -71,9 +71,9 @@ class GeneratedRun:
         except Refused as refused:
             return [f"refused only after an interruption: {refused}"]
         self._counts.of["comparisons"] += 1
-        found = first_differences(
-            self._folder / "straight", self._folder / "killed", stopped_after=self._stopped
-        )
+        found = first_differences(self._folder / "straight", self._folder / "killed", stopped_after=self._stopped)
+        # Of a run that was made longer at an epoch's end, the checkpoint of its first end has been through that end.
+        found = [line for line in found if f"_step{self._history['short']}." not in line]
         report = self._folder / "report"
         if report.exists():
             found += report.read_text(encoding="utf-8").splitlines()

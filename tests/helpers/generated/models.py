@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from typing import ClassVar
 
 import numpy as np
 import paddle
@@ -94,7 +95,7 @@ class Counting(nn.Layer):
 class ByClass(nn.Layer):
     """Counts for all objects of the class together."""
 
-    seen = [0]
+    seen: ClassVar = [0]
 
     def forward(self, x):
         ByClass.seen[0] += 1

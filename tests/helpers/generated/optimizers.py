@@ -86,7 +86,20 @@ OPTIMIZERS = {
     if name not in ("nadam", "radam", "rprop", "asgd") or hasattr(optimizer, {"rprop": "Rprop"}.get(name, "NAdam"))
 }
 """Without those that Paddle 2.6 has not."""
-DENSE_ONLY = ("adamw", "groups", "adadelta", "adamax", "lamb", "nadam", "radam", "rprop", "asgd", "amsgrad", "lbfgs", "lookahead")
+DENSE_ONLY = (
+    "adamw",
+    "groups",
+    "adadelta",
+    "adamax",
+    "lamb",
+    "nadam",
+    "radam",
+    "rprop",
+    "asgd",
+    "amsgrad",
+    "lbfgs",
+    "lookahead",
+)
 """They take no sparse gradients."""
 
 SCHEDULERS = {

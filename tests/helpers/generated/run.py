@@ -9,12 +9,12 @@ import numpy as np
 
 import paddle_resume  # isort: skip (its CPU set-up comes before Paddle)
 import paddle
+
 from generated.callbacks import CALLBACKS
 from generated.data import Points, loader
 from generated.losses import LOSSES
 from generated.models import Net
 from generated.optimizers import CLIPS, OPTIMIZERS, SCHEDULERS
-
 from paddle_resume import Best, Monitoring, SaveSchedule, StepOptions, Trainer, WeightAverage
 from paddle_resume.loggers import JsonlLogger, VisualDLLogger
 

@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-import paddle_resume  # isort: skip (its CPU set-up comes before Paddle)
+import paddle_resume  # noqa: F401  # isort: skip (its CPU set-up comes before Paddle)
 from generated.run import train
 
 from paddle_resume.errors import PaddleResumeError

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import random
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import paddle
 import pytest
-from graphs import Life, Roots, Thing, after
+from graphs import Life, Roots, Thing, after, resumed, written
 
 from paddle_resume.errors import StateError
 
@@ -73,6 +75,39 @@ def test_the_variables_of_a_closure_are_put_back() -> None:
     ours, theirs = after(lambda: {"collate": counting(5)}, lambda roots: [roots["collate"]() for _ in range(3)])
     assert theirs["collate"]() == ours["collate"]() == 9
     assert Life(lambda: {"collate": counting(5)}).roots["collate"]() == 6
+
+
+def test_a_partial_is_put_back_in_place_also_where_an_iterator_in_it_is_another_one() -> None:
+    def make() -> Roots:
+        return {"loss": functools.partial(lambda kept, turn: kept.append(next(turn)), [], turn=itertools.count(1))}
+
+    life = Life(make)
+    called_by_others = life.roots["loss"]
+    called_by_others()
+    saved = life.saved()
+    called_by_others()
+    life.walker.restore(*saved)
+    called_by_others()
+    assert life.roots["loss"] is called_by_others
+    assert called_by_others.args == ([1, 2],)
+
+
+def test_what_a_restore_made_anew_is_saved_under_its_old_path() -> None:
+    def make() -> Roots:
+        held = Thing(turn=itertools.count(1), seeds=np.random.SeedSequence(3), pair=(itertools.count(5), [1]))
+        return {"callback": held}
+
+    life = Life(make)
+    for roots in (life.roots, life.roots):
+        next(roots["callback"].turn), next(roots["callback"].pair[0])
+        roots["callback"].seeds.spawn(2)
+    saved = life.saved()
+    later = resumed(make, saved)
+    assert written(later.saved()) == written(saved)
+    later.walker.restore(*saved)
+    assert written(later.saved()) == written(saved)
+    later.walker.restore(*Life(make).saved())
+    assert later.saved()[0]["moved"] == {}
 
 
 def test_functions_that_share_a_variable_still_share_it() -> None:

@@ -136,8 +136,16 @@ def test_a_value_comes_back_in_its_own_type(name: str) -> None:
     life.roots["callback"].value = value
     back = resumed(holder, life.saved()).roots["callback"].value
     assert type(back) is type(value)
-    assert repr(back) == repr(value)
+    # A set of texts has its order from the process and from how it grew.
+    assert repr(back) == repr(value) or (name == "frozenset" and back == value)
     assert written(back) == written(value) if not isinstance(value, types.ModuleType) else back is value
+
+
+def test_a_frozenset_of_numbers_keeps_its_order() -> None:
+    life = Life(holder)
+    life.roots["callback"].value = frozenset([8, 0, 16, 24])
+    back = resumed(holder, life.saved()).roots["callback"].value
+    assert list(back) == list(life.roots["callback"].value) != sorted(back)
 
 
 def test_the_bits_of_numbers_are_kept() -> None:

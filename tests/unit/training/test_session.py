@@ -244,35 +244,6 @@ def test_a_metric_that_is_never_a_number_stops_in_plain_words() -> None:
     assert never.gave_up and never.why_gave_up == "valid/loss was not a number in any of 1 evaluations"
 
 
-class Hoarding(Trainer):
-    """Clears its gradients in every second step only."""
-
-    def train_step(self, batch: Any) -> Any:
-        loss, output = self.compute_loss(batch)
-        loss.backward()
-        if self.step % 2:
-            self.optimizer.step()
-            self.optimizer.clear_grad()
-        return loss, output
-
-
-def test_gradients_that_are_left_over_at_a_save_are_told_of_once(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    paddle.seed(1)
-    model = net()
-    made = Hoarding(
-        model,
-        paddle.optimizer.Momentum(0.1, parameters=model.parameters()),
-        loss=paddle.nn.CrossEntropyLoss(),
-        save_dir=tmp_path,
-        schedule=SaveSchedule(every_steps=3),
-    )
-    made.train(Points(), epochs=2, global_batch_size=8)
-    said = capsys.readouterr().err
-    assert said.count("Gradients are left over at this save, of 0.weight and 3 more") == 1
-
-
 class Counting(Callback):
     """Counts the saves, of which no checkpoint tells."""
 
@@ -289,3 +260,43 @@ def test_state_that_changes_in_on_save_is_told_of_once(tmp_path: Path) -> None:
         "on_save has changed callback.Counting. The checkpoint was written before, so a resume begins without that, "
         "and need not end as if untouched: change state in on_step_end or on_epoch_end instead."
     ]
+
+
+class Mean(paddle.nn.Layer):
+    """Puts another tensor into its buffer in each step."""
+
+    def __init__(self, persistable: bool) -> None:
+        super().__init__()
+        self.out = paddle.nn.Linear(8, 2)
+        self.register_buffer("mean", paddle.zeros([8]), persistable=persistable)
+        self.mean.name = "mean"  # Files have it, and the next run in this process would count on.
+
+    def forward(self, x: paddle.Tensor) -> paddle.Tensor:
+        if self.training:
+            self.mean = 0.9 * self.mean + 0.1 * x.mean(0)
+        return self.out(x - self.mean)
+
+
+class Pulls(Callback):
+    """Changes weights where the run is evaluated and logged, which its end makes it do once more."""
+
+    def on_evaluate_end(self, trainer: Any, split: str, results: Any) -> None:
+        trainer.model.out.bias.set_value(trainer.model.out.bias + 0.01)
+
+    def on_log(self, trainer: Any, scalars: Any) -> None:
+        trainer.model.mean.set_value(trainer.model.mean * 0.9)
+
+
+@pytest.mark.parametrize("pulls", [False, True])
+@pytest.mark.parametrize("persistable", [False, True])
+def test_an_end_that_is_undone_leaves_the_models_tensors_as_they_were(
+    persistable: bool, pulls: bool, tmp_path: Path
+) -> None:
+    def run(name: str, steps: int) -> Any:
+        made = watched(tmp_path / name, 4, model=lambda: Mean(persistable), callbacks=[Pulls()] if pulls else [])
+        return train(made, epochs=9, max_steps=steps)
+
+    run("straight", 18)
+    run("longer", 7)
+    run("longer", 18)
+    assert different(tmp_path) == []
