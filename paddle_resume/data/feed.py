@@ -151,7 +151,11 @@ class Feed:
         """
         # What has only been opened in workers so far may not bear to be opened here first.
         untouched = self._workers > 0 and hasattr(self.dataset, "identity")
-        return "" if untouched else probe(self.dataset, self._seed, (lambda: None) if self._workers else put_back)
+        if untouched:
+            return ""
+        # In this process a collate function's state is found, saved and put back.
+        lost = (lambda: None, self.collate) if self._workers else (put_back, None)
+        return probe(self.dataset, self._seed, *lost)
 
     def from_start(self) -> Iterator[list[paddle.Tensor]]:
         """All batches of the first epoch, leaving the position alone."""

@@ -13,6 +13,7 @@ import paddle
 
 from paddle_resume.data import dataset_probe
 from paddle_resume.data.dataset_probe import probe
+from paddle_resume.data.feed import Feed
 from paddle_resume.data.image_arrays import ImageArrays
 from paddle_resume.rng import RandomStreams
 
@@ -118,3 +119,24 @@ def test_streams_are_left_alone_and_data_that_are_gathered_are_gathered() -> Non
     assert probe(Stream(), 7) == ""
     assert probe(ImageArrays(images, np.arange(20) % 3, num_classes=3), 7) == ""
     assert "field 0" in probe(Gathered(images, np.arange(20) % 3, num_classes=3), 7)
+
+
+def counting() -> Callable[[list[Any]], Any]:
+    calls = 0
+
+    def collate(samples: list[Any]) -> Any:
+        nonlocal calls
+        calls += 1
+        return np.stack(samples) * calls
+
+    return collate
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_collate_function_that_keeps_state_is_told_of_where_workers_would_lose_it(workers: int) -> None:
+    failing = Feed(Made(lambda i: (np.zeros(2), "text")), num_workers=workers, collate_fn=counting())
+    found = Feed(Made(lambda i: np.full(3, i)), num_workers=workers, collate_fn=counting()).probe(lambda: None)
+    assert ("collate_fn made two different batches of dataset[" in found) is bool(workers)
+    assert failing.probe(lambda: None) == "", "one that fails for a single sample is not judged"
+    steady = Feed(Made(lambda i: np.full(3, i)), num_workers=workers, collate_fn=np.stack)
+    assert steady.probe(lambda: None) == ""
