@@ -21,11 +21,11 @@ sys.path[:0] = [str(ROOT), str(ROOT / "tests"), str(ROOT / "tests" / "helpers")]
 
 import forking
 import numpy as np
+import paddle
 from generated.descriptions import SEVERAL, TABLE, history_of, in_pairs
 from generated.history import Counts, GeneratedRun
 
 import paddle_resume
-import paddle
 from paddle_resume.testing.life import LifeError
 
 _PAGE = """# What was tried

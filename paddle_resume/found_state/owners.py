@@ -209,7 +209,7 @@ class StateBeforeTheEnd(FoundState):
 
         def moved_since() -> Arrays:
             now = self._tensors()
-            return {name: array for name, array in before.items() if not _are_same(array, now.get(name))}
+            return {name: array for name, array in before.items() if not are_same(array, now.get(name))}
 
         self._arrays.moved_since = moved_since
 

@@ -11,7 +11,6 @@ from paddle_resume.checkpoint.catalog import BEST
 from paddle_resume.checkpoint.engine import CheckpointEngine
 from paddle_resume.data.feed import Feed
 from paddle_resume.errors import NonFiniteLossError
-from paddle_resume.found_state.tensor_kind import gradient_of
 from paddle_resume.metrics import RunningMetrics
 from paddle_resume.stateful import Owners
 from paddle_resume.supervision.heartbeat import Heartbeat
@@ -19,8 +18,6 @@ from paddle_resume.training.divergence import Divergence
 from paddle_resume.training.made_again import MadeAgain
 from paddle_resume.training.progress import Progress
 from paddle_resume.training.saver import Saver
-
-_LOOKS_FOR_GRADIENTS = 3  # in the first saves of a process
 
 
 class RunSaver:
@@ -52,7 +49,6 @@ class RunSaver:
         self._heart = heart
         self._made_again = made_again
         self._tell = tell
-        self._looks_for_gradients = _LOOKS_FOR_GRADIENTS
 
     @property
     def epoch(self) -> int:
@@ -87,7 +83,6 @@ class RunSaver:
         tag = tag or (f"epoch{self.epoch}" if self.epoch_is_due else f"step{progress.step}")
         self._heart.beat(progress.step, "save")
         divergence.check_all(self._metrics, self._model, progress.step)
-        self._tell_gradients()
         self._metrics.read_losses()  # Capturing them does so anyway.
         self._made_again.before_save(progress.step)
         if self.is_scheduled and tag != BEST:
@@ -103,20 +98,6 @@ class RunSaver:
         )
         self._made_again.saving(tag, progress.step)
         return self._engine.prefix(tag)
-
-    def _tell_gradients(self) -> None:
-        """Say if gradients are left over: a resume begins without them. Only the first saves look."""
-        if self._looks_for_gradients == 0:
-            return
-        self._looks_for_gradients -= 1
-        left = [name for name, parameter in self._model.named_parameters() if gradient_of(parameter)]
-        if left:
-            self._looks_for_gradients = 0
-            more = f" and {len(left) - 1} more" if len(left) > 1 else ""
-            self._tell(
-                f"Gradients are left over at this save, of {left[0]}{more}. No checkpoint holds them, so a resume "
-                "begins without: end each train_step with clear_grad(), or give the trainer accumulate_steps."
-            )
 
     def save_now(self, tag: Optional[str] = None) -> Path:
         """Save, and wait until it is durable; raises SaveError, and what `save` raises."""

@@ -21,7 +21,7 @@ from paddle_resume.storage.framing import FramedFile
 FORMAT_1 = ROOT / "tests" / "data" / "format1"
 # What version 0.1.0 called otherwise in its records.
 RENAMED = {"update.most", "update.micro_batch_size"}
-NEW = "found: "  # which it did not look for
+NEW = ("found: ", "gradients: ")  # which it did not look for
 
 
 @pytest.mark.parametrize("name", ["plain", "rich"])

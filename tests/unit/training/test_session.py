@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any, Optional
 
 import pytest
-from small_run import Points, net, train, trainer, weights
+from small_run import train, trainer, weights
 
 import paddle_resume  # noqa: F401  # isort: skip (its CPU set-up comes before Paddle)
 import paddle
 
-from paddle_resume import Best, Callback, SaveSchedule, Trainer
+from paddle_resume import Best, Callback
 from paddle_resume.checkpoint.reader import load
 from paddle_resume.errors import CheckpointError, ConfigError
 from paddle_resume.loggers import JsonlLogger, VisualDLLogger, read_records
