@@ -34,6 +34,7 @@ _KNOWN = ("paddle.", "paddle_resume.")  # classes whose settings decide what the
 _SHOWN = 6
 _ASIDE = "before the end: "
 _FILLED = "filled by "
+_NO_ARRAYS: Arrays = {}
 
 
 class FoundArrays:
@@ -215,21 +216,33 @@ class StateBeforeTheEnd(FoundState):
 
     def set_state_dict(self, state: dict[str, Any]) -> None:
         arrays, self._arrays.aside = self._arrays.aside, {}
-        # A tensor that another one replaces is empty until it is filled.
-        now = {name: array.copy() for name, array in self._tensors().items()}
-        self._restore(state, {name: array for name, array in arrays.items() if not name.startswith(_FILLED)})
-        given = {**now, **arrays}
-        for label, owner in self._filled.items():
-            names = [name for name in owner.state_dict() if f"{_FILLED}{label} {name}" in given]
-            owner.set_state_dict({name: given[f"{_FILLED}{label} {name}"] for name in names})
+        found = {name: array for name, array in arrays.items() if not name.startswith(_FILLED)}
+        put_back(lambda: self._restore(state, found), self._filled, arrays)
 
     def _tensors(self) -> Arrays:
-        return {
-            f"{_FILLED}{label} {name}": array
-            for label, owner in self._filled.items()
-            for name, array in owner.state_dict().items()
-            if isinstance(array, np.ndarray)
-        }
+        return _tensors(self._filled)
+
+
+def put_back(restore: Callable[[], None], filled: Mapping[str, Stateful], arrays: Arrays = _NO_ARRAYS) -> None:
+    """Restore what was found without a checkpoint: the tensors that it gives room for keep what they hold now.
+
+    Those among `arrays` get what is there.
+    """
+    # A tensor that another one replaces is empty until it is filled.
+    given = {**{name: array.copy() for name, array in _tensors(filled).items()}, **arrays}
+    restore()
+    for label, owner in filled.items():
+        names = [name for name in owner.state_dict() if f"{_FILLED}{label} {name}" in given]
+        owner.set_state_dict({name: given[f"{_FILLED}{label} {name}"] for name in names})
+
+
+def _tensors(filled: Mapping[str, Stateful]) -> Arrays:
+    return {
+        f"{_FILLED}{label} {name}": array
+        for label, owner in filled.items()
+        for name, array in owner.state_dict().items()
+        if isinstance(array, np.ndarray)
+    }
 
 
 def _difference(change: Change, origin: Origin = _NOWHERE) -> Difference:

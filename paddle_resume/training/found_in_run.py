@@ -11,7 +11,14 @@ from paddle_resume.data.feed import Feed
 from paddle_resume.differences import ConfigScope
 from paddle_resume.found_state.claims import Claims
 from paddle_resume.found_state.leaves import same_cells
-from paddle_resume.found_state.owners import FoundArrays, FoundState, Origin, StateBeforeTheEnd, are_same
+from paddle_resume.found_state.owners import (
+    FoundArrays,
+    FoundState,
+    Origin,
+    StateBeforeTheEnd,
+    are_same,
+    put_back,
+)
 from paddle_resume.found_state.paddle_rules import EARLIER, claim_owned
 from paddle_resume.found_state.walker import Walker
 from paddle_resume.owners.model import BufferState, ModelState
@@ -20,7 +27,7 @@ from paddle_resume.stateful import Owner, Stateful
 from paddle_resume.training.callbacks import Callback
 
 ARRAYS, FOUND = "found.arrays", "found"
-_OF_TRAINER = ("model", "optimizer", "loss", "restored", "_parts", "_session")
+_OF_TRAINER = ("restored", "_parts", "_session")
 
 # An optimizer's settings are compared by an owner of their own, and so are the data.
 _ORIGINS = {
@@ -54,6 +61,7 @@ class FoundInRun:
         world: World,
         tell: Callable[[str], None],
     ) -> None:
+        self._trainer = trainer
         self._world = world
         self._tell = tell
         self._claims = claims = Claims()
@@ -84,6 +92,7 @@ class FoundInRun:
         if self._owners and same_things(data, self._data):
             return
         self._data = data
+        self._roots["loss"] = self._trainer.loss  # It may have been given another one since it was built.
         # In a notebook the same model is given to one trainer after the other; a new process begins with it as it was.
         known = vars(self._roots["model"])
         walker = self._walker = Walker({**self._roots, **data}, self._claims, known.get(EARLIER))
@@ -106,7 +115,7 @@ class FoundInRun:
         """What brings all that was found back to where it is now."""
         record, arrays = self._walker.capture()
         kept = {name: array.copy() for name, array in arrays.items()}
-        return lambda: self._walker.restore(record, kept)
+        return lambda: put_back(lambda: self._walker.restore(record, kept), self._filled)
 
     def changed_by(self, call: Callable[[], None]) -> list[str]:
         """Call it; returns the paths at which it has changed what was found."""

@@ -24,7 +24,7 @@ from paddle_resume.training.ending import Ending
 from paddle_resume.training.evaluator import Evaluator
 from paddle_resume.training.finished_model import FinishedModel
 from paddle_resume.training.hooks import Hooks
-from paddle_resume.training.interrupt import SignalWatch
+from paddle_resume.training.interrupt import Interruption, SignalWatch
 from paddle_resume.training.made_again import MadeAgain
 from paddle_resume.training.options import Monitoring
 from paddle_resume.training.progress import Progress
@@ -69,6 +69,8 @@ class TrainingLoop:
     heart: Heartbeat
     learning_rate: Callable[[], float]
     """Gives the rate of the next step."""
+    as_now: Callable[[], Callable[[], None]]
+    """Gives what brings back all that was found in the run, and that no owner of the trainer's saves."""
     tell: Callable[[str], None]
 
     def run(self) -> None:
@@ -199,7 +201,12 @@ class TrainingLoop:
         if split not in self.evaluation:
             return {}
         step = self.progress.step
-        results = self.evaluator.evaluate(self.evaluation[split], split, step)
+        put_back = self.as_now()
+        try:
+            results = self.evaluator.evaluate(self.evaluation[split], split, step)
+        except Interruption:
+            put_back()  # The evaluation begins again in the next start, with all as it was before this one.
+            raise
         at = self.saver.epoch if self.monitoring.evaluate_every is None else step
         return self.log.write(split, results, self.evaluator.pictures, at)
 

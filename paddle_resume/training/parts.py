@@ -176,6 +176,7 @@ class RunParts:
             steps=StepRunner(trainer.train_step, self.gradients),
             lr=self.lr,
             learning_rate=lambda: trainer.learning_rate,
+            as_now=self.found.as_now,
             metrics=self.metrics,
             divergence=self.divergence,
             monitoring=monitoring,

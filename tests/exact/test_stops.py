@@ -81,3 +81,29 @@ def test_a_stop_in_the_last_step_of_a_run_that_ends_within_an_epoch_changes_noth
         run(tmp_path / "stopped", 2, SignalIn(7, "on_step_end", signal.SIGTERM), max_steps=7)
     run(tmp_path / "stopped", 2, max_steps=7)
     assert differences(tmp_path / "straight", tmp_path / "stopped") == []
+
+
+def counting_loss() -> Any:
+    """A loss that is larger the more often it was called, in evaluations too."""
+    calls = 0
+
+    def loss(output: Any, label: Any) -> Any:
+        nonlocal calls
+        calls += 1
+        return paddle.nn.functional.cross_entropy(output, label) * (1 + 0.1 * calls)
+
+    return loss
+
+
+@pytest.mark.parametrize("every", [3, None])
+def test_what_an_evaluation_has_moved_until_it_was_stopped_is_put_back(every: Optional[int], tmp_path: Path) -> None:
+    def counted(name: str, *callbacks: Any) -> None:
+        made = trainer(tmp_path / name, evaluate_every=every, callbacks=list(callbacks), every_steps=2, keep=100)
+        made.loss = counting_loss()
+        train(made, epochs=2)
+
+    counted("straight")
+    with pytest.raises(SystemExit):
+        counted("stopped", SignalIn(every or 5, "on_evaluate_step", signal.SIGTERM))
+    counted("stopped")
+    assert differences(tmp_path / "straight", tmp_path / "stopped") == []

@@ -61,6 +61,8 @@ def possible(description: Description) -> Description:
         made["clip"] = "none"
     if made["optimizer"] == "lbfgs":
         made.update(accumulate=1, scheduler="number", clip="none")
+        if made["trainer"] in ("stepping", "leaving"):  # It would step without the closure that an LBFGS asks for.
+            made["trainer"] = "counting"
     if made["data"] in STREAMS:
         made.update(workers=0, order="in-order")
     if made["evaluate"] == "none":

@@ -116,4 +116,8 @@ class GeneratedRun:
 
 def _kind(text: str) -> str:
     """The reason without what is only this run's own."""
-    return text[:160]
+    text = re.sub(
+        r"A part of this run bears state that cannot be saved, so that it could not go on as it was: ", "", text
+    )
+    text = re.sub(r"became nan in step \d+ .*", "became nan", text)
+    return re.split(r"[;.] ", text)[0][:110]
