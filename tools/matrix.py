@@ -19,24 +19,24 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "tests"), str(ROOT / "tests" / "helpers")]
 
+import paddle_resume  # isort: skip (its CPU set-up comes before Paddle)
 import forking
 import numpy as np
 import paddle
 from generated.descriptions import SEVERAL, TABLE, history_of, in_pairs
-from generated.history import Counts, GeneratedRun
+from generated.history import STEPS, Counts, GeneratedRun
 
-import paddle_resume
 from paddle_resume.testing.life import LifeError
 
 _PAGE = """# What was tried
 
 This page is written by `python tools/matrix.py`; `pytest -m full tests/exact/test_matrix.py` runs the same.
 
-Tiny runs of {steps} steps are put together from the table below, so that each value comes together with each other one in at
-least one run. Each is trained once straight, and once more through interruptions by real signals: killed in the middle of a step, within a
-save, in an evaluation, between two epochs or at the start, stopped by SIGTERM or Ctrl-C, and in each third run first trained to
-step 8 only, and then made longer. Then everything that both have left is compared: weights, optimizer state, each record with everything that a
-resume restores, the best model, and the logs.
+Tiny runs of {steps} steps are put together from the table below, so that each value comes together with each other one
+in at least one run. Each is trained once straight, and once more through interruptions by real signals: killed in the
+middle of a step, within a save, in an evaluation, between two epochs or at the start, stopped by SIGTERM or Ctrl-C, and
+in each third run first trained to step 8 only, and then made longer. Then everything that both have left is compared:
+weights, optimizer state, each record with everything that a resume restores, the best model, and the logs.
 
 | | |
 |---|---|
@@ -58,13 +58,14 @@ resume restores, the best model, and the logs.
 |---|---|
 {table}
 
-{several} stand for layers and callbacks of a user's, with state of each kind; `tests/helpers/generated` has them. Besides, hypothesis makes up runs
-of up to three of them each: `GENERATED_RUNS=500 pytest -m full tests/exact/test_generated_runs.py`.
+{several} stand for layers and callbacks of a user's, with state of each kind; `tests/helpers/generated` has them.
+Besides, hypothesis makes up runs of up to three of them each:
+`GENERATED_RUNS=500 pytest -m full tests/exact/test_generated_runs.py`.
 
 ## Refused
 
-Where state cannot be saved, a run is refused before it trains, or at its first save, with the path of what cannot be saved; where
-settings contradict each other, with the settings. A loss that becomes NaN ends a run with `on_nan: stop`.
+Where state cannot be saved, a run is refused before it trains, or at its first save, with the path of what cannot be
+saved; where settings contradict each other, with the settings. A loss that becomes NaN ends a run with `on_nan: stop`.
 
 | reason | runs |
 |---|---|
@@ -106,7 +107,7 @@ def _page(seed: int, made: int, of: int, counts: Counts, bad: int, minutes: floa
     rows = [f"| {name.replace('_', ' ')} | {', '.join(map(str, values))} |" for name, values in TABLE.items()]
     reasons = [f"| {kind.replace('|', '/')} | {count} |" for kind, count in counts.refusals.most_common()]
     return _PAGE.format(
-        steps=14,
+        steps=STEPS,
         date=datetime.date.today().isoformat(),
         ours=paddle_resume.__version__,
         paddle=paddle.__version__,

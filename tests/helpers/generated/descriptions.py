@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 import paddle_resume  # noqa: F401  # isort: skip (its CPU set-up comes before Paddle)
 from generated.callbacks import CALLBACKS
 from generated.data import COLLATES, DATA, ORDERS, STREAMS
+from generated.history import STEPS
 from generated.losses import LOSSES
 from generated.models import PARTS
 from generated.optimizers import CLIPS, DENSE_ONLY, OPTIMIZERS, SCHEDULERS
@@ -49,7 +50,6 @@ TABLE: dict[str, tuple[Any, ...]] = {
 }
 """Each feature or setting with its values, the plain one first."""
 SEVERAL = ("parts", "callbacks")
-STEPS = 14
 
 
 def possible(description: Description) -> Description:
