@@ -15,7 +15,7 @@ from paddle_resume.storage.durable_files import temporary
 
 BEST = "best"
 """The tag of the checkpoint of the best evaluation; `auto` never resumes from it, and retention never removes it."""
-_SUFFIXES = (".pdparams", ".pdopt", ".pdstates", ".pdbuffers", ".pdema")
+_SUFFIXES = (".pdparams", ".pdopt", ".pdstates", ".pdbuffers", ".pdema", ".pdfound", ".pdgrad")
 _TAG = re.compile(r"_(epoch|step)(\d+)$")
 _UNFINISHED = re.compile(r"\.(.+_(?:epoch|step)\d+)(?:\.[A-Za-z0-9_]+){1,2}\.(?:tmp|removed)")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from itertools import islice
 from typing import Any, Callable, Optional
 
@@ -72,6 +73,8 @@ class Feed:
         size: int = 1,
     ) -> None:
         self.dataset: Any = dataset
+        self.while_workers_load: Callable[[], AbstractContextManager[None]] = nullcontext
+        """What is entered as workers are started on an epoch, and left when they are through with it."""
         self.batch_size = batch_size
         self.epoch = 0
         self.samples = 0
@@ -242,9 +245,10 @@ class Feed:
             return
         groups = list(batches(self._order(epoch), start, self.batch_size, self._drop_last))
         mine = (share_or_stand_in(group, self._rank, self._size) for group in groups)
-        for group, loaded in zip(groups, self._load(epoch, mine)):
-            part = share(len(group), self._rank, self._size)
-            yield Batch(loaded, part.stop - part.start, len(group), group.tobytes())
+        with self.while_workers_load() if self._workers else nullcontext():
+            for group, loaded in zip(groups, self._load(epoch, mine)):
+                part = share(len(group), self._rank, self._size)
+                yield Batch(loaded, part.stop - part.start, len(group), group.tobytes())
 
     def _share_of(self, batch: list[paddle.Tensor], key: bytes) -> Batch:
         """The part of a stream's batch that is this process's; its samples have to be drawn by every process."""

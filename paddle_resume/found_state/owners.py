@@ -98,6 +98,8 @@ class FoundState:
         self._origins = origins or {}
         self.without: set[str] = set()
         """Paths that a restore leaves alone, with all below: `changes` told that another thing is there, or none."""
+        self.require: Callable[[Any, Arrays], None] = lambda record, arrays: None
+        """Raises StateError for what is found in a state in which no resume could go on."""
         self._ranks: list[Any] = []
         self.set_otherwise: list[Change] = []
         """Settings of the user's own classes that `differences` found to be others, and of which nobody else knows
@@ -166,6 +168,7 @@ class FoundState:
         found: Arrays = {}
         try:
             record, found = self._walker.capture()
+            self.require(record, found)
         except StateError as error:
             refused = str(error)
         every = self._world.gather((record, found, refused))

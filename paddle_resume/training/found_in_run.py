@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, Callable
 
+import numpy as np
 import paddle
 
 from paddle_resume.data.feed import Feed
 from paddle_resume.differences import ConfigScope
+from paddle_resume.errors import StateError
 from paddle_resume.found_state.claims import Claims
+from paddle_resume.found_state.known import is_below
 from paddle_resume.found_state.leaves import same_cells
 from paddle_resume.found_state.owners import (
     FoundArrays,
@@ -28,6 +32,8 @@ from paddle_resume.training.callbacks import Callback
 
 ARRAYS, FOUND = "found.arrays", "found"
 _OF_TRAINER = ("restored", "_parts", "_session")
+
+_TRAIN_DATA = "data.train"
 
 # An optimizer's settings are compared by an owner of their own, and so are the data.
 _ORIGINS = {
@@ -102,9 +108,35 @@ class FoundInRun:
         arrays = FoundArrays()
         self._found = FoundState(walker, arrays, self._world, _ORIGINS)
         self._owners = {ARRAYS: arrays, FOUND: self._found}
+        self._train = feeds["train"]
+        self._train.while_workers_load = self._as_workers_see_it
         self.before_end: Owner = StateBeforeTheEnd(walker, arrays, self._world, self._filled)
         if survey.told:
             self._tell(survey.told_line())
+
+    @contextmanager
+    def _as_workers_see_it(self) -> Iterator[None]:
+        """While workers, with copies of their own, read the training data, nobody changes these in this process.
+
+        They would not see it, and those of a resume would. It would show only at the save before it, which refuses.
+        """
+        begun = _of_data(*self._walker.capture())
+
+        def require_the_same(record: Any, arrays: Mapping[str, np.ndarray]) -> None:
+            now = _of_data(record, arrays)
+            changed = sorted(path for path in {*begun, *now} if begun.get(path) != now.get(path))
+            if changed and not self._train.exhausted:
+                raise StateError(
+                    f"{changed[0]} was changed while data workers, which do not see it, read the epoch; those of a "
+                    "resume would. Change it in on_epoch_begin or on_epoch_end, or load without workers (num_workers: "
+                    "0)."
+                )
+
+        self._found.require = require_the_same
+        try:
+            yield
+        finally:
+            self._found.require = lambda record, arrays: None
 
     @property
     def owners(self) -> Mapping[str, Owner]:
@@ -132,6 +164,13 @@ class FoundInRun:
     def note(self) -> str:
         """What a person should know after a resume, or an empty text."""
         return self._found.note
+
+
+def _of_data(record: Any, arrays: Mapping[str, np.ndarray]) -> dict[str, Any]:
+    """What has moved in the training data, by path, in a form that can be compared."""
+    found = {path: repr(entry) for path, entry in record["moved"].items() if is_below(path, [_TRAIN_DATA])}
+    found.update((path, array.tobytes()) for path, array in arrays.items() if is_below(path, [_TRAIN_DATA]))
+    return found
 
 
 def _is_ours(callback: Callback) -> bool:

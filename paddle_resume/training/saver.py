@@ -66,6 +66,14 @@ class Saver:
         """Whether the latest save was made at this very position."""
         return self._position == (step, phase)
 
+    def has_scheduled(self, step: int) -> bool:
+        """Whether the latest save was made at this step, to which a step checkpoint belongs in any case.
+
+        It goes on from within the step's epoch. One that is saved under the same name after the epoch's end would not
+        be that of a run that was not stopped.
+        """
+        return self._position is not None and self._position[0] == step and self.schedule.step_is_due(step)
+
     def begin(
         self,
         owners: Owners,

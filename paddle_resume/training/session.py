@@ -94,12 +94,13 @@ class Session:
     def _save_and_leave(self) -> None:
         """After a signal: save this step, if it is not saved yet, and end as a process ends that got the signal."""
         parts, progress = self._parts, self._parts.progress
-        if parts.world.broadcast_object(not parts.saver.has_saved(progress.step, progress.phase)):
+        saved = parts.saver.has_saved(progress.step, progress.phase) or parts.saver.has_scheduled(progress.step)
+        if parts.world.broadcast_object(not saved):
             self.loop.saver.save()
         self.loop.saver.collect(wait=True)
         parts.made_again.stop()
-        saved = "" if parts.saver.failed is None else " That step could not be saved."
-        self._trainer.tell(f"Stopped after step {progress.step}.{saved} Run the same command again to continue.")
+        failed = "" if parts.saver.failed is None else " That step could not be saved."
+        self._trainer.tell(f"Stopped after step {progress.step}.{failed} Run the same command again to continue.")
         parts.world.agree()
         parts.signals.leave()
 

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
+import numpy as np
+import paddle
 import pytest
 from forking import assert_exact_resume, run_life
 from places import PROGRAMS
+from small_run import Points, trainer
 
+from paddle_resume import Callback
 from paddle_resume.checkpoint.reader import load
+from paddle_resume.errors import StateError
 from paddle_resume.testing import Kill, first_differences
 from paddle_resume.testing.kill_plan import Plan
 
@@ -54,3 +60,60 @@ def test_large_arrays_lie_in_a_file_of_their_own(tmp_path: Path) -> None:
         "callback.Containers",
         "callback.Containers.window",
     }
+
+
+class Levelled(Points):
+    level = 0
+
+    def __getitem__(self, index: int) -> Any:
+        x, y = super().__getitem__(index)
+        return x * np.float32(1 - 0.1 * self.level), y
+
+
+class Harder(Callback):
+    """Changes the data at an epoch's begin, or in each step."""
+
+    def __init__(self, data: Levelled, hook: str) -> None:
+        self.data, self.hook = data, hook
+
+    def on_epoch_begin(self, trainer: Any) -> None:
+        self.data.level += self.hook == "on_epoch_begin"
+
+    def on_step_end(self, trainer: Any) -> None:
+        self.data.level += self.hook == "on_step_end"
+
+
+@pytest.mark.parametrize(("hook", "workers"), [("on_epoch_begin", 2), ("on_step_end", 0), ("on_step_end", 2)])
+def test_data_that_a_callback_changes_are_put_back_or_refused(hook: str, workers: int, tmp_path: Path) -> None:
+    def run(name: str, steps: int) -> dict[str, np.ndarray]:
+        data = Levelled()
+        made = trainer(tmp_path / name, callbacks=[Harder(data, hook)], every_steps=2, keep=100)
+        made.train(data, epochs=9, max_steps=steps, global_batch_size=8, num_workers=workers)
+        return {key: value.numpy() for key, value in made.model.state_dict().items()}
+
+    if (hook, workers) == ("on_step_end", 2):
+        with pytest.raises(StateError, match=r"data\.train was changed while data workers, which do not see it"):
+            run("refused", 4)
+        return
+    straight = run("straight", 12)
+    for steps in (2, 4, 8):
+        run("resumed", steps)
+    resumed = run("resumed", 12)
+    assert all(np.array_equal(straight[name], resumed[name]) for name in straight)
+
+
+def test_an_optimizer_or_a_layer_that_takes_anothers_place_is_refused_by_path(tmp_path: Path) -> None:
+    class Swaps(Callback):
+        def __init__(self, what: str) -> None:
+            self.what = what
+
+        def on_step_end(self, run: Any) -> None:
+            if self.what == "optimizer":
+                run.optimizer = paddle.optimizer.SGD(0.1, parameters=run.model.parameters())
+            else:
+                run.model[0] = paddle.nn.Linear(8, 16)
+
+    for what, path in (("optimizer", r"trainer\.optimizer: a SGD"), ("layer", r"model\.0: a Linear")):
+        made = trainer(tmp_path / what, callbacks=[Swaps(what)], every_steps=2)
+        with pytest.raises(StateError, match=f"{path} made in the course of the run"):
+            made.train(Points(), max_steps=4, global_batch_size=8)

@@ -107,3 +107,15 @@ def test_what_an_evaluation_has_moved_until_it_was_stopped_is_put_back(every: Op
         counted("stopped", SignalIn(every or 5, "on_evaluate_step", signal.SIGTERM))
     counted("stopped")
     assert differences(tmp_path / "straight", tmp_path / "stopped") == []
+
+
+def test_a_stop_after_an_epochs_end_leaves_the_checkpoint_of_its_last_step_alone(tmp_path: Path) -> None:
+    def stepped(name: str, *callbacks: Any) -> None:
+        made = trainer(tmp_path / name, callbacks=list(callbacks), every_steps=5, every_epochs=None, keep=100)
+        train(made, epochs=3)
+
+    stepped("straight")
+    with pytest.raises(SystemExit):
+        stepped("stopped", SignalIn(5, "on_evaluate_step", signal.SIGTERM))
+    stepped("stopped")
+    assert differences(tmp_path / "straight", tmp_path / "stopped") == []
