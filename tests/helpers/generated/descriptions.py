@@ -53,7 +53,10 @@ SEVERAL = ("parts", "callbacks")
 
 
 def possible(description: Description) -> Description:
-    """The same without what Paddle itself, or the meaning of a setting, leaves no room for."""
+    """The same without what Paddle itself, or the meaning of a setting, leaves no room for.
+
+    What the package refuses, since it cannot be resumed, stays in, but for what would take too many runs away.
+    """
     made = dict(description)
     if "sparse-embedding" in made["parts"]:
         if made["optimizer"] in DENSE_ONLY:
@@ -65,6 +68,13 @@ def possible(description: Description) -> Description:
             made["trainer"] = "counting"
     if made["data"] in STREAMS:
         made.update(workers=0, order="in-order")
+    if made["collate"] in ("object", "closure") or made["data"] == "drawing":
+        made["workers"] = 0  # With workers what they keep would be lost, so that the run is refused.
+    if made["trainer"] in ("stepping", "leaving"):
+        made["accumulate"] = 1
+        made["on_nan"] = "stop" if made["on_nan"] == "skip" else made["on_nan"]
+    if made["trainer"] == "spiking" and made["on_nan"] in ("stop", "ignore"):
+        made.update(on_nan="rollback", save_every=3)
     if made["evaluate"] == "none":
         made.update(best="none")
         if made["scheduler"] == "plateau":

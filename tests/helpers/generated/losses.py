@@ -47,10 +47,6 @@ def _scaled(kept, output, label, *, steps):
     return nn.functional.cross_entropy(output, label) * (1 + 0.01 * kept["n"])
 
 
-def cycling():
-    return functools.partial(_scaled, {}, steps=itertools.cycle([0.3, -0.2, 0.1]))
-
-
 def counting_partial():
     return functools.partial(_scaled, {}, steps=itertools.count(0, 0.01))
 
@@ -80,5 +76,4 @@ LOSSES = {
     "module": lambda: in_module,
     "function": lambda: on_function,
     "default-argument": lambda: by_default,
-    "cycle": cycling,
 }
