@@ -16,6 +16,7 @@ from paddle_resume.checkpoint.shard_folder import ShardFolder
 from paddle_resume.checkpoint.unreadable import Damaged, Foreign, Missing, NoRecord, Unreadable, WrongSize
 from paddle_resume.storage.durable_files import temporary
 from paddle_resume.storage.framing import digest
+from paddle_resume.storage.regular_files import open_regular
 
 Arrays = dict[str, np.ndarray]
 
@@ -101,7 +102,7 @@ def _each_tensor(path: Path, entry: FileEntry) -> Iterator[tuple[str, np.ndarray
         size = path.stat().st_size
         if size != entry.size:
             raise WrongSize(f"{path.name} has {size} bytes and should have {entry.size}")
-        with path.open("rb", buffering=0) as file:
+        with open_regular(path, buffering=0) as file:
             source = Source(file.fileno(), path)
             for tensor in entry.tensors:
                 framing += source.read(position, tensor.offset - position).tobytes()

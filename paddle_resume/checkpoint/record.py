@@ -15,16 +15,22 @@ from typing_extensions import Annotated
 
 from paddle_resume.checkpoint.unreadable import Damaged, Foreign, NoRecord, Unreadable
 from paddle_resume.errors import StateError
+from paddle_resume.storage.bounded_json import parse_json, require_shallow
 from paddle_resume.storage.framing import digest
+from paddle_resume.storage.regular_files import read_regular
 
 FORMAT = 1
 SUFFIX = ".pdstates"
 FILE_SUFFIX = r"^(\.[A-Za-z0-9_]+){1,2}$"
 # A record is small: random states, counters, the config, one line a tensor. More is no record of ours.
-_MAX_BYTES = 1 << 28
+MAX_BYTES = 1 << 26
+_SMALL, _BEGINNING = 1 << 20, re.compile(rb'\{\s*"format":\s*[0-9]{1,9}\s*,')
 _ARRAY = "__ndarray__"
+# What lies between the tensors is read as a whole: their names, and the plain values beside them.
+_FRAMING_OF_FILE, _FRAMING_OF_TENSOR = 1 << 24, 1 << 12
 
 _Count = Annotated[int, Field(ge=0, lt=1 << 62)]
+_Line = Annotated[str, Field(max_length=1000)]
 _Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")]
 
 
@@ -44,11 +50,14 @@ class TensorEntry(_Strict):
 
     @model_validator(mode="after")
     def _bytes_match_shape(self) -> TensorEntry:
-        expected = np.dtype(self.dtype).itemsize
+        expected = largest = np.dtype(self.dtype).itemsize
         for extent in self.shape:
             expected *= extent
+            largest *= max(extent, 1)  # NumPy counts so also where there is nothing.
         if expected != self.length:
             raise ValueError(f"{self.name}: shape {self.shape} of {self.dtype} is not {self.length} bytes")
+        if largest >= 1 << 62:
+            raise ValueError(f"{self.name}: shape {self.shape} is larger than any memory")
         return self
 
 
@@ -68,6 +77,9 @@ class FileEntry(_Strict):
             end = tensor.offset + tensor.length
         if end > self.size:
             raise ValueError(f"the last tensor ends at byte {end} of a file of {self.size} bytes")
+        framing = self.size - sum(tensor.length for tensor in self.tensors)
+        if framing > _FRAMING_OF_FILE + _FRAMING_OF_TENSOR * len(self.tensors):
+            raise ValueError(f"{framing} of its bytes belong to no tensor")
         return self
 
 
@@ -75,13 +87,13 @@ class Record(_Strict):
     """The content of a commit record."""
 
     format: int
-    package: str
-    name: str
+    package: _Line
+    name: _Line
     sequence: _Count
-    saved_at: str
+    saved_at: _Line
     step: _Count
     epoch: Optional[_Count] = None
-    phase: Optional[str] = None
+    phase: Optional[_Line] = None
     exact: bool
     files: dict[Annotated[str, Field(pattern=FILE_SUFFIX)], FileEntry]
     owners: dict[str, Any]
@@ -97,18 +109,22 @@ def encode(record: Record) -> bytes:
 
 def decode(raw: bytes) -> Record:
     """The record in `raw`; raises Unreadable saying what is wrong with it."""
-    if len(raw) > _MAX_BYTES:
+    if len(raw) > MAX_BYTES:
         raise Foreign(f"it has {len(raw)} bytes, more than any record")
     if not raw:
         raise Damaged("it is empty")
+    if len(raw) > _SMALL and not _BEGINNING.match(raw):
+        raise Foreign("it does not begin as a commit record of paddle_resume does")
     try:
-        body = json.loads(raw.decode("utf-8"))
-    except (ValueError, RecursionError) as error:
+        body = parse_json(raw)
+    except json.JSONDecodeError as error:
         raise Damaged("it is no JSON, or was cut short") from error
+    except ValueError as error:
+        raise Damaged(f"it is no JSON of a record: {error}") from error
     if not isinstance(body, dict) or "format" not in body:
         raise Foreign("it is no commit record of paddle_resume")
     if body["format"] != FORMAT:
-        raise Foreign(f"it has format {body['format']!r}; this version reads format {FORMAT}")
+        raise Foreign(f"it has format {str(body['format'])[:40]}; this version reads format {FORMAT}")
     if body.pop("digest", None) != _own_digest(body):
         raise Damaged("its digest does not match: it was altered or damaged")
     try:
@@ -122,9 +138,9 @@ def read(path: Path) -> Record:
     try:
         if path.is_symlink() or not path.is_file():
             raise NoRecord() if not path.exists() else Foreign("it is no regular file")
-        if path.stat().st_size > _MAX_BYTES:
+        if path.stat().st_size > MAX_BYTES:
             raise Foreign("it is larger than any record")
-        return decode(path.read_bytes())
+        return decode(read_regular(path, MAX_BYTES))
     except OSError as error:
         raise Unreadable(f"it could not be read: {error.strerror}") from error
 
@@ -133,6 +149,7 @@ def encode_state(owner: str, state: Any) -> str:
     """`state` as JSON; raises StateError naming the owner and what cannot be kept."""
     try:
         _require_text_keys(state)
+        require_shallow(state)
         return json.dumps(state, default=_pack, allow_nan=True)
     except (TypeError, ValueError, RecursionError) as error:
         raise StateError(
@@ -202,6 +219,6 @@ def _layout(value: Any, depth: int = 0) -> str:
 
 def _first_line(error: Exception) -> str:
     if isinstance(error, ValidationError):
-        first = error.errors()[0]
+        first = error.errors(include_url=False, include_context=False, include_input=False)[0]
         return f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
     return str(error).splitlines()[0]

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+_LONGEST = 500
+
 
 class Unreadable(Exception):
     """Why a file is no record or tensor file of ours; `reason` says it to a person."""
 
     def __init__(self, reason: str) -> None:
-        super().__init__(reason)
-        self.reason = reason
+        # What a damaged file says of itself may be as long as the file.
+        self.reason = reason if len(reason) <= _LONGEST else f"{reason[:_LONGEST]}..."
+        super().__init__(self.reason)
 
 
 class Missing(Unreadable):

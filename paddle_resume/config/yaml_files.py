@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Optional
 
 import yaml
 
@@ -15,8 +15,13 @@ from paddle_resume.config.sections import Component
 from paddle_resume.config.shipped import find_config
 from paddle_resume.config.wording import show
 from paddle_resume.errors import ConfigError
+from paddle_resume.storage.regular_files import read_regular
 
 BASE_KEY = "_base_"
+_MOST_FILES = 100
+_MOST_BYTES = 1 << 20
+_MOST_VALUES = 20_000
+_MOST_DIGITS = 100
 _MERGE = "tag:yaml.org,2002:merge"
 
 
@@ -75,13 +80,23 @@ def _renames(base: dict[str, Located], over: dict[str, Located]) -> bool:
     return "name" in over and "name" in base and over["name"].value != base["name"].value
 
 
-def read_file(path: Path, problems: list[str], readers: tuple[Path, ...] = (), named_at: str = "") -> Located:
+def read_file(
+    path: Path,
+    problems: list[str],
+    readers: tuple[Path, ...] = (),
+    named_at: str = "",
+    read: Optional[list[Path]] = None,
+) -> Located:
     """The mapping in the YAML file `path`, laid over the files that its `_base_` names.
 
-    `readers` are the files whose `_base_` led here, and `named_at` says where the last of them does. What can
-    be passed over for now is added to `problems`.
+    `readers` are the files whose `_base_` led here, `named_at` says where the last of them does, and `read` lists those
+    read before. What can be passed over for now is added to `problems`.
     Raises ConfigError for a file that is unreadable, empty, malformed or no mapping, and for a cycle.
     """
+    read = [] if read is None else read
+    read.append(path)
+    if len(read) > _MOST_FILES:
+        raise ConfigError(f"{named_at}{path}, and {_MOST_FILES} files were read before it; a config has fewer parts")
     text = _read_text(path, named_at)
     if path.resolve() in [reader.resolve() for reader in readers]:
         chain = " -> ".join(map(str, (*readers, path)))
@@ -95,7 +110,7 @@ def read_file(path: Path, problems: list[str], readers: tuple[Path, ...] = (), n
     bases = own.pop(BASE_KEY, Located([], str(path)))
     below = Located({}, str(path))
     for base in _base_paths(bases, path.parent):
-        below = merge(below, read_file(base, problems, (*readers, path), f"{bases.place}: {BASE_KEY} names "))
+        below = merge(below, read_file(base, problems, (*readers, path), f"{bases.place}: {BASE_KEY} names ", read))
     return merge(below, Located(own, str(path)))
 
 
@@ -109,7 +124,7 @@ def _base_paths(bases: Located, folder: Path) -> list[Path]:
 
 def _read_text(path: Path, named_at: str) -> str:
     try:
-        return path.read_bytes().decode("utf-8-sig")
+        return read_regular(path, _MOST_BYTES).decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise ConfigError(
             f"{named_at}{path}: not a text in UTF-8 (byte {error.start}); save the file as UTF-8"
@@ -118,7 +133,9 @@ def _read_text(path: Path, named_at: str) -> str:
         raise ConfigError(f"{named_at}{path}: no such config file{_offers(path.parent)}") from error
     except IsADirectoryError as error:
         raise ConfigError(f"{named_at}{path}: a folder; a config is one file{_offers(path)}") from error
-    except (OSError, ValueError) as error:
+    except OSError as error:
+        raise ConfigError(f"{named_at}{path}: cannot be read: {error.strerror}") from error
+    except ValueError as error:
         raise ConfigError(f"{named_at}{path}: cannot be read: {error}") from error
 
 
@@ -149,9 +166,14 @@ class _Reader:
     loader: Loader
     problems: list[str]
     place: Callable[[int], str]
+    values: list[int] = field(default_factory=lambda: [0])
+    """How many were read: an alias is read as often as it is used."""
 
     def read(self, node: yaml.Node, key: str, at: yaml.Node | None = None) -> Located:
         """The tree under `node`; its place is the line of `at`, which for a value is that of its key."""
+        self.values[0] += 1
+        if self.values[0] > _MOST_VALUES:
+            raise ConfigError(f"{self._place(node)}: its aliases stand for more than {_MOST_VALUES:,} values")
         place = self._place(at or node)
         if isinstance(node, yaml.MappingNode) and node.tag == Loader.DEFAULT_MAPPING_TAG:
             return Located(self._entries(node, key), place)
@@ -176,6 +198,9 @@ class _Reader:
         return entries
 
     def _scalar(self, node: yaml.Node, key: str) -> Any:
+        if len(node.value) > _MOST_DIGITS and node.tag != Loader.DEFAULT_SCALAR_TAG:
+            self._problem(node, f"{key} is a number of {len(node.value):,} digits")
+            return None
         try:
             value = self.loader.construct_object(node, deep=True)
         except ValueError as error:

@@ -17,7 +17,9 @@ import numpy as np
 
 from paddle_resume.checkpoint.reader import Arrays
 from paddle_resume.errors import CheckpointError, StateError
+from paddle_resume.storage.bounded_json import parse_json
 from paddle_resume.storage.durable_files import replace_file
+from paddle_resume.storage.regular_files import open_regular
 from paddle_resume.storage.safe_constructors import MAX_DIMENSIONS
 
 _METADATA = "__metadata__"
@@ -52,7 +54,7 @@ def read_safetensors(path: Path) -> tuple[Arrays, dict[str, str]]:
     does not have. Nothing is reserved for a size that the file does not have.
     """
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             size = path.stat().st_size
             length = struct.unpack("<Q", file.read(8))[0] if size >= 8 else 0
             if not 2 <= length <= min(_MAX_HEADER, size - 8):
@@ -111,14 +113,14 @@ def write_safetensors(path: Path, arrays: Mapping[str, np.ndarray], metadata: Ma
 
 def _parse(raw: bytes) -> dict[str, Any]:
     try:
-        header = json.loads(
-            raw.decode("utf-8"),
+        header = parse_json(
+            raw,
             object_pairs_hook=_unique,
             parse_int=_short_int,
             parse_float=_no_number,
             parse_constant=_no_number,
         )
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         raise _Malformed(f"its header is no JSON: {error}") from error
     if not raw.startswith(b"{") or not isinstance(header, dict):
         raise _Malformed("its header is no JSON object")

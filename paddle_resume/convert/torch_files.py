@@ -14,6 +14,7 @@ import numpy as np
 from paddle_resume.checkpoint.reader import Arrays
 from paddle_resume.convert.torch_pickle import Tensor, TorchUnpickler
 from paddle_resume.errors import CheckpointError
+from paddle_resume.storage.regular_files import open_regular, read_regular
 from paddle_resume.storage.restricted_pickle import COPIES, explained
 from paddle_resume.storage.safe_constructors import Refused
 
@@ -66,7 +67,7 @@ def read_torch(path: Path) -> TorchFile:
     Raises CheckpointError naming the file and what in it was refused or damaged.
     """
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             start = file.read(4)
         with explained(path, _OTHERWISE, _ADVICE):
             return _read_zip(path) if start == _ZIP else _read_legacy(path)
@@ -111,7 +112,7 @@ def _check_entries(path: Path, listed: list[zipfile.ZipInfo]) -> None:
 
 
 def _read_legacy(path: Path) -> TorchFile:
-    raw = path.read_bytes()
+    raw = read_regular(path)
     if not raw:
         raise CheckpointError(f"{path} is empty: its writer was probably cut short. Use another file.")
     file = io.BytesIO(raw)

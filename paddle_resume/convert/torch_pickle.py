@@ -10,8 +10,8 @@ from typing import Any, BinaryIO, ClassVar
 
 import numpy as np
 
-from paddle_resume.storage.restricted_pickle import RestrictedUnpickler
-from paddle_resume.storage.safe_constructors import MAX_DIMENSIONS, Refused, SafeConstructor
+from paddle_resume.storage.restricted_pickle import RestrictedUnpickler, counted
+from paddle_resume.storage.safe_constructors import LARGEST, MAX_DIMENSIONS, Refused, SafeConstructor
 
 _LARGEST = 1 << 62
 # By torch's names; bfloat16 is uint16, as Paddle itself shows it. What is not here, Paddle cannot hold.
@@ -84,6 +84,8 @@ class Tensor:
             raise Refused(f"a storage of {storage.total} numbers in {len(raw)} bytes")
         numbers = math.prod(self.shape)
         if numbers == 0:
+            if math.prod(max(extent, 1) for extent in self.shape) >= LARGEST:  # NumPy counts so also here.
+                raise Refused(f"an empty tensor of shape {list(self.shape)}")
             return np.empty(self.shape, dtype)
         last = self.offset + sum((extent - 1) * stride for extent, stride in zip(self.shape, self.strides))
         # More numbers than there are: an expanded tensor, which written out could fill any disk.
@@ -211,6 +213,5 @@ class TorchUnpickler(RestrictedUnpickler):
 
     dispatch: ClassVar[dict[int, Callable[..., None]]] = {
         **RestrictedUnpickler.dispatch,
-        pickle.BUILD[0]: load_build,
-        pickle.NEWOBJ[0]: load_new_object,
+        **counted({pickle.BUILD[0]: load_build, pickle.NEWOBJ[0]: load_new_object}),
     }

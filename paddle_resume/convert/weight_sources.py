@@ -117,10 +117,17 @@ def _only_state_dict(path: Path, content: Any) -> tuple[str, Any]:
     raise CheckpointError(f"{path} holds several dicts of tensors: {names}. Choose one with --key {found[0][0]}.")
 
 
-def _state_dicts(content: Any, key: str = "", depth: int = 2) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Every dict whose values are all tensors, and its path; not inside another, and not deeper than two keys."""
-    if not isinstance(content, dict):
+def _state_dicts(
+    content: Any, key: str = "", depth: int = 2, seen: Optional[set[tuple[int, int]]] = None
+) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Every dict whose values are all tensors, and its path; not inside another, and not deeper than two keys.
+
+    One that is there under several keys comes once: of a file with such there could be no end.
+    """
+    seen = set() if seen is None else seen
+    if not isinstance(content, dict) or (id(content), depth) in seen:
         return
+    seen.add((id(content), depth))
     if any(isinstance(value, Tensor) for value in content.values()) and all(
         _belongs(name, value) for name, value in content.items()
     ):
@@ -128,7 +135,7 @@ def _state_dicts(content: Any, key: str = "", depth: int = 2) -> Iterator[tuple[
     elif depth:
         for name, value in content.items():
             if isinstance(name, str):
-                yield from _state_dicts(value, f"{key}.{name}" if key else name, depth - 1)
+                yield from _state_dicts(value, f"{key}.{name}" if key else name, depth - 1, seen)
 
 
 def _belongs(name: Any, value: Any) -> bool:

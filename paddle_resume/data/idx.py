@@ -13,6 +13,7 @@ from typing import Optional, Union
 import numpy as np
 
 from paddle_resume.errors import DataError
+from paddle_resume.storage.regular_files import open_regular
 
 _UINT8 = 0x08
 _TYPES = {_UINT8: "uint8", 0x09: "int8", 0x0B: "int16", 0x0C: "int32", 0x0D: "float32", 0x0E: "float64"}
@@ -20,6 +21,8 @@ _KINDS = {1: "labels", 3: "images"}
 _GZIP_MAGIC = b"\x1f\x8b"
 _MAX_DIMS = 4
 _CHUNK = 1 << 20
+# Packed images of digits have a fifth of their size; beyond this it is a file that is made to fill the memory.
+_SMALL, _PACKED = 1 << 26, 50
 _FETCH_AGAIN = "The file is damaged or not finished: delete it and fetch it again."
 
 
@@ -37,6 +40,7 @@ def read_idx(path: Union[str, Path], dims: Optional[int] = None) -> np.ndarray:
     """
     path = Path(path)
     with open_maybe_gzip(path) as stream:
+        packed = path.stat().st_size
         header = stream.read(4)
         if not header:
             raise DataError(f"{path} is empty; expected an IDX file. {_FETCH_AGAIN}")
@@ -48,7 +52,7 @@ def read_idx(path: Union[str, Path], dims: Optional[int] = None) -> np.ndarray:
                 f"found. {_FETCH_AGAIN}"
             )
         shape = tuple(int(size) for size in np.frombuffer(sizes, ">u4"))
-        return _read_payload(path, stream, shape)
+        return _read_payload(path, stream, shape, _SMALL + _PACKED * packed)
 
 
 @contextmanager
@@ -58,7 +62,7 @@ def open_maybe_gzip(path: Path) -> Iterator[BufferedIOBase]:
     Raises DataError, also for what goes wrong while reading inside the `with` block.
     """
     try:
-        with path.open("rb") as raw:
+        with open_regular(path) as raw:
             packed = raw.read(2) == _GZIP_MAGIC
             raw.seek(0)
             if packed:
@@ -100,12 +104,17 @@ def _check_magic(path: Path, header: bytes, dims: Optional[int]) -> None:
         )
 
 
-def _read_payload(path: Path, stream: BufferedIOBase, shape: tuple[int, ...]) -> np.ndarray:
+def _read_payload(path: Path, stream: BufferedIOBase, shape: tuple[int, ...], most: int) -> np.ndarray:
     declared = 1
     for size in shape:
         declared *= size
     if not declared:
         raise DataError(f"{path} declares {' x '.join(map(str, shape))} = 0 bytes of data. {_FETCH_AGAIN}")
+    if declared > most:
+        raise DataError(
+            f"{path} declares {' x '.join(map(str, shape))} = {declared:,} bytes of data, which a file of its size "
+            f"does not hold. {_FETCH_AGAIN}"
+        )
     payload = bytearray()
     # In pieces: read(declared) would allocate whatever a damaged header declares. The one byte more than
     # declared shows a file that is too long, and makes gzip reach its end and check its CRC.

@@ -53,7 +53,16 @@ def leaf_of(cell: Any, known: Known, depth: int = 0) -> Any:
         return _READ[cell[0]](cell[1:], known, depth + 1)
     except Problem:
         raise
-    except (ValueError, TypeError, ArithmeticError, OverflowError, LookupError, struct.error, re.error) as error:
+    except (
+        ValueError,
+        TypeError,
+        ArithmeticError,
+        OverflowError,
+        LookupError,
+        RecursionError,
+        struct.error,
+        re.error,
+    ) as error:
         raise Problem(f"{str(cell)[:80]!r} is no value: {error}") from error
 
 
@@ -115,6 +124,13 @@ def _items(cell: list[Any], known: Known, depth: int) -> list[Any]:
 
 def _frozenset(cell: list[Any], known: Known, depth: int) -> frozenset:
     return frozenset(_items(cell, known, depth))
+
+
+def _fraction(cell: list[Any], known: Known, depth: int) -> fractions.Fraction:
+    parts = _items(cell, known, depth)
+    if not all(type(part) is int for part in parts):
+        raise Problem("a fraction has whole numbers")  # As a text, such as 1e999999999, it would take for ever.
+    return fractions.Fraction(*parts)
 
 
 def _tz(cell: Any) -> Any:
@@ -202,7 +218,7 @@ _READ: dict[str, _Reader] = {
     "timedelta": lambda c, k, d: datetime.timedelta(*c),
     "timezone": lambda c, k, d: _tz(c),
     "decimal": lambda c, k, d: decimal.Decimal(c[0]),
-    "fraction": lambda c, k, d: fractions.Fraction(*_items(c, k, d)),
+    "fraction": _fraction,
     "uuid": lambda c, k, d: uuid.UUID(hex=c[0]),
     "path": _path,
     "paddle.dtype": _dtype,

@@ -98,6 +98,8 @@ class ArraySource:
         size = math.prod(shape)
         if size * kind.itemsize != raw.nbytes:
             raise Problem(f"an array of shape {shape} and dtype {dtype} is not {raw.nbytes} bytes")
+        if math.prod(max(extent, 1) for extent in shape) * max(kind.itemsize, 1) >= 1 << 62:
+            raise Problem(f"there is no empty array of shape {str(shape)[:80]}")
         made = np.empty(shape, kind, order)
         if raw.nbytes:
             made.reshape(-1, order=order)[:] = np.frombuffer(raw, kind)

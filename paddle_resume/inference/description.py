@@ -10,9 +10,11 @@ from typing_extensions import Annotated
 
 from paddle_resume.errors import ExportError
 from paddle_resume.storage.durable_files import size_and_digest
+from paddle_resume.storage.regular_files import read_regular
 
 # No dot before it: Paddle 3 takes every `<name>.<word>.json` for a program too, and fails to load it.
 SUFFIX = "_export.json"
+_MOST_BYTES = 1 << 24
 # What an export consists of besides; a person may name any of its files.
 PROGRAMS = (".json", ".pdmodel")
 PARAMETERS = (".pdiparams", ".pdiparams.info")
@@ -127,7 +129,7 @@ def find_export(text: str) -> tuple[Path, Description]:
     """
     path = _named(text)
     try:
-        content = path.read_bytes()
+        content = read_regular(path, _MOST_BYTES)
     except FileNotFoundError:
         raise ExportError(_why_missing(path)) from None
     except OSError as error:

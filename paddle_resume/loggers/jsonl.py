@@ -10,8 +10,12 @@ from typing import Any
 
 from paddle_resume.errors import ConfigError
 from paddle_resume.loggers.log_file import Logger
+from paddle_resume.storage.bounded_json import parse_json
+from paddle_resume.storage.regular_files import read_regular
 
 WALL_CLOCK_FIELDS = ("time",)  # they differ from run to run, and nothing else may
+
+_MOST_VALUES = 100_000  # of one line
 
 
 class JsonlLogger(Logger):
@@ -41,5 +45,8 @@ def read_records(path: str | Path) -> list[dict[str, Any]]:
 
     A last line that is still being written is left out.
     """
-    lines = Path(path).read_bytes().split(b"\n")[:-1]
-    return [{key: value for key, value in json.loads(line).items() if key not in WALL_CLOCK_FIELDS} for line in lines]
+    lines = read_regular(Path(path)).split(b"\n")[:-1]
+    return [
+        {key: value for key, value in parse_json(line, _MOST_VALUES).items() if key not in WALL_CLOCK_FIELDS}
+        for line in lines
+    ]

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import glob
 import json
 import os
 from contextlib import suppress
 from pathlib import Path
 
 from paddle_resume.errors import CheckpointError
+from paddle_resume.storage.bounded_json import parse_json
 
 
 class LogClaim:
@@ -44,7 +46,7 @@ class LogClaim:
             other = (folder / theirs).resolve()
             self._lock(other)
             is_copy = log is not None and log != self._identity()
-            if theirs and theirs != mine and not is_copy and any(other.parent.glob(f"{other.name}_*.pdstates")):
+            if theirs and theirs != mine and not is_copy and _has_checkpoints(other):
                 self._let_go()
                 raise self._taken(f"is that of the run whose checkpoints are {other}_*")
             self._run = mine
@@ -75,8 +77,9 @@ class LogClaim:
         """The run of the claim, and the log that it had; an empty name for none."""
         assert self._handle is not None
         with suppress(ValueError, KeyError, TypeError):
-            found = json.loads(os.pread(self._handle, 4096, 0))
-            return str(found["run"]), found["log"]
+            found = parse_json(os.pread(self._handle, 4096, 0))
+            if type(found["run"]) is str and "\0" not in found["run"]:
+                return found["run"], found["log"]
         return "", None
 
     def _write(self) -> None:
@@ -99,3 +102,7 @@ class LogClaim:
             f"The log {self._log} {why}, and would be cut. Give this run another folder or name for its logs "
             "(run.log_dir or run.name), or move the log away."
         )
+
+
+def _has_checkpoints(run: Path) -> bool:
+    return any(run.parent.glob(f"{glob.escape(run.name)}_*.pdstates"))

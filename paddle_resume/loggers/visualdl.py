@@ -20,6 +20,7 @@ import numpy as np
 from paddle_resume.errors import ConfigError
 from paddle_resume.loggers.log_file import Logger
 from paddle_resume.storage.durable_files import explain
+from paddle_resume.storage.regular_files import read_regular
 
 _LENGTH = struct.Struct("<Q")
 
@@ -116,7 +117,7 @@ def read_scalars(path: str | Path) -> dict[str, list[tuple[int, float, str]]]:
     from visualdl.proto.record_pb2 import Record
 
     scalars: dict[str, list[tuple[int, float, str]]] = {}
-    for payload in _payloads(Path(path).read_bytes()):
+    for payload in _payloads(read_regular(Path(path))):
         for item in Record.FromString(payload).values:
             if item.WhichOneof("one_value") == "value":
                 bits = struct.pack(">f", item.value).hex()
@@ -129,7 +130,7 @@ def read_images(path: str | Path) -> dict[str, list[tuple[int, bytes]]]:
     from visualdl.proto.record_pb2 import Record
 
     images: dict[str, list[tuple[int, bytes]]] = {}
-    for payload in _payloads(Path(path).read_bytes()):
+    for payload in _payloads(read_regular(Path(path))):
         for item in Record.FromString(payload).values:
             if item.WhichOneof("one_value") == "image":
                 images.setdefault(item.tag, []).append((item.id, item.image.encoded_image_string))
@@ -145,7 +146,7 @@ def read_values(path: str | Path) -> list[tuple[str, int, str, bytes]]:
     from visualdl.proto.record_pb2 import Record
 
     found = []
-    for payload in _payloads(Path(path).read_bytes()):
+    for payload in _payloads(read_regular(Path(path))):
         for item in Record.FromString(payload).values:
             tag, step, kind = item.tag, item.id, item.WhichOneof("one_value")
             if kind != "meta_data":

@@ -12,6 +12,8 @@ from paddle_resume.loggers import read_records
 
 METRICS_FILE = "metrics.jsonl"
 TRAIN = "train"
+_LARGEST = 1 << 62
+_MOST_METRICS = 10_000
 
 
 @dataclass
@@ -64,8 +66,12 @@ def read_history(run: Path, save_dir: Path) -> History:
     try:
         records = read_records(path)
         metrics, epoch_ends = _sort(records)
-    except (ValueError, TypeError, AttributeError, KeyError) as error:
-        raise DataError(f"{path} holds a line that is no record of a run: {error}. Draw another run.") from error
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {error.strerror}. Draw another run.") from error
+    except (ValueError, TypeError, AttributeError, KeyError, OverflowError) as error:
+        raise DataError(
+            f"{path} holds a line that is no record of a run: {str(error)[:200]}. Draw another run."
+        ) from error
     if not metrics:
         raise DataError(f"{path} holds no record yet; wait for trainer.log_every steps.")
     name = run.resolve().name
@@ -88,6 +94,8 @@ def _sort(records: list[dict]) -> tuple[dict[str, dict[str, Series]], dict[int, 
     trained = 0
     for record in records:
         step = int(record["step"])
+        if not 0 <= step < _LARGEST:
+            raise ValueError(f"step {str(step)[:40]}")
         for tag, value in record.items():
             part, separator, metric = tag.partition("/")
             if not separator:
@@ -99,6 +107,8 @@ def _sort(records: list[dict]) -> tuple[dict[str, dict[str, Series]], dict[int, 
                 epoch_ends.setdefault(step, trained)
             else:
                 at = step
+            if len(metrics) > _MOST_METRICS:
+                raise ValueError(f"there are more than {_MOST_METRICS:,} metrics")
             series = metrics.setdefault(metric, {}).setdefault(part, Series())
             series.steps.append(at)
             series.values.append(float(value))
@@ -114,4 +124,4 @@ def _from_checkpoints(save_dir: Path, name: str) -> tuple[Optional[float], list[
     assert newest is not None
     ends = [(f.record.epoch, f.record.step) for f in found if f.record and is_epoch(f.prefix)]
     per_epoch = next((step / (epoch + 1) for epoch, step in ends if epoch is not None and step), None)
-    return per_epoch, [int(e["step"]) for e in newest.lineage if e.get("event") == "resume" and "step" in e]
+    return per_epoch, [e["step"] for e in newest.lineage if e.get("event") == "resume" and type(e.get("step")) is int]

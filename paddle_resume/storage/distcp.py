@@ -16,7 +16,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from paddle_resume.errors import CheckpointError
-from paddle_resume.storage.restricted_pickle import RestrictedUnpickler
+from paddle_resume.storage.restricted_pickle import RestrictedUnpickler, counted
 from paddle_resume.storage.safe_constructors import Refused
 
 METADATA = "0.metadata"
@@ -92,8 +92,7 @@ class MetadataUnpickler(RestrictedUnpickler):
 
     dispatch: ClassVar[dict[int, Callable[..., None]]] = {
         **RestrictedUnpickler.dispatch,
-        pickle.NEWOBJ[0]: load_newobj,
-        pickle.BUILD[0]: load_build,
+        **counted({pickle.NEWOBJ[0]: load_newobj, pickle.BUILD[0]: load_build}),
     }
 
 

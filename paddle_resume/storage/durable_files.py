@@ -11,6 +11,7 @@ from pathlib import Path
 import xxhash
 
 from paddle_resume.errors import SaveError
+from paddle_resume.storage.regular_files import open_regular
 
 # Linux's call to begin writing back without waiting; Python has no name for it, and other systems do without.
 _sync_file_range = getattr(ctypes.CDLL(None), "sync_file_range", None)
@@ -124,7 +125,7 @@ def write_durably(path: Path, chunks: Iterable[memoryview], size: int, disk: Fil
 def size_and_digest(path: Path) -> tuple[int, str]:
     """How many bytes the file has, and their xxh3_128 in hex; raises OSError."""
     hasher, size = xxhash.xxh3_128(), 0
-    with path.open("rb") as file:
+    with open_regular(path) as file:
         while piece := file.read(_READ_PIECE):
             hasher.update(piece)
             size += len(piece)

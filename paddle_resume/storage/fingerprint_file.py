@@ -12,11 +12,13 @@ from typing import NamedTuple
 import xxhash
 
 from paddle_resume.storage.durable_files import temporary
+from paddle_resume.storage.regular_files import read_regular
 
 _MAGIC = b"paddle_resume fingerprints 1\n\0\0\0"
 _FIELDS = struct.Struct("<qQdQQ")
 _DIGEST = struct.Struct("<Q")
 _SIZE = _FIELDS.size + _DIGEST.size
+_MOST_BYTES = 1 << 24
 
 
 class Fingerprint(NamedTuple):
@@ -53,7 +55,7 @@ class FingerprintFile:
         A last one that was cut short counts as none: the process died while it wrote it.
         """
         try:
-            content = self.path.read_bytes()
+            content = read_regular(self.path, _MOST_BYTES)
         except FileNotFoundError:
             return [], 0
         if _MAGIC.startswith(content):

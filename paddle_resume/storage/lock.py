@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from paddle_resume.errors import CheckpointError
+from paddle_resume.storage.bounded_json import parse_json
 from paddle_resume.storage.durable_files import make_folder
 
 # Bytes of the lock file. A writer can outlive its trainer by the save that it has begun.
@@ -86,8 +87,8 @@ class RunLock:
 
     @staticmethod
     def _holder(fd: int) -> str:
-        with contextlib.suppress(ValueError, KeyError):
-            who = json.loads(os.pread(fd, 4096, 0))
+        with contextlib.suppress(ValueError, KeyError, TypeError, OSError):
+            who = parse_json(os.pread(fd, 4096, 0))
             return f"pid {who['pid']} on host {who['host']}"
         return "an unknown process"
 

@@ -13,7 +13,10 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO, ClassVar
 
+import numpy as np
+
 from paddle_resume.errors import CheckpointError
+from paddle_resume.storage.regular_files import read_regular
 from paddle_resume.storage.safe_constructors import (
     ALLOWED,
     SHOWN,
@@ -27,6 +30,23 @@ from paddle_resume.storage.safe_constructors import (
 _TRUST = "Only load it by other means if you trust where it came from."
 _Base: Any = pickle._Unpickler
 COPIES = 4  # How often the bytes of a file may be copied while its values are made.
+# An opcode of one byte may make a list or remember something, of a hundred bytes; a tensor has some fifty opcodes.
+_STEPS, _BYTES_A_STEP = 300_000, 32
+
+
+def counted(dispatch: Mapping[int, Callable[..., None]]) -> dict[int, Callable[..., None]]:
+    """The same opcodes, each of which takes one of the reader's steps."""
+
+    def one(load: Callable[..., None]) -> Callable[..., None]:
+        def step(self: Any) -> None:
+            self.steps_left -= 1
+            if self.steps_left < 0:
+                raise Refused("more steps than a file of weights takes")
+            load(self)
+
+        return step
+
+    return {code: one(load) for code, load in dispatch.items()}
 
 
 class RestrictedUnpickler(_Base):
@@ -40,6 +60,7 @@ class RestrictedUnpickler(_Base):
     def __init__(self, file: BinaryIO, size: int) -> None:
         super().__init__(file, encoding="latin1")
         self._left = COPIES * size + 4096
+        self.steps_left = _STEPS + size // _BYTES_A_STEP
 
     def find_class(self, module: str, name: str) -> Any:
         try:
@@ -130,23 +151,25 @@ class RestrictedUnpickler(_Base):
         if self._left < 0:
             raise Refused("more copies of its values than it has bytes")
 
-    dispatch: ClassVar[dict[int, Callable[..., None]]] = {
-        **_Base.dispatch,
-        pickle.PERSID[0]: load_persid,
-        pickle.REDUCE[0]: load_reduce,
-        pickle.BUILD[0]: load_build,
-        pickle.SETITEM[0]: load_setitem,
-        pickle.SETITEMS[0]: load_setitems,
-        pickle.DICT[0]: load_dict,
-        pickle.APPEND[0]: load_append,
-        pickle.APPENDS[0]: load_appends,
-        pickle.BYTEARRAY8[0]: load_bytearray8,
-        pickle.INST[0]: load_inst,
-        **dict.fromkeys((pickle.OBJ[0], pickle.NEWOBJ[0], pickle.NEWOBJ_EX[0]), load_instance),
-        **dict.fromkeys((pickle.EXT1[0], pickle.EXT2[0], pickle.EXT4[0]), load_extension),
-        **dict.fromkeys((pickle.NEXT_BUFFER[0], pickle.READONLY_BUFFER[0]), load_outside_buffer),
-        **dict.fromkeys((pickle.EMPTY_SET[0], pickle.ADDITEMS[0], pickle.FROZENSET[0]), load_sets),
-    }
+    dispatch: ClassVar[dict[int, Callable[..., None]]] = counted(
+        {
+            **_Base.dispatch,
+            pickle.PERSID[0]: load_persid,
+            pickle.REDUCE[0]: load_reduce,
+            pickle.BUILD[0]: load_build,
+            pickle.SETITEM[0]: load_setitem,
+            pickle.SETITEMS[0]: load_setitems,
+            pickle.DICT[0]: load_dict,
+            pickle.APPEND[0]: load_append,
+            pickle.APPENDS[0]: load_appends,
+            pickle.BYTEARRAY8[0]: load_bytearray8,
+            pickle.INST[0]: load_inst,
+            **dict.fromkeys((pickle.OBJ[0], pickle.NEWOBJ[0], pickle.NEWOBJ_EX[0]), load_instance),
+            **dict.fromkeys((pickle.EXT1[0], pickle.EXT2[0], pickle.EXT4[0]), load_extension),
+            **dict.fromkeys((pickle.NEXT_BUFFER[0], pickle.READONLY_BUFFER[0]), load_outside_buffer),
+            **dict.fromkeys((pickle.EMPTY_SET[0], pickle.ADDITEMS[0], pickle.FROZENSET[0]), load_sets),
+        }
+    )
 
 
 def read_foreign(path: Path) -> Any:
@@ -155,7 +178,7 @@ def read_foreign(path: Path) -> Any:
     Raises CheckpointError naming the file and what in it was refused or damaged.
     """
     try:
-        raw = path.read_bytes()
+        raw = read_regular(path)
     except OSError as error:
         raise CheckpointError(f"Could not read {path}: {error.strerror}.") from error
     return parse_foreign(path, raw)
@@ -169,7 +192,19 @@ def parse_foreign(path: Path, raw: bytes, reader: type[RestrictedUnpickler] = Re
     if not raw:
         raise CheckpointError(f"{path} is empty: its writer was probably cut short. Use another file.")
     with explained(path, "no file of Paddle's", _TRUST):
-        return reader(io.BytesIO(raw), len(raw)).load()
+        content = reader(io.BytesIO(raw), len(raw)).load()
+        if _numbers(content) > COPIES * len(raw) + 4096:
+            raise Refused("more numbers than it has bytes")
+        return content
+
+
+def _numbers(content: Any, depth: int = 2) -> int:
+    """The bytes of all arrays as often as they are there: one of many names would be written out that often."""
+    if isinstance(content, np.ndarray):
+        return content.nbytes
+    if not isinstance(content, (dict, tuple, list)) or not depth:
+        return 0
+    return sum(_numbers(each, depth - 1) for each in (content.values() if isinstance(content, dict) else content))
 
 
 @contextlib.contextmanager

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 MAX_DIMENSIONS = 32
+LARGEST = 1 << 58  # So many numbers of 16 bytes can still be counted.
 SHOWN = 60  # Letters of a file's own text that an error repeats.
 
 
@@ -142,6 +143,8 @@ def _checked_shape(shape: Any, dtype: Any, raw: bytes) -> tuple[int, ...]:
     shape = tuple(shape)
     if min(shape, default=0) < 0 or math.prod(shape) * dtype.exact.itemsize != len(raw):
         raise Refused(f"an array of shape {shape} with {len(raw)} bytes")
+    if math.prod(max(extent, 1) for extent in shape) >= LARGEST:  # NumPy counts so also where there is nothing.
+        raise Refused(f"an empty array of shape {shape}")
     return shape
 
 

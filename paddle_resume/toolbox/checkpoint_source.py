@@ -22,6 +22,7 @@ from paddle_resume.checkpoint.weights import NAME_TABLE, is_ours, named_arrays
 from paddle_resume.errors import CheckpointError
 from paddle_resume.storage.durable_files import temporary
 from paddle_resume.storage.framing import digest
+from paddle_resume.storage.regular_files import open_regular
 from paddle_resume.storage.restricted_pickle import read_foreign
 from paddle_resume.toolbox.byte_progress import Advance, unheard
 
@@ -68,7 +69,7 @@ class IndexedFile(TensorFile):
     def read(self, name: str) -> np.ndarray:
         tensor = self._entries[name]
         try:
-            with self.path.open("rb", buffering=0) as file:
+            with open_regular(self.path, buffering=0) as file:
                 raw, found = Source(file.fileno(), self.path).digested(tensor.offset, tensor.length)
         except OSError as error:
             raise CheckpointError(f"Could not read {self.path}: {error.strerror}.") from error

@@ -12,6 +12,7 @@ import numpy as np
 from paddle_resume.checkpoint.reader import Source, check_file
 from paddle_resume.checkpoint.record import FileEntry, TensorEntry
 from paddle_resume.checkpoint.unreadable import Unreadable, WrongSize
+from paddle_resume.storage.regular_files import open_regular
 
 
 def judged_tensors(path: Path, entry: FileEntry) -> Iterator[tuple[TensorEntry, Optional[np.ndarray], str]]:
@@ -19,7 +20,7 @@ def judged_tensors(path: Path, entry: FileEntry) -> Iterator[tuple[TensorEntry, 
     try:
         if path.is_symlink() or not path.is_file():
             raise FileNotFoundError(2, f"{path.name} is missing")
-        with path.open("rb", buffering=0) as file:
+        with open_regular(path, buffering=0) as file:
             source, size = Source(file.fileno(), path), path.stat().st_size
             for tensor in entry.tensors:
                 yield tensor, *_judge(source, tensor, size)

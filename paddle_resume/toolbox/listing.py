@@ -63,7 +63,8 @@ def metrics_of(record: Record) -> dict[str, float]:
     """The latest metrics by tag, such as `valid/acc`, that the record holds."""
     progress = record.owners.get("progress")
     results: Any = progress.get("results") if isinstance(progress, dict) else None
-    return dict(results) if isinstance(results, dict) else {}
+    given = results.items() if isinstance(results, dict) else ()
+    return {tag: value for tag, value in given if isinstance(value, (int, float))}
 
 
 def _look(prefix: Path, verify: bool, advance: Advance) -> Listed:

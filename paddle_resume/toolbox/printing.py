@@ -26,6 +26,7 @@ from paddle_resume.toolbox.verify import Verified
 from paddle_resume.ui.tables import TablePrinter
 
 _ROWS = 20
+_LETTERS = 2000
 _GOOD, _BAD, _DOUBTFUL = "green", "red", "yellow"
 
 
@@ -75,7 +76,7 @@ class ToolboxPrinter(TablePrinter):
         }
         for label, text in facts.items():
             if text:
-                self.say(f"{label + ':':<13}{text}")
+                self.say(f"{label + ':':<13}{_shortened(text)}")
         for file in dict.fromkeys(tensor.file for tensor in shown.tensors):
             self._tensors(shown, file, everything)
         if shown.lineage:
@@ -213,14 +214,20 @@ def _lineage_tree(shown: Shown) -> Tree:
     for event in shown.lineage:
         text = f"{event.get('event')}"
         if "from" in event:
-            text += f" {'at' if event['event'] == 'change' else 'from'} {event['from']} (step {event.get('step')})"
+            text += f" {'at' if event.get('event') == 'change' else 'from'} {event['from']} (step {event.get('step')})"
         if "exact" in event:
             text += ", exact" if event["exact"] else ", NOT exact"
         text += f", {event.get('time', '')}, pid {event.get('pid', '?')} on {event.get('host', '?')}"
-        branch = tree.add(Text(text, style="" if event.get("exact", True) else _DOUBTFUL))
-        for line in [*event.get("differences", []), *event.get("changes", [])]:
-            branch.add(Text(str(line)))
+        branch = tree.add(Text(_shortened(text), style="" if event.get("exact", True) else _DOUBTFUL))
+        for lines in (event.get("differences"), event.get("changes")):
+            for line in lines if isinstance(lines, list) else ():
+                branch.add(Text(_shortened(str(line))))
     return tree
+
+
+def _shortened(text: str) -> str:
+    """As much of a record's own words as a person reads."""
+    return text if len(text) <= _LETTERS else f"{text[:_LETTERS]}..."
 
 
 def _position(shown: Shown) -> str:

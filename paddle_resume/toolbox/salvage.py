@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,10 +12,12 @@ from pydantic import ValidationError
 from paddle_resume.checkpoint.catalog import named_prefix
 from paddle_resume.checkpoint.foreign_files import foreign_weights
 from paddle_resume.checkpoint.reader import Arrays, read_record, sibling
-from paddle_resume.checkpoint.record import SUFFIX, FileEntry
+from paddle_resume.checkpoint.record import MAX_BYTES, SUFFIX, FileEntry
 from paddle_resume.checkpoint.unreadable import Unreadable
 from paddle_resume.errors import CheckpointError
+from paddle_resume.storage.bounded_json import parse_json
 from paddle_resume.storage.durable_files import temporary
+from paddle_resume.storage.regular_files import read_regular
 from paddle_resume.toolbox.checkpoint_source import WEIGHTS
 from paddle_resume.toolbox.damage import judged_tensors
 from paddle_resume.toolbox.weights_file import write_weights
@@ -82,8 +83,8 @@ def _index(prefix: Path) -> Optional[tuple[str, FileEntry, dict[str, str]]]:
     final = sibling(prefix, SUFFIX)
     for path in (final, temporary(final)):
         # Not `record.read`: one flipped digit anywhere, and that would believe nothing of it.
-        with suppress(OSError, ValueError, RecursionError, TypeError, KeyError, ValidationError):
-            body: Any = json.loads(path.read_bytes().decode("utf-8", "replace"))
+        with suppress(OSError, ValueError, TypeError, KeyError, ValidationError):
+            body: Any = parse_json(read_regular(path, MAX_BYTES).decode("utf-8", "replace").encode())
             entry = FileEntry(**body["files"][WEIGHTS])
             return _trust(path, prefix), entry, _names(body)
     return None

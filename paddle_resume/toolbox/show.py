@@ -54,6 +54,10 @@ class Shown:
         return count
 
 
+def _mapping(state: Any) -> dict[str, Any]:
+    return state if isinstance(state, dict) else {}
+
+
 def describe(opened: Opened, *, values: bool = True, advance: Advance = unheard) -> Shown:
     """Look into a checkpoint; each tensor is read once and verified, one at a time, unless `values` is off.
 
@@ -81,8 +85,8 @@ def describe(opened: Opened, *, values: bool = True, advance: Advance = unheard)
         package=record.package,
         exact=record.exact,
         metrics=metrics_of(record),
-        environment=record.owners.get("environment") or {},
-        config=record.owners.get("config") or {},
+        environment=_mapping(record.owners.get("environment")),
+        config=_mapping(record.owners.get("config")),
         lineage=record.lineage,
         owners=list(record.owners),
         tensors=tensors,

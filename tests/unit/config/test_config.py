@@ -203,11 +203,11 @@ def test_a_folder_is_named_with_the_files_in_it():
 
 
 def test_an_unreadable_file_is_told(monkeypatch):
-    def refuse(path):
+    def refuse(path, most):
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr(Path, "read_bytes", refuse)
-    assert "a.yaml: cannot be read: [Errno 13] Permission denied" in complaint(SMALL)
+    monkeypatch.setattr("paddle_resume.config.yaml_files.read_regular", refuse)
+    assert "a.yaml: cannot be read: Permission denied" in complaint(SMALL)
 
 
 @pytest.mark.parametrize(

@@ -120,5 +120,5 @@ def test_a_declared_size_alone_allocates_nothing(tmp_path, pack):
     message = error_of(path)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    assert "only 100 follow" in message
+    assert "which a file of its size does not hold" in message
     assert peak < 8 << 20

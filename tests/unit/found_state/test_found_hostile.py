@@ -231,6 +231,45 @@ def test_a_thing_that_is_a_part_of_itself_is_no_endless_loop() -> None:
         Life(make).walker.restore(record, ARRAYS)
 
 
+@pytest.mark.parametrize("where", ["a key", "an item of a set"])
+def test_a_key_that_is_forty_times_two_of_itself_is_not_hashed(where: str) -> None:
+    """Its hash would take longer than anybody lives."""
+    record = copy.deepcopy(RECORD)
+    first = len(record["new"])
+    record["new"].append({"kind": "tuple", "values": [1, 2]})
+    record["new"] += [{"kind": "tuple", "values": [["#", first + i]] * 2} for i in range(40)]
+    if where == "a key":
+        record["moved"]["callback.table"]["labels"] = [["#", first + 40]]
+    else:
+        record["new"][NEW["set"]]["values"] = [["#", first + 40]]
+    with pytest.raises(CheckpointError):
+        Life(make).walker.restore(record, ARRAYS)
+
+
+@pytest.mark.parametrize(
+    "cell",
+    [
+        ["fraction", "1e99999999"],
+        ["decimal", ["x"]],
+        ["pattern", "(" * 5000, 0],
+        ["np", "<U99999999", ""],
+        ["place", "Place(gpu:0)"],
+    ],
+)
+def test_a_value_that_would_take_for_ever_is_refused_at_once(cell: list[Any]) -> None:
+    record = copy.deepcopy(RECORD)
+    record["moved"]["callback"]["values"][0] = cell
+    with pytest.raises(CheckpointError):
+        Life(make).walker.restore(record, ARRAYS)
+
+
+def test_an_empty_array_of_a_shape_beyond_any_memory_is_refused() -> None:
+    record = copy.deepcopy(RECORD)
+    record["new"][NEW["array"]]["more"] = ["<f8", [0, 1 << 61, 1 << 61], "C", np.zeros(0, np.uint8)]
+    with pytest.raises(CheckpointError, match="there is no empty array of shape"):
+        Life(make).walker.restore(record, ARRAYS)
+
+
 def test_a_class_of_the_users_is_made_without_running_any_of_its_code() -> None:
     def with_secret() -> Roots:
         return {"callback": Thing(known=Secret(), new=None)}

@@ -226,7 +226,7 @@ BOMBS: dict[str, tuple[bytes, str]] = {
     ),
     "one list made a tuple again and again": (
         b"\x80\x02](" + b"N" * 500_000 + b"eq\x00\x85q\x01(" + (name("builtins", "tuple") + b"h\x01R") * 20_000 + b"l.",
-        "more copies of its values than it has bytes",
+        "more steps than a file of weights takes",
     ),
     "deep lists": (b"]" * 300_000 + b"a" * 299_999 + b".", ""),
     "deep tuples": (b"\x80\x02)" + b"\x85" * 300_000 + b".", ""),

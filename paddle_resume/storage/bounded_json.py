@@ -1,0 +1,49 @@
+"""JSON that somebody else may have written: what would take more memory or time than its length allows is refused."""
+
+from __future__ import annotations
+
+import json
+from typing import Any, Optional
+
+_VALUES = 500_000
+_BYTES_A_VALUE = 16
+_DEPTH = 100
+_DIGITS = 1000
+
+
+def parse_json(raw: bytes, most: Optional[int] = None, **hooks: Any) -> Any:
+    """The value of a JSON text in UTF-8; raises ValueError if it is none, or too much. `hooks` are those of `json`.
+
+    Values are counted before any is made: `most`, or half a million and one more for each 16 bytes. As deep as 100 they
+    may nest.
+    """
+    most = _VALUES + len(raw) // _BYTES_A_VALUE if most is None else most
+    if raw.count(b",") + raw.count(b"[") + raw.count(b"{") > most:
+        raise ValueError(f"it has more than {most:,} values")
+    try:
+        value = json.loads(raw.decode("utf-8"), **{"parse_int": _whole_number, **hooks})
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
+    require_shallow(value)
+    return value
+
+
+def require_shallow(value: Any, most: int = _DEPTH) -> None:
+    """Raise ValueError for dicts and lists nested deeper than that: whatever goes through them would fail elsewhere."""
+    level = [value] if isinstance(value, (dict, list, tuple)) else []
+    for _ in range(most + 1):
+        level = [
+            inner
+            for outer in level
+            for inner in (outer.values() if isinstance(outer, dict) else outer)
+            if isinstance(inner, (dict, list, tuple))
+        ]
+        if not level:
+            return
+    raise ValueError("it is nested too deeply")
+
+
+def _whole_number(text: str) -> int:
+    if len(text) > _DIGITS:
+        raise ValueError(f"it has a number of {len(text):,} digits")
+    return int(text)
