@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from typing import Any
 
@@ -10,7 +11,6 @@ import paddle
 
 from paddle_resume.errors import CheckpointError, StateError
 from paddle_resume.owners.tensor_views import fill, views
-from paddle_resume.parallel.world import World
 
 
 class LeftGradients:
@@ -32,7 +32,7 @@ class LeftGradients:
         rows = [name for name, gradient in given.items() if gradient.is_selected_rows() and gradient.rows()]
         dense = {name: gradient for name, gradient in given.items() if not gradient.is_selected_rows()}
         left = {name: array for name, array in views(dense).items() if array.any()}
-        if rows or (left and not World.current().is_single):
+        if rows or (left and not _is_alone()):
             raise StateError(
                 f"A save found gradients that no optimizer has used, of {', '.join([*rows, *left][:3])}, and they "
                 f"{'are sparse' if rows else 'belong to this process alone'}, so that they cannot be saved. Call "
@@ -83,6 +83,11 @@ class GradientState:
             parameter.grad = paddle.zeros(parameter.shape, parameter.dtype)
             if name in left:
                 fill(parameter.grad, left[name])
+
+
+def _is_alone() -> bool:
+    """Whether this process trains by itself, by what Paddle's launcher tells it."""
+    return int(os.environ.get("PADDLE_TRAINERS_NUM") or 1) == 1
 
 
 def _has_gradient(parameter: paddle.Tensor) -> bool:

@@ -67,7 +67,8 @@ class Hub(Channel):
         missing = dict(self._lines)
         until = time.monotonic() + self.timeout
         while missing:
-            ready: list[Any] = wait(list(missing), max(0.0, until - time.monotonic()))
+            lines: list[Any] = list(missing)
+            ready: list[Any] = wait(lines, max(0.0, until - time.monotonic()))
             if not ready:
                 raise self._give_up(Failure(0, _overdue(sorted(missing.values()), self.timeout)))
             for line in ready:
@@ -86,7 +87,8 @@ class Hub(Channel):
             _send(line, failure)
 
     def heard(self, seconds: float) -> Optional[RankError]:
-        ready: list[Any] = wait(list(self._lines), seconds)
+        lines: list[Any] = list(self._lines)
+        ready: list[Any] = wait(lines, seconds)
         for line in ready:
             got = _receive(line, self._lines[line])
             if isinstance(got, Failure):

@@ -5,15 +5,16 @@ from __future__ import annotations
 import errno
 import os
 import stat
+from io import BufferedReader
 from pathlib import Path
-from typing import BinaryIO, Optional
+from typing import Any, Optional
 
 _MOST_HOLES = 1 << 28
 _HOLES_TO_DATA = 16
 _PIECES = 10_000
 
 
-def open_regular(path: Path, *, buffering: int = -1) -> BinaryIO:
+def open_regular(path: Path, *, buffering: int = -1) -> BufferedReader:
     """The file at `path`, to be read. Raises OSError, whose `strerror` says what is wrong, also for a pipe or a device.
 
     Those are not even opened: it could take for ever, or do something.
@@ -23,7 +24,8 @@ def open_regular(path: Path, *, buffering: int = -1) -> BinaryIO:
     try:
         _require_regular(os.fstat(fd), path)  # It might have been replaced.
         require_filled(fd, path)
-        return os.fdopen(fd, "rb", buffering)
+        file: Any = os.fdopen(fd, "rb", buffering)
+        return file  # unbuffered, it is read in the same way
     except BaseException:
         os.close(fd)
         raise
