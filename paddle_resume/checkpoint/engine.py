@@ -239,9 +239,12 @@ class CheckpointEngine:
 
         Raises CheckpointError if a living process holds the run, SaveError if the folder cannot be written.
         """
-        if self._lock.held or not self._world.is_main:
+        if not self._world.is_main:
             return
         try:
+            if self._lock.held:
+                self._lock.renew()
+                return
             self._lock.acquire()
             for prefix in unfinished(self.folder, self.name, "removed"):
                 commit.remove(prefix)

@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
 
 from paddle_resume.errors import DataError
+from paddle_resume.storage.durable_files import create_new
 
 _DATASETS = {"mnist": MNIST, "fashion_mnist": FashionMNIST}
 _TRIES = 3
@@ -109,7 +110,7 @@ def _fetch(file: RemoteFile, progress: Progress) -> None:
     headers = {"Accept-Encoding": "identity"}
     client = httpx.Client(timeout=_TIMEOUT, follow_redirects=True, headers=headers)
     try:
-        with client, client.stream("GET", file.url) as answer, part.open("wb") as out:
+        with client, client.stream("GET", file.url) as answer, os.fdopen(create_new(part), "wb") as out:
             answer.raise_for_status()
             progress.update(task, total=float(answer.headers.get("content-length", 0)) or None)
             for chunk in answer.iter_raw(1 << 16):

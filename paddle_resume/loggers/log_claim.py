@@ -12,6 +12,7 @@ from pathlib import Path
 
 from paddle_resume.errors import CheckpointError
 from paddle_resume.storage.bounded_json import parse_json
+from paddle_resume.storage.durable_files import open_in_place
 
 
 class LogClaim:
@@ -41,7 +42,7 @@ class LogClaim:
         # Where nothing can be written, or nothing locked, the log itself tells.
         with suppress(OSError):
             self._path.parent.mkdir(parents=True, exist_ok=True)
-            self._handle = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+            self._handle = open_in_place(self._path, os.O_RDWR)
             theirs, log = self._read()
             other = (folder / theirs).resolve()
             self._lock(other)

@@ -16,7 +16,7 @@ import numpy as np
 
 from paddle_resume.differences import Difference
 from paddle_resume.errors import CheckpointError, SaveError
-from paddle_resume.storage.durable_files import DISK, explain
+from paddle_resume.storage.durable_files import DISK, explain, is_at, open_in_place
 
 FLUSH_SECONDS = 1.0  # readers see what was logged after at most this long, if more is logged
 
@@ -160,7 +160,11 @@ class Logger(ABC):
 
     def _cut(self, size: int) -> None:
         try:
-            os.truncate(self._path, size)
+            handle = open_in_place(self._path, os.O_RDWR)
+            try:
+                os.ftruncate(handle, size)
+            finally:
+                os.close(handle)
         except OSError as error:
             raise explain(error, self._path, size, key="run.log_dir") from error
 
@@ -168,13 +172,13 @@ class Logger(ABC):
         # A bare descriptor has no buffer that a forked data worker could flush a second time.
         if self._handle is None:
             self._path.parent.mkdir(parents=True, exist_ok=True)
-            self._handle = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o666)
+            self._handle = open_in_place(self._path, os.O_RDWR | os.O_APPEND)
             DISK.fsync_folder(self._path.parent)
         return self._handle
 
     def _write_anew_if_gone(self) -> None:
         """Where the file was deleted or replaced, write all that it held to a new one, and say so."""
-        if self._handle is None or _is_file(self._handle, self._path):
+        if self._handle is None or is_at(self._handle, self._path):
             return
         gone = self._handle
         content = os.pread(gone, os.fstat(gone).st_size, 0)
@@ -214,12 +218,6 @@ class Logger(ABC):
 
     def _whole_before(self, offset: int) -> int:
         return self._whole(self._path.read_bytes()[:offset])
-
-
-def _is_file(handle: int, path: Path) -> bool:
-    with suppress(FileNotFoundError, NotADirectoryError):
-        return os.path.samestat(os.fstat(handle), path.stat())
-    return False
 
 
 def _append_all_or_nothing(handle: int, data: bytes) -> None:

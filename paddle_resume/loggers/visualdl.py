@@ -8,6 +8,7 @@ length as 8 bytes, little-endian, and the serialized protocol buffer; the first 
 from __future__ import annotations
 
 import io
+import os
 import struct
 import time
 from collections.abc import Iterator, Mapping
@@ -19,7 +20,7 @@ import numpy as np
 
 from paddle_resume.errors import ConfigError
 from paddle_resume.loggers.log_file import Logger
-from paddle_resume.storage.durable_files import explain
+from paddle_resume.storage.durable_files import create_new, explain
 from paddle_resume.storage.regular_files import read_regular
 
 _LENGTH = struct.Struct("<Q")
@@ -71,7 +72,8 @@ class VisualDLLogger(Logger):
         new = self.graph_path.with_name(f".{self.graph_path.name}.tmp")
         try:
             new.parent.mkdir(parents=True, exist_ok=True)
-            new.write_text(graph, encoding="utf-8")
+            with os.fdopen(create_new(new), "w", encoding="utf-8") as file:
+                file.write(graph)
             new.replace(self.graph_path)
         except OSError as error:
             with suppress(OSError):

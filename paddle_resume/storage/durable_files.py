@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import errno
 import os
+import stat
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -31,7 +32,7 @@ class FileSystem:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     def create(self, path: Path) -> int:
-        return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o644)
+        return create_new(path)
 
     def reserve(self, fd: int, size: int) -> None:
         """Claim `size` bytes, so that a full disk is known before anything is written."""
@@ -69,6 +70,37 @@ class FileSystem:
     def fsync_folder(self, folder: Path) -> None:
         """Make names in `folder` durable: a rename survives a power cut only after this."""
         _fsync(folder, os.O_RDONLY | os.O_DIRECTORY)
+
+
+def create_new(path: Path) -> int:
+    """A new file at `path`, open for writing, whatever lay there: a leftover, or a link to what is not ours to write.
+
+    That it is new makes names that can be foreseen safe. Its mode is what the umask leaves. Raises OSError.
+    """
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+    try:
+        return os.open(path, flags, 0o666)
+    except FileExistsError:
+        path.unlink()  # A link goes, not what it leads to.
+        return os.open(path, flags, 0o666)
+
+
+def open_in_place(path: Path, flags: int) -> int:
+    """The file at `path`, made where it is missing, to be written where it lies; raises OSError if it is a link."""
+    fd = os.open(path, flags | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, 0o666)
+    if not stat.S_ISREG(os.fstat(fd).st_mode):
+        os.close(fd)
+        raise OSError(errno.EINVAL, "it is no regular file", str(path))
+    return fd
+
+
+def is_at(fd: int, path: Path) -> bool:
+    """Whether the open file is the one that lies at `path`."""
+    try:
+        here, there = os.fstat(fd), path.lstat()
+    except OSError:
+        return False
+    return (here.st_dev, here.st_ino) == (there.st_dev, there.st_ino)
 
 
 def _fsync(path: Path, flags: int) -> None:

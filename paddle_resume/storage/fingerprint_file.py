@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import xxhash
 
-from paddle_resume.storage.durable_files import temporary
+from paddle_resume.storage.durable_files import create_new, open_in_place, temporary
 from paddle_resume.storage.regular_files import read_regular
 
 _MAGIC = b"paddle_resume fingerprints 1\n\0\0\0"
@@ -80,7 +80,8 @@ class FingerprintFile:
         if not rows:
             self.path.unlink(missing_ok=True)
             return
-        temporary(self.path).write_bytes(_MAGIC + rows)
+        with os.fdopen(create_new(temporary(self.path)), "wb") as file:
+            file.write(_MAGIC + rows)
         temporary(self.path).replace(self.path)
 
     def close(self) -> None:
@@ -94,7 +95,7 @@ class FingerprintFile:
         size = len(_MAGIC) + _SIZE * len(whole)
         if broken or (self.path.exists() and self.path.stat().st_size != size):
             self.rewrite(whole)
-        fd = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        fd = open_in_place(self.path, os.O_WRONLY | os.O_APPEND)
         try:
             if os.fstat(fd).st_size == 0:
                 _write(fd, _MAGIC)

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from paddle_resume.errors import CheckpointError
 from paddle_resume.storage.bounded_json import parse_json
-from paddle_resume.storage.durable_files import make_folder
+from paddle_resume.storage.durable_files import is_at, make_folder, open_in_place
 
 # Bytes of the lock file. A writer can outlive its trainer by the save that it has begun.
 _TRAINER, _WRITER = 0, 1
@@ -41,7 +41,39 @@ class RunLock:
         if self._fd is not None:
             return
         make_folder(self._path.parent)
-        fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        self._fd = fd = self._locked()
+        self._wait_for_writer(fd)
+        # The name only informs: a disk that is full need not keep a run from continuing.
+        with contextlib.suppress(OSError):
+            os.ftruncate(fd, 0)
+            os.write(fd, json.dumps({"pid": os.getpid(), "host": socket.gethostname()}).encode())
+
+    def renew(self) -> None:
+        """Take the lock again where its file was removed or replaced meanwhile, since it keeps nobody out any more.
+
+        Raises as `acquire` does, also if another process was quicker.
+        """
+        if self._fd is not None and not is_at(self._fd, self._path):
+            self.release()
+            self.acquire()
+
+    def release(self) -> None:
+        """Give the lock back; the file stays, since removing it would race with the next holder."""
+        fd, self._fd = self._fd, None
+        if fd is not None:
+            with contextlib.suppress(OSError):  # Nothing that matters was written by it.
+                os.close(fd)
+
+    def _locked(self) -> int:
+        """The lock file, open and locked, and still the one that others find."""
+        while True:
+            fd = open_in_place(self._path, os.O_RDWR)
+            self._lock(fd)
+            if is_at(fd, self._path):
+                return fd
+            os.close(fd)
+
+    def _lock(self, fd: int) -> None:
         try:
             # A POSIX record lock, not flock: forked data workers that outlive a killed trainer must not hold it,
             # and a second trainer in the same notebook may.
@@ -57,19 +89,6 @@ class RunLock:
                 "each other's checkpoints; wait for it, stop it, or give this run another run.name or "
                 "run.save_dir."
             ) from None
-        self._fd = fd
-        self._wait_for_writer(fd)
-        # The name only informs: a disk that is full need not keep a run from continuing.
-        with contextlib.suppress(OSError):
-            os.ftruncate(fd, 0)
-            os.write(fd, json.dumps({"pid": os.getpid(), "host": socket.gethostname()}).encode())
-
-    def release(self) -> None:
-        """Give the lock back; the file stays, since removing it would race with the next holder."""
-        fd, self._fd = self._fd, None
-        if fd is not None:
-            with contextlib.suppress(OSError):  # Nothing that matters was written by it.
-                os.close(fd)
 
     def _wait_for_writer(self, fd: int) -> None:
         """Let the writer of a dead trainer finish the save that it has begun."""
@@ -96,7 +115,7 @@ class RunLock:
 @contextlib.contextmanager
 def writing(folder: Path, name: str) -> Iterator[None]:
     """Hold the writer's lock of a run, for the duration of one save in a process of its own."""
-    fd = os.open(folder / f".{name}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    fd = open_in_place(folder / f".{name}.lock", os.O_RDWR)
     try:
         fcntl.lockf(fd, fcntl.LOCK_EX, 1, _WRITER)
         yield

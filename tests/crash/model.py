@@ -66,10 +66,9 @@ class Recorder(FileSystem):
     def create(self, path: Path) -> int:
         names = self._journal.names
         if path.name in names:
-            self._note("truncate", names[path.name])
-        else:
-            self._note("link", path.name, self._journal.new())
-            names[path.name] = self._journal.changes[-1][2]
+            self._note("unlink", path.name)
+        self._note("link", path.name, self._journal.new())
+        names[path.name] = self._journal.changes[-1][2]
         fd = super().create(path)
         self._files[fd] = names[path.name]
         return fd
@@ -180,9 +179,7 @@ def crash_states(
 
 def _change(kind: str, what: list[Any], seen: dict[int, bytearray], ends: dict[int, int]) -> None:
     number = what[0]
-    if kind == "truncate":
-        seen[number], ends[number] = bytearray(), 0
-    elif kind == "reserve":
+    if kind == "reserve":
         seen[number].extend(bytes(max(0, what[1] - len(seen[number]))))
     else:
         end = ends[number] + len(what[1])
