@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
 from itertools import islice
 from typing import Any, Callable, Optional
@@ -223,7 +223,7 @@ class Feed:
             self._stream.set_state_dict(state["stream"])
 
     def differences(self, state: dict[str, Any]) -> list[Difference]:
-        return _differences("data", state["fed"], self.identity())
+        return identity_differences("data", state["fed"], self.identity())
 
     def identity(self) -> dict[str, Any]:
         """What, besides the position, decides which samples come: a change makes a resume inexact."""
@@ -282,22 +282,8 @@ class Feed:
             )
 
 
-class EvaluationData:
-    """Compares the data that a run is evaluated on; there is no position in it to restore."""
-
-    def __init__(self, feeds: Mapping[str, Feed]) -> None:
-        self._feeds = feeds
-
-    def state_dict(self) -> dict[str, Any]:
-        return {split: feed.identity() for split, feed in self._feeds.items()}
-
-    def differences(self, state: dict[str, Any]) -> list[Difference]:
-        now = self.state_dict()
-        splits = dict.fromkeys([*state, *now])
-        return [one for s in splits for one in _differences(f"{s} data", state.get(s, {}), now.get(s, {}))]
-
-
-def _differences(what: str, before: dict[str, Any], after: dict[str, Any]) -> list[Difference]:
+def identity_differences(what: str, before: dict[str, Any], after: dict[str, Any]) -> list[Difference]:
+    """How the data that are fed differ from those that a checkpoint tells of."""
     return [
         one
         for key in dict.fromkeys([*before, *after])

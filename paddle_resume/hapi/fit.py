@@ -12,7 +12,8 @@ import paddle
 
 from paddle_resume.checkpoint.engine import CheckpointEngine, Restored
 from paddle_resume.checkpoint.phases import DONE, EVALUATE, TRAIN
-from paddle_resume.data.feed import EvaluationData, Feed
+from paddle_resume.data.evaluation_data import EvaluationData
+from paddle_resume.data.feed import Feed
 from paddle_resume.errors import SaveError
 from paddle_resume.found_state.owners import FoundState
 from paddle_resume.hapi.curves import Curves

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from typing import Any
 
@@ -32,7 +31,7 @@ class LeftGradients:
         rows = [name for name, gradient in given.items() if gradient.is_selected_rows() and gradient.rows()]
         dense = {name: gradient for name, gradient in given.items() if not gradient.is_selected_rows()}
         left = {name: array for name, array in views(dense).items() if array.any()}
-        if rows or (left and not _is_alone()):
+        if rows or (left and paddle.distributed.get_world_size() > 1):
             raise StateError(
                 f"A save found gradients that no optimizer has used, of {', '.join([*rows, *left][:3])}, and they "
                 f"{'are sparse' if rows else 'belong to this process alone'}, so that they cannot be saved. Call "
@@ -83,11 +82,6 @@ class GradientState:
             parameter.grad = paddle.zeros(parameter.shape, parameter.dtype)
             if name in left:
                 fill(parameter.grad, left[name])
-
-
-def _is_alone() -> bool:
-    """Whether this process trains by itself, by what Paddle's launcher tells it."""
-    return int(os.environ.get("PADDLE_TRAINERS_NUM") or 1) == 1
 
 
 def _has_gradient(parameter: paddle.Tensor) -> bool:

@@ -168,10 +168,9 @@ class FoundInRun:
 
 def _of_data(record: Any, arrays: Mapping[str, np.ndarray]) -> dict[str, Any]:
     """What has moved in the training data, by path, in a form that can be compared."""
-    found: dict[str, Any] = {}
-    found.update((path, repr(entry)) for path, entry in record["moved"].items() if is_below(path, [_TRAIN_DATA]))
-    found.update((path, array.tobytes()) for path, array in arrays.items() if is_below(path, [_TRAIN_DATA]))
-    return found
+    values = {path: array.tobytes() for path, array in arrays.items() if is_below(path, [_TRAIN_DATA])}
+    entries = {path: (repr(entry), values.pop(path, None)) for path, entry in record["moved"].items()}
+    return {**values, **{path: entry for path, entry in entries.items() if is_below(path, [_TRAIN_DATA])}}
 
 
 def _is_ours(callback: Callback) -> bool:

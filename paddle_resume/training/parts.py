@@ -12,7 +12,8 @@ import paddle
 from paddle_resume.checkpoint.catalog import BEST
 from paddle_resume.checkpoint.engine import CheckpointEngine
 from paddle_resume.data.batch import Batch
-from paddle_resume.data.feed import EvaluationData, Feed
+from paddle_resume.data.evaluation_data import EvaluationData
+from paddle_resume.data.feed import Feed
 from paddle_resume.environment import Environment
 from paddle_resume.errors import ConfigError, StateError
 from paddle_resume.loggers import Logger

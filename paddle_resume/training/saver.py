@@ -41,6 +41,7 @@ class Saver:
         self._tell = tell
         self._world = world or World()
         self._position: Optional[tuple[int, str]] = None
+        self._step: Optional[int] = None
         self._is_ready = False
 
     def make_ready(self, owners: Callable[[], Owners]) -> None:
@@ -66,13 +67,12 @@ class Saver:
         """Whether the latest save was made at this very position."""
         return self._position == (step, phase)
 
-    def has_scheduled(self, step: int) -> bool:
-        """Whether the latest save was made at this step, to which a step checkpoint belongs in any case.
+    def has_saved_step(self, step: int) -> bool:
+        """Whether a checkpoint of this step, from which a resume can begin, was saved, perhaps in an earlier phase.
 
-        It goes on from within the step's epoch. One that is saved under the same name after the epoch's end would not
-        be that of a run that was not stopped.
+        One that is saved under the same name after the epoch's end would not be that of a run that was not stopped.
         """
-        return self._position is not None and self._position[0] == step and self.schedule.step_is_due(step)
+        return self._step == step
 
     def begin(
         self,
@@ -92,6 +92,7 @@ class Saver:
             if tag != BEST:
                 self._clock.began(step, time.monotonic() - began)
                 self._position = (step, phase)
+                self._step = self._step if tag == BEST else step
 
     def collect(self, step: int, wait: bool = False) -> None:
         """Take notice of a save that has become durable, or has failed, behind training."""
