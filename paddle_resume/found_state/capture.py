@@ -14,6 +14,7 @@ from paddle_resume.found_state.dispatch import LEAF, OWNER, kind_of, kinds_to_ma
 from paddle_resume.found_state.kind import CAPTURED, DERIVED, REFUSED, TOLD, is_a
 from paddle_resume.found_state.known import Known, function_key
 from paddle_resume.found_state.leaves import Names, class_key, leaf_cell, same_cells
+from paddle_resume.found_state.node import BulkKind, Node, RootsKind
 from paddle_resume.found_state.object_kinds import ClassKind, ObjectKind, SubclassKind
 from paddle_resume.found_state.packed_values import pack_numbers, pack_picked
 from paddle_resume.found_state.problem import Problem
@@ -23,7 +24,7 @@ from paddle_resume.found_state.same_functions import SameFunctions
 from paddle_resume.found_state.shared_memory import VIEWS, SharedMemory
 from paddle_resume.found_state.tensor_kind import TensorKind
 from paddle_resume.found_state.uncaptured import CACHE, INSIDE
-from paddle_resume.found_state.walk import HOOK_COUNTER, BulkKind, Node, RootsKind, Walk
+from paddle_resume.found_state.walk import HOOK_COUNTER, Walk
 
 _STEADY = (bool, int, float)  # of these a set has its own order in every process; of texts, another one in each
 AT_START, NEW, LEAVE, CLOCK, FUNCTION = "@", "#", "leave", "clock", "function"

@@ -11,11 +11,12 @@ from typing import Any
 
 from paddle_resume.found_state.kind import is_a
 from paddle_resume.found_state.leaves import class_key
+from paddle_resume.found_state.node import Node
 from paddle_resume.found_state.problem import Problem
 from paddle_resume.found_state.stored_arrays import ArraySource
 from paddle_resume.found_state.tensor_kind import TensorKind
 from paddle_resume.found_state.uncaptured import is_users
-from paddle_resume.found_state.walk import Node, Walk
+from paddle_resume.found_state.walk import Walk
 
 _FUNCTIONS_OF_PADDLE = ("paddle.nn.functional", "paddle.tensor")
 # Of which an object is made by filling in plain values: what a callback puts into an optimizer or a model.

@@ -10,11 +10,11 @@ from paddle_resume.found_state.capture import AT_START, CLOCK, FUNCTION, LEAVE, 
 from paddle_resume.found_state.kind import Kind
 from paddle_resume.found_state.known import Known
 from paddle_resume.found_state.leaf_reading import leaf_of
+from paddle_resume.found_state.node import Node
 from paddle_resume.found_state.object_kinds import ClassKind
 from paddle_resume.found_state.packed_values import unpack
 from paddle_resume.found_state.problem import Problem
 from paddle_resume.found_state.record_entries import Entry, kind_to_make, read_entry
-from paddle_resume.found_state.walk import Node
 
 LEFT = type("_Left", (), {})()
 """Stands for what a record says nothing of, such as a lock: whatever is there now stays."""

@@ -12,11 +12,12 @@ from paddle_resume.found_state.kind import REFUSED, TOLD, Kind, is_a
 from paddle_resume.found_state.known import Known
 from paddle_resume.found_state.leaves import class_key
 from paddle_resume.found_state.made_objects import LEFT, MadeObjects, require_keys, with_path, without_left
+from paddle_resume.found_state.node import NOT_KEPT, BulkKind, Node
 from paddle_resume.found_state.object_kinds import ClassKind, SubclassKind
 from paddle_resume.found_state.problem import Problem
 from paddle_resume.found_state.record_entries import Entry, read_entry
 from paddle_resume.found_state.stored_arrays import ArraySource
-from paddle_resume.found_state.walk import NOT_KEPT, BulkKind, Node, Walk
+from paddle_resume.found_state.walk import Walk
 
 FORMAT = 1
 

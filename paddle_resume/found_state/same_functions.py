@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from typing import Any, Optional
 
 from paddle_resume.found_state.function_kinds import code_key
-from paddle_resume.found_state.walk import Node, Walk
+from paddle_resume.found_state.node import Node
+from paddle_resume.found_state.walk import Walk
 
 
 class SameFunctions:

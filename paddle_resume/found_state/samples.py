@@ -13,9 +13,10 @@ from paddle_resume.found_state.capture import Capture
 from paddle_resume.found_state.claims import Claims
 from paddle_resume.found_state.known import Known
 from paddle_resume.found_state.leaves import Names
+from paddle_resume.found_state.node import BulkKind, Node
 from paddle_resume.found_state.refusals import Refusals
 from paddle_resume.found_state.stored_arrays import ArraySink, raw_bytes
-from paddle_resume.found_state.walk import BulkKind, Node, Walk
+from paddle_resume.found_state.walk import Walk
 
 _LOOKED_AT = 16
 _MOST_NODES = 500  # in all of them

@@ -10,10 +10,10 @@ import paddle
 
 from paddle_resume.found_state.array_kinds import ArrayKind
 from paddle_resume.found_state.kind import Kind, is_a
+from paddle_resume.found_state.node import Node
 from paddle_resume.found_state.problem import Problem
 from paddle_resume.found_state.stored_arrays import ArraySource
 from paddle_resume.found_state.tensor_kind import TensorKind, has_values
-from paddle_resume.found_state.walk import Node
 
 
 class _Lies(NamedTuple):

@@ -17,11 +17,11 @@ from paddle_resume.found_state.function_kinds import FunctionKind, code_key
 from paddle_resume.found_state.kind import CAPTURED, is_a
 from paddle_resume.found_state.known import is_below
 from paddle_resume.found_state.leaves import Names, class_key, leaf_cell, same_cells
+from paddle_resume.found_state.node import BulkKind, Node, RootsKind
 from paddle_resume.found_state.object_kinds import ClassKind
 from paddle_resume.found_state.packed_values import pack_numbers
 from paddle_resume.found_state.problem import Problem
 from paddle_resume.found_state.stored_arrays import ArraySink, raw_bytes
-from paddle_resume.found_state.walk import BulkKind, Node, RootsKind
 
 _MANY = (paddle.nn.Layer, paddle.Tensor)  # of which a run has hundreds, with dozens of settings each
 _SHORT = 100  # letters; what is longer is told by its digest

@@ -9,10 +9,10 @@ from typing import NamedTuple
 from paddle_resume.found_state.claims import Claimed
 from paddle_resume.found_state.dispatch import LEAF, OWNER, kind_of
 from paddle_resume.found_state.kind import CAPTURED, DERIVED, REFUSED, TOLD
+from paddle_resume.found_state.node import BulkKind, Node, RootsKind
 from paddle_resume.found_state.object_kinds import ObjectKind
 from paddle_resume.found_state.refusals import Refusals
 from paddle_resume.found_state.tensor_kind import TensorKind, gradient_of
-from paddle_resume.found_state.walk import BulkKind, Node, RootsKind
 
 _SHOWN = 6
 _HOLDER = re.compile(r"[^.\[]+(?:\[[^\]]*\])?")

@@ -41,7 +41,6 @@ class Saver:
         self._tell = tell
         self._world = world or World()
         self._position: Optional[tuple[int, str]] = None
-        self._step: Optional[int] = None
         self._is_ready = False
 
     def make_ready(self, owners: Callable[[], Owners]) -> None:
@@ -72,7 +71,7 @@ class Saver:
 
         One that is saved under the same name after the epoch's end would not be that of a run that was not stopped.
         """
-        return self._step == step
+        return self._position is not None and self._position[0] == step
 
     def begin(
         self,
@@ -92,7 +91,6 @@ class Saver:
             if tag != BEST:
                 self._clock.began(step, time.monotonic() - began)
                 self._position = (step, phase)
-                self._step = self._step if tag == BEST else step
 
     def collect(self, step: int, wait: bool = False) -> None:
         """Take notice of a save that has become durable, or has failed, behind training."""
