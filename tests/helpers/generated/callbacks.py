@@ -296,8 +296,8 @@ class AtEpochs(Callback):
         layers, late = trainer.model.parts, trainer.epoch % 2 == 1
         trainer.model.out.bias.stop_gradient = late
         trainer.model.out.weight.optimize_attr["learning_rate"] = 0.5 if late else 1.0
-        if late:
-            layers[0].eval()
+        if late and not isinstance(getattr(layers[0], "layer", None), nn.layer.rnn.RNNBase):
+            layers[0].eval()  # Paddle's recurrent layers have no backward pass then.
 
 
 class ClipsLater(Callback):
