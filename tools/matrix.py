@@ -33,10 +33,11 @@ _PAGE = """# What was tried
 This page is written by `python tools/matrix.py`; `pytest -m full tests/exact/test_matrix.py` runs the same.
 
 Tiny runs of {steps} steps are put together from the table below, so that among all of them each value comes
-together with each other one; how many of them were made stands below. Each is trained once straight, and once more through interruptions by real signals: killed in the
-middle of a step, within a save, in an evaluation, between two epochs or at the start, stopped by SIGTERM or Ctrl-C, and
-in each third run first trained to step 8 only, and then made longer. Then everything that both have left is compared:
-weights, optimizer state, each record with everything that a resume restores, the best model, and the logs.
+together with each other one; how many of them were made stands below. Each is trained once straight, and once more
+through interruptions by real signals: killed in the middle of a step, within a save, in an evaluation, between two
+epochs or at the start, stopped by SIGTERM or Ctrl-C, and in each third run first trained to step 8 only, and then made
+longer. Then everything that both have left is compared: weights, optimizer state, each record with everything that a
+resume restores, the best model, and the logs.
 
 | | |
 |---|---|
