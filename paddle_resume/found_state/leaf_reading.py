@@ -183,6 +183,9 @@ def _place(cell: list[Any], known: Known, depth: int) -> Any:
         raise Problem(f"there is no place {text[:40]!r}")
     if found[1] == "cpu":
         return paddle.CPUPlace()
+    # Paddle 2.6 ends the process where there is no such device.
+    if not paddle.is_compiled_with_cuda() or int(found[2] or 0) >= paddle.device.cuda.device_count():
+        raise Problem(f"there is no place {text[:40]!r} here")
     return paddle.CUDAPinnedPlace() if found[2] is None else paddle.CUDAPlace(int(found[2]))
 
 

@@ -9,6 +9,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+import paddle
 import pytest
 from forking import servers
 from generated.descriptions import descriptions, histories
@@ -20,6 +21,7 @@ FEW = 6
 MANY = int(os.environ.get("GENERATED_RUNS", "200"))
 
 
+@pytest.mark.skipif(paddle.__version__.startswith("2."), reason="some of the optimizers are of Paddle 3")
 @pytest.mark.parametrize("runs", [FEW, pytest.param(MANY, marks=pytest.mark.full)])
 def test_no_generated_run_ends_otherwise_for_having_been_interrupted(
     runs: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]

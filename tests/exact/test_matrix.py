@@ -6,6 +6,7 @@ import itertools
 from pathlib import Path
 from typing import Any
 
+import paddle
 import pytest
 from generated.descriptions import SEVERAL, TABLE, history_of, in_pairs
 from generated.history import Counts, GeneratedRun
@@ -28,6 +29,7 @@ def test_any_two_values_come_together_unless_they_exclude_each_other() -> None:
         assert {run[name] for run in runs} == set(values)
 
 
+@pytest.mark.skipif(paddle.__version__.startswith("2."), reason="some of the optimizers are of Paddle 3")
 @pytest.mark.parametrize("most", [FEW, pytest.param(None, marks=pytest.mark.full)])
 def test_nothing_differs(most: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     counts = Counts()
