@@ -7,11 +7,12 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from paddle_resume.checkpoint.record import FILE_SUFFIX, SUFFIX, Record, encode_state
+from paddle_resume.checkpoint.record import FILE_SUFFIX, MAX_BYTES, SUFFIX, Record, encode_state
 from paddle_resume.checkpoint.snapshot import Files
 from paddle_resume.differences import Difference, reported_by
 from paddle_resume.errors import StateError
 from paddle_resume.stateful import Compared, HasFile, MayBeAbsent, Owner, Owners, PreparesSave, Stateful
+from paddle_resume.storage.bounded_json import is_readable
 
 
 def prepare(owners: Owners) -> None:
@@ -40,6 +41,12 @@ def capture(owners: Owners) -> tuple[str, Files]:
         else:
             states[name] = encode_state(name, state)
     plain = ", ".join(f"{json.dumps(name)}: {states[name]}" for name in reversed(states))
+    if not is_readable(plain, MAX_BYTES):
+        largest = max(states, key=lambda name: len(states[name]))
+        raise StateError(
+            f"The state of {largest!r} is too large for a record ({len(states[largest]) >> 20} MiB as text), which no "
+            "resume would read. Keep large lists of numbers in it as NumPy arrays, or give it a file with `suffix`."
+        )
     return f"{{{plain}}}", dict(reversed(files.items()))
 
 

@@ -28,6 +28,12 @@ def parse_json(raw: bytes, most: Optional[int] = None, **hooks: Any) -> Any:
     return value
 
 
+def is_readable(text: str, most_bytes: int) -> bool:
+    """Whether `parse_json` would take this text as a part of a whole of so many bytes, with room for the rest."""
+    values = text.count(",") + text.count("[") + text.count("{")
+    return len(text) <= most_bytes * 3 // 4 and values <= _VALUES * 3 // 4 + len(text) // _BYTES_A_VALUE
+
+
 def require_shallow(value: Any, most: int = _DEPTH) -> None:
     """Raise ValueError for dicts and lists nested deeper than that: whatever goes through them would fail elsewhere."""
     level = [value] if isinstance(value, (dict, list, tuple)) else []
