@@ -12,7 +12,6 @@ from paddle_resume.found_state.kind import CAPTURED, DERIVED, REFUSED, TOLD
 from paddle_resume.found_state.node import BulkKind, Node, RootsKind
 from paddle_resume.found_state.object_kinds import ObjectKind
 from paddle_resume.found_state.refusals import Refusals
-from paddle_resume.found_state.tensor_kind import TensorKind, gradient_of
 
 _SHOWN = 6
 _HOLDER = re.compile(r"[^.\[]+(?:\[[^\]]*\])?")
@@ -60,11 +59,6 @@ class Survey:
         """Handles and other libraries' data, and containers of very many objects, which are not looked into."""
         found = [node for node in self.nodes if node.standing == TOLD or isinstance(node.kind, BulkKind)]
         return [Entry(node.path, TOLD, _told(node)) for node in found if not node.owner]
-
-    def gradients(self) -> list[str]:
-        """The paths of the tensors that hold a gradient which is not zero: no record has it."""
-        tensors = [node for node in self.nodes if isinstance(node.kind, TensorKind)]
-        return [node.path for node in tensors if gradient_of(node.thing)]
 
     def require_capturable(self) -> None:
         """Raises StateError naming each thing that bears state which cannot be saved."""

@@ -127,12 +127,6 @@ def has_values(tensor: paddle.Tensor) -> bool:
     return bool(tensor._is_initialized()) and tensor.size > 0
 
 
-def gradient_of(tensor: paddle.Tensor) -> Optional[bool]:
-    """None without a gradient, else whether any number of it is not zero."""
-    gradient = tensor.grad
-    return None if gradient is None else bool(view(gradient).any()) if has_values(gradient) else False
-
-
 def _numpy_type(dtype: Any) -> np.dtype:
     name = dtype_name(dtype)
     return np.dtype(np.uint16 if name == "bfloat16" else name)  # as Paddle shows it

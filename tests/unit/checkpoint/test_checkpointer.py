@@ -171,6 +171,18 @@ def test_a_state_that_would_not_come_back_is_refused_by_its_owner_s_name(
     assert listing(tmp_path) == []
 
 
+def test_a_state_with_more_values_than_a_resume_would_read_is_refused_but_not_as_an_array(
+    tmp_path: Path,
+) -> None:
+    with closing(CheckpointEngine(tmp_path, "run")) as one:
+        with pytest.raises(StateError, match="The state of 'mine' is too large for a record .* NumPy arrays"):
+            one.save(1, {"mine": Plain({"x": list(range(900_000))})})
+        assert listing(tmp_path) == []
+        one.save(1, {"mine": Plain({"x": np.arange(900_000)})})
+        one.wait()
+        assert one.restore({"mine": Plain({})}) is not None
+
+
 def test_a_state_that_holds_itself_is_refused(tmp_path: Path) -> None:
     state: dict[str, Any] = {}
     state["me"] = state

@@ -393,16 +393,6 @@ def test_a_layer_that_is_made_in_the_course_of_a_run_is_refused_by_path() -> Non
         life.walker.capture()
 
 
-def test_gradients_that_are_left_are_told_and_cleared_ones_are_not() -> None:
-    net = nn.Linear(4, 2)
-    optimizer = optim.SGD(0.1, parameters=net.parameters())
-    life = Life(lambda: {"model": net})
-    net(paddle.ones([2, 4])).sum().backward()
-    assert life.walker.survey().gradients() == ["model.weight", "model.bias"]
-    optimizer.clear_grad()
-    assert life.walker.survey().gradients() == []
-
-
 def test_paths_are_those_that_paddle_users_know() -> None:
     net = nn.Sequential(("conv", nn.Conv2D(1, 2, 3)), ("norm", nn.BatchNorm2D(2)))
     paths = {entry.path for entry in Life(lambda: {"model": net}).walker.survey().entries()}
