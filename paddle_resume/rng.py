@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import random
 import struct
+from _random import Random as CPythonRandom
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import lru_cache
@@ -17,8 +18,8 @@ import xxhash
 from paddle_resume.differences import Difference
 
 _WORD = 2**32
-# Of a Mersenne Twister as NumPy keeps it; the place in them comes behind.
-_MT19937_WORDS = 624
+# Of a Mersenne Twister, with the place in them.
+_Words = ctypes.c_uint32 * 625
 
 
 def derive_seed(*key: int) -> int:
@@ -76,13 +77,13 @@ class RandomStreams:
     def fingerprint(self) -> int:
         """64 bits that tell whether the generators stand where they stood another time; cheap enough for each step.
 
-        Of Python's and NumPy's the words that every draw moves, of several GPUs the one in use.
+        Of several GPUs the one in use.
         """
-        _, words, gauss = random.getstate()
-        python = struct.pack("<3Qd", words[-1], words[0], words[1], gauss or 0.0)
-        numpy = struct.pack("<3Q", *_numpy_words())
-        cpu = struct.pack("<Q", self._next_of_cpu())
-        return xxhash.xxh3_64_intdigest(python + numpy + cpu + _gpu_position())
+        hasher = xxhash.xxh3_64(_PYTHON_WORDS or repr(_PYTHON.getstate()).encode())
+        words = _memory_of_numpy(np.random.mtrand._rand._bit_generator)
+        hasher.update(words or repr(np.random.get_state(legacy=False)).encode())
+        hasher.update(struct.pack("<dQ", _PYTHON.gauss_next or 0.0, self._next_of_cpu()) + _gpu_position())
+        return hasher.intdigest()
 
     def _next_of_cpu(self) -> int:
         """What Paddle's CPU generator would draw next: its state is a text of thousands of digits."""
@@ -127,18 +128,26 @@ class RandomStreams:
         return found
 
 
-def _numpy_words() -> tuple[int, int, int]:
-    """`get_state` would take longer than all else together, so they are read where they lie."""
-    generator = np.random.mtrand._rand._bit_generator
-    if type(generator) is not np.random.MT19937:
-        return xxhash.xxh3_64_intdigest(repr(np.random.get_state(legacy=False)).encode()), 0, 0
-    memory = _memory_of(generator)
-    return memory[_MT19937_WORDS], memory[0], memory[1]
+def _memory_of_python(generator: Any) -> Any:
+    """The words as CPython keeps them; None where they do not lie behind the object's head, the place in them first."""
+    head = object.__basicsize__
+    if CPythonRandom.__basicsize__ < head + ctypes.sizeof(_Words):
+        return None
+    memory = _Words.from_address(id(generator) + head)
+    *words, place = generator.getstate()[1]
+    return memory if list(memory) == [place, *words] else None
+
+
+# The generator behind the functions of `random`, which stays the same one. To ask it and NumPy's for their states would
+# take longer than all else together, so the words are read where they lie.
+_PYTHON: Any = random.random.__self__  # type: ignore[attr-defined]
+_PYTHON_WORDS = _memory_of_python(_PYTHON)
 
 
 @lru_cache(maxsize=1)
-def _memory_of(generator: Any) -> Any:
-    return (ctypes.c_uint32 * (_MT19937_WORDS + 1)).from_address(generator.ctypes.state_address)
+def _memory_of_numpy(generator: Any) -> Any:
+    """None for another kind of generator, which a program may have put there."""
+    return _Words.from_address(generator.ctypes.state_address) if type(generator) is np.random.MT19937 else None
 
 
 def _gpu_position() -> bytes:
@@ -151,6 +160,7 @@ def _gpu_position() -> bytes:
     return repr(generator.get_state().__getstate__()[:3]).encode()
 
 
+@lru_cache(maxsize=1)
 def _cpu_generator() -> Any:
     return paddle.framework.core.default_cpu_generator()
 

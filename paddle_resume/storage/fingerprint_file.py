@@ -14,7 +14,7 @@ import xxhash
 from paddle_resume.storage.durable_files import create_new, open_in_place, temporary
 from paddle_resume.storage.regular_files import read_regular
 
-_MAGIC = b"paddle_resume fingerprints 1\n\0\0\0"
+_MAGIC = b"paddle_resume fingerprints 2\n\0\0\0"
 _FIELDS = struct.Struct("<qQdQQ")
 _DIGEST = struct.Struct("<Q")
 _SIZE = _FIELDS.size + _DIGEST.size

@@ -66,9 +66,11 @@ class KeptFingerprints:
     def keep(self, fingerprints: Sequence[Fingerprint]) -> None:
         """Have these outlive the process."""
         if self.wanted and fingerprints and self._count < _MOST:
-            with self._errors():
+            try:  # Shorter than `_errors`, for it is gone through at each step.
                 self._file.append(fingerprints)
                 self._count += len(fingerprints)
+            except OSError as error:
+                self._tell_once(error)
 
     def saving(self, prefix: Path, step: int, course: int) -> None:
         """A save has begun, and the one before has ended: what that one holds is no more to be kept."""
@@ -126,10 +128,13 @@ class KeptFingerprints:
         try:
             yield
         except OSError as error:
-            if not self._told:
-                self._told = True
-                self._tell(
-                    f"What earlier steps came out as could not be kept or read in {self._file.path}: "
-                    f"{error.strerror or error}. Training goes on; steps that are made again are compared as far as "
-                    "they are known."
-                )
+            self._tell_once(error)
+
+    def _tell_once(self, error: OSError) -> None:
+        if not self._told:
+            self._told = True
+            self._tell(
+                f"What earlier steps came out as could not be kept or read in {self._file.path}: "
+                f"{error.strerror or error}. Training goes on; steps that are made again are compared as far as "
+                "they are known."
+            )

@@ -466,7 +466,7 @@ SMALL_FILES: dict[str, Maker] = {
     "fingerprints: a device": lambda folder: ((folder / ".run.steps").symlink_to("/dev/zero"), folder / ".run.steps")[
         1
     ],
-    "fingerprints: noise": _steps(lambda: b"paddle_resume fingerprints 1\n\0\0\0" + os.urandom(50 * 1000)),
+    "fingerprints: noise": _steps(lambda: b"paddle_resume fingerprints 2\n\0\0\0" + os.urandom(50 * 1000)),
     "claim: a nest": _file(".metrics.jsonl.run", lambda: b"[" * 4096),
     "claim: no text in it": _file(".metrics.jsonl.run", lambda: b'{"run": "a\\u0000b", "log": null}'),
     "claim: odd types": _file(".metrics.jsonl.run", lambda: b'{"run": {"a": []}, "log": "x"}'),

@@ -8,6 +8,7 @@ import numpy as np
 import paddle
 import pytest
 
+from paddle_resume import rng
 from paddle_resume.checkpoint.record import decode_state, encode_state
 from paddle_resume.rng import RandomStreams, derive_seed, preserved, seed_everything
 
@@ -100,7 +101,12 @@ def test_a_fingerprint_moves_no_generator() -> None:
     assert draw() == straight
 
 
-def test_a_fingerprint_tells_of_every_draw_and_is_back_when_the_generators_are() -> None:
+@pytest.mark.parametrize("words_are_read", [True, False])
+def test_a_fingerprint_tells_of_every_draw_and_is_back_when_the_generators_are(
+    words_are_read: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not words_are_read:
+        monkeypatch.setattr(rng, "_PYTHON_WORDS", None)
     draws = {
         "python": random.random,
         "gauss": lambda: random.gauss(0, 1),
@@ -118,6 +124,25 @@ def test_a_fingerprint_tells_of_every_draw_and_is_back_when_the_generators_are()
             # Where Paddle hides its engine, only the seed can be seen; each step begins with another there.
             assert streams.fingerprint() != before or (ENGINE_IS_HIDDEN and name == "paddle"), name
         assert streams.fingerprint() == before, name
+
+
+def test_pythons_words_lie_where_they_are_read() -> None:
+    """On every Python: else a fingerprint is right, and takes longer."""
+    for draws in (0, 1, 623, 624, 1000):
+        random.seed(draws)
+        for _ in range(draws):
+            random.getrandbits(32)
+        *words, place = random.getstate()[1]
+        assert list(rng._PYTHON_WORDS) == [place, *words]
+
+
+def test_words_that_are_not_those_of_the_state_are_not_read() -> None:
+    class Elsewhere(random.Random):
+        def getstate(self) -> tuple:
+            return random.Random(1).getstate()
+
+    assert rng._memory_of_python(Elsewhere(1)) is not None
+    assert rng._memory_of_python(Elsewhere(2)) is None
 
 
 def test_a_fingerprint_is_told_also_of_another_generator_behind_numpy() -> None:
