@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Protocol, Union, runtime_checkable
+from typing import Any, Callable, Protocol, Union, runtime_checkable
 
 from paddle_resume.differences import Difference
 from paddle_resume.errors import StateError
@@ -62,6 +62,16 @@ class MayBeAbsent(Protocol):
     may_be_absent: bool
 
     def state_dict(self) -> dict[str, Any]: ...
+
+
+@runtime_checkable
+class Returns(Protocol):
+    """An owner that can be brought back without a checkpoint otherwise than by its `state_dict()`.
+
+    `as_now()` gives what brings it back to where it is now.
+    """
+
+    def as_now(self) -> Callable[[], None]: ...
 
 
 Owner = Union[Stateful, Compared]

@@ -10,7 +10,7 @@ import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Callable
 
 import numpy as np
 import paddle
@@ -99,6 +99,16 @@ class ShardedState:
             raise CheckpointError(f"The sharded checkpoint is not whole: {error.reason}. Use another one.") from error
         for key, tensor in live.items():
             fill(local_part(tensor), targets[key].array)
+
+    def as_now(self) -> Callable[[], None]:
+        """What fills this process's part with what it holds now, without a file."""
+        kept = {key: np.array(view(tensor)) for key, tensor in self.tensors().items()}
+
+        def put_back() -> None:
+            for key, tensor in self.tensors().items():
+                fill(local_part(tensor), kept[key])
+
+        return put_back
 
     def tensors(self) -> dict[str, paddle.Tensor]:
         """Every tensor of the model and the optimizer, by its key in the files."""

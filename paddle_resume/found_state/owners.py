@@ -55,7 +55,7 @@ class FoundArrays:
         self._restored: Arrays = {}
 
     def state_dict(self) -> dict[str, Any]:
-        aside = {**self.aside, **self.moved_since()}
+        aside = {**self.moved_since(), **self.aside}
         return {**self.now, **{f"{_ASIDE}{name}": array for name, array in aside.items()}}
 
     def set_state_dict(self, state: dict[str, Any]) -> None:
@@ -209,6 +209,10 @@ class StateBeforeTheEnd(FoundState):
     def _look(self) -> None:
         self._ranks, arrays = self._gathered()
         self._arrays.aside = {name: array.copy() for name, array in arrays.items()}
+        self.watch()
+
+    def watch(self) -> None:
+        """From here on what moves in tensors is put aside as it is now; after a restore this is to be called again."""
         before = {name: array.copy() for name, array in self._tensors().items()}
 
         def moved_since() -> Arrays:

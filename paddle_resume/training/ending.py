@@ -22,9 +22,13 @@ class Ending:
     logs; the states from before come with the run's progress into its last records.
     """
 
-    def __init__(self, progress: Progress, owners: Callable[[], Owners], logbook: Logbook) -> None:
+    def __init__(
+        self, progress: Progress, owners: Callable[[], Owners], logbook: Logbook, watch: Callable[[], None]
+    ) -> None:
+        """`watch` puts aside whatever moves in tensors after it was called."""
         self._progress = progress
         self._owners = owners
+        self._watch = watch
         self._logbook = logbook
 
     def begin(self, phase: str = TRAIN) -> None:
@@ -45,6 +49,11 @@ class Ending:
     def state_before(self, owner: str) -> Optional[dict[str, Any]]:
         """The state of `owner` from before; None if the run has not begun to end."""
         return (self._progress.before_end or {}).get(owner)
+
+    def restored(self) -> None:
+        """The run was restored: if it had begun to end, the tensors that were still by then are watched again."""
+        if self._progress.before_end is not None:
+            self._watch()
 
     def undo(self) -> None:
         """Go back to before, for a run that is made longer; one saved by an earlier version only trains on."""

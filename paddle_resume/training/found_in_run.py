@@ -110,7 +110,7 @@ class FoundInRun:
         self._owners = {ARRAYS: arrays, FOUND: self._found}
         self._train = feeds["train"]
         self._train.while_workers_load = self._as_workers_see_it
-        self.before_end: Owner = StateBeforeTheEnd(walker, arrays, self._world, self._filled)
+        self.before_end = StateBeforeTheEnd(walker, arrays, self._world, self._filled)
         if survey.told:
             self._tell(survey.told_line())
 

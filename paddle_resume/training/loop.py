@@ -69,8 +69,8 @@ class TrainingLoop:
     heart: Heartbeat
     learning_rate: Callable[[], float]
     """Gives the rate of the next step."""
-    as_now: Callable[[], Callable[[], None]]
-    """Gives what brings back all that was found in the run, and that no owner of the trainer's saves."""
+    as_now: Callable[[bool], Callable[[], None]]
+    """Gives what brings back all that was found in the run and, where that is asked for, what its owners hold too."""
     tell: Callable[[str], None]
 
     def run(self) -> None:
@@ -84,6 +84,7 @@ class TrainingLoop:
                 self.saver.roll_back(error)
                 if self.progress.before_end is not None and not self.is_at_end:
                     self.ending.undo()  # It went back to a checkpoint that was a shorter run's last.
+                self.ending.restored()
 
     def _run_phase(self) -> None:
         phase, within_epoch = self.progress.phase, not (self.feed.between_epochs or self._made_all_steps)
@@ -201,7 +202,8 @@ class TrainingLoop:
         if split not in self.evaluation:
             return {}
         step = self.progress.step
-        put_back = self.as_now()
+        # A stop saves nothing where this step has a checkpoint; only else all of a model is to be copied.
+        put_back = self.as_now(not self.world.broadcast_object(self.saver.has_saved_here))
         try:
             results = self.evaluator.evaluate(self.evaluation[split], split, step)
         except Interruption:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Optional, Union
+from typing import Any, Callable, Optional, Union
 
 import paddle
 
@@ -50,6 +50,7 @@ from paddle_resume.training.run_saver import RunSaver
 from paddle_resume.training.save_hook import SaveHook
 from paddle_resume.training.save_schedule import SaveSchedule
 from paddle_resume.training.saver import Saver
+from paddle_resume.training.state_as_now import state_as_now
 from paddle_resume.training.step_runner import StepRunner
 
 
@@ -161,6 +162,10 @@ class RunParts:
         moved = {n: o for n, o in every if isinstance(o, Stateful) and not isinstance(o, HasFile) and n not in still}
         return Owners(**{**moved, FOUND: self.found.before_end})
 
+    def _as_now(self, whole: bool) -> Callable[[], None]:
+        """What brings back all that was found in the run and, if `whole`, all else that a save of it holds."""
+        return state_as_now([self.found, *(self.owners.values() if whole else ()), self.random])
+
     def loop(self, feed: Feed, evaluation: Mapping[str, Feed], length: RunLength, heart: Heartbeat) -> TrainingLoop:
         """The loop that trains on these data."""
         self.evaluator.heart = heart
@@ -177,7 +182,7 @@ class RunParts:
             steps=StepRunner(trainer.train_step, self.gradients),
             lr=self.lr,
             learning_rate=lambda: trainer.learning_rate,
-            as_now=self.found.as_now,
+            as_now=self._as_now,
             metrics=self.metrics,
             divergence=self.divergence,
             monitoring=monitoring,
@@ -196,7 +201,12 @@ class RunParts:
                 mesh=self.mesh,
                 progress=self.progress,
             ),
-            ending=Ending(self.progress, lambda: self._moved_by_evaluation(feed, evaluation), self.logbook),
+            ending=Ending(
+                self.progress,
+                lambda: self._moved_by_evaluation(feed, evaluation),
+                self.logbook,
+                self.found.before_end.watch,
+            ),
             hooks=self.hooks,
             world=self.world,
             data_parallel=self.data_parallel,

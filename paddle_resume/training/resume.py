@@ -76,6 +76,7 @@ class Resume:
         restored = trainer.restored
         parts.made_again.begin(parts.progress.step, resumed=restored is not None, allow_inexact=self._allow_inexact)
         if restored is not None:
+            self._loop.ending.restored()
             self._save_what_is_other(restored)
 
     def _restore(self, resume: str, allow_inexact: bool) -> Optional[Restored]:

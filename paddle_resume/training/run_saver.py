@@ -65,6 +65,11 @@ class RunSaver:
         """Whether a checkpoint belongs here whatever time has passed and wherever the run was interrupted."""
         return self.epoch_is_due or self._saver.schedule.step_is_due(self._progress.step)
 
+    @property
+    def has_saved_here(self) -> bool:
+        """Whether a checkpoint of this step, from which a resume can begin, was saved, perhaps in an earlier phase."""
+        return self._saver.has_saved_step(self._progress.step)
+
     def is_due(self, step: int) -> bool:
         """Whether a step checkpoint is due at this step; rank 0 decides."""
         return self._saver.is_due(step)

@@ -94,8 +94,7 @@ class Session:
     def _save_and_leave(self) -> None:
         """After a signal: save this step, if it is not saved yet, and end as a process ends that got the signal."""
         parts, progress = self._parts, self._parts.progress
-        saved = parts.saver.has_saved(progress.step, progress.phase) or parts.saver.has_saved_step(progress.step)
-        if parts.world.broadcast_object(not saved):
+        if parts.world.broadcast_object(not self.loop.saver.has_saved_here):
             self.loop.saver.save()
         self.loop.saver.collect(wait=True)
         parts.made_again.stop()
