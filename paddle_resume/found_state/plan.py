@@ -53,7 +53,8 @@ class Plan:
             self._objects = MadeObjects(record["new"], replaced, self._known)
             for path, kind, thing, labels, values in self._objects.fill():
                 self._writes.append(Write(path, kind, thing, labels, values, None, []))
-            self._instead = self._made_instead()
+            made = self._objects.replaced().items()
+            self._instead = {id(self._known.at(path).thing): thing for path, thing in made}
             for node in walk.started():
                 if not node.owner:
                     with_path(node.path or "the roots", self._plan, node)
@@ -86,7 +87,10 @@ class Plan:
             ) from error
 
     def _replaced(self) -> dict[str, tuple[Node, Entry]]:
-        """The entries of those objects of the start that cannot take on other content."""
+        """The entries of those objects of the start in whose place others are made.
+
+        They cannot take on other content, such as iterators, or hold what another one is made for, such as tuples.
+        """
         found: dict[str, tuple[Node, Entry]] = {}
         for path, entry in self._moved.items():
             node = self._known.at(path)
@@ -98,10 +102,19 @@ class Plan:
                 self._walk.look_again(node)
                 if node.start is None or node.detail != node.start.detail or not _same(node.values, node.start.values):
                     found[node.path] = (node, with_path(node.path, self._entry_of_start, node))
+        things, before = {id(node.thing) for node, _ in found.values()}, 0
+        while len(things) > before:
+            before = len(things)
+            for node in self._walk.started():
+                if node.owner or node.kind.is_rewritten or id(node.thing) in things or node.start is None:
+                    continue
+                if any(id(value) in things for value in node.start.values):
+                    found[node.path] = (node, with_path(node.path, self._entry_of_start, node))
+                    things.add(id(node.thing))
         return found
 
     def _entry_of_start(self, node: Node) -> Entry:
-        """For what has moved here and had not when it was saved: another one as it was at the start."""
+        """For what had not moved when it was saved: another one as it was at the start."""
         self._held_at_start(node)
         saved = node.start.saved if node.start is not None else None
         return Entry(node.kind.tag, None, None, None, None, [], saved, None)
@@ -118,23 +131,6 @@ class Plan:
             raise Problem(
                 f"{node.path}: it was a {entry.class_key or entry.tag} and is a {class_key(type(node.thing))}"
             )
-
-    def _made_instead(self) -> dict[int, Any]:
-        """What stands now for objects of the start: other iterators, and tuples that hold them."""
-        instead = {id(self._known.at(path).thing): made for path, made in self._objects.replaced().items()}
-        changed = bool(instead)
-        while changed:
-            changed = False
-            for node in self._walk.started():
-                start = node.start
-                if node.owner or node.kind.is_rewritten or id(node.thing) in instead or start is None:
-                    continue
-                if any(id(value) in instead for value in start.values):
-                    values = [instead.get(id(value), value) for value in start.values]
-                    held = self._held_at_start(node)
-                    instead[id(node.thing)] = node.kind.build(type(node.thing), start.labels, values, held)
-                    changed = True
-        return instead
 
     def _held_at_start(self, node: Node) -> Any:
         assert node.start is not None

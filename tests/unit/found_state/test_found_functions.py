@@ -110,6 +110,23 @@ def test_what_a_restore_made_anew_is_saved_under_its_old_path() -> None:
     assert later.saved()[0]["moved"] == {}
 
 
+def test_a_tuple_around_what_is_made_anew_is_another_one_wherever_something_refers_to_it() -> None:
+    def make() -> Roots:
+        turn = itertools.count(1)
+        pair = (turn, [1])
+        return {"callback": Thing(queue=[pair, turn], named={"pair": pair}, nested=((pair,), 0))}
+
+    def run(roots: Roots) -> None:
+        callback = roots["callback"]
+        next(callback.queue.pop())  # The list has moved, and so has what is in the tuple that it still holds.
+        callback.named["new"] = [callback.queue[0]]
+
+    ours, theirs = after(make, run)
+    assert written(theirs) == written(ours)
+    callback = theirs["callback"]
+    assert callback.queue[0] is callback.named["pair"] is callback.named["new"][0] is callback.nested[0][0]
+
+
 def test_functions_that_share_a_variable_still_share_it() -> None:
     def make() -> Roots:
         up, show = two()
