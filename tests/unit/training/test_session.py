@@ -5,8 +5,9 @@ from __future__ import annotations
 import shutil
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
-from typing import Any, Optional
+from typing import Any, Callable, Optional
 
 import pytest
 from small_run import train, trainer, weights
@@ -76,33 +77,50 @@ LENGTHS = [(None, {"max_steps": 7}), (2, {"max_steps": 7}), (7, {"max_steps": 7}
 LENGTHS += [(2, {"epochs": 1}), (5, {"epochs": 2}), (None, {"epochs": 2})]
 
 
-@pytest.mark.parametrize("mode", ["min", "max"])
-@pytest.mark.parametrize(("every", "short"), LENGTHS)
+MODES = [("min", *each) for each in LENGTHS] + [("max", *LENGTHS[1])]
+MODES += [pytest.param("max", *each, marks=pytest.mark.full) for each in LENGTHS if each is not LENGTHS[1]]
+LONG = {"epochs": 9, "max_steps": 18}
+
+
+@pytest.fixture(scope="module")
+def straight(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
+    """Gives the folder that holds `straight`, a run of 18 steps, made once; to be copied."""
+
+    @cache
+    def made(every: Optional[int], mode: str = "min") -> Path:
+        folder = tmp_path_factory.mktemp("longer")
+        assert train(watched(folder / "straight", every, mode), **LONG).step == 18
+        return folder
+
+    return made
+
+
+@pytest.mark.parametrize(("mode", "every", "short"), MODES)
 def test_a_run_that_is_made_longer_has_no_trace_of_its_first_end(
-    every: Optional[int], short: dict[str, int], mode: str, tmp_path: Path
+    mode: str, every: Optional[int], short: dict[str, int], straight: Callable[..., Path], tmp_path: Path
 ) -> None:
-    long = {"epochs": 9, "max_steps": 18}
-    straight = train(watched(tmp_path / "straight", every, mode), **long)
     train(watched(tmp_path / "longer", every, mode), **{"epochs": 9, **short})
     again = train(watched(tmp_path / "longer", every, mode), **{"epochs": 9, **short})
     assert again.phase == "done" and again.step < 18
-    longer = train(watched(tmp_path / "longer", every, mode), **long)
-    assert longer.step == straight.step == 18
-    assert different(tmp_path) == []
+    longer = train(watched(tmp_path / "longer", every, mode), **LONG)
+    assert longer.step == 18
+    assert different(tmp_path, straight(every, mode)) == []
 
 
-def different(folder: Path) -> list[str]:
+def different(folder: Path, straight: Optional[Path] = None) -> list[str]:
     """All but the checkpoint of the first end, where the straight run has none."""
-    found = first_differences(folder / "straight", folder / "longer")
+    found = first_differences((straight or folder) / "straight", folder / "longer")
     return [line for line in found if "only in the killed run" not in line]
 
 
-def test_an_end_that_is_not_undone_shows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    train(watched(tmp_path / "straight", 2), max_steps=18, epochs=9)
+def test_an_end_that_is_not_undone_shows(
+    straight: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected = straight(2)
     train(watched(tmp_path / "longer", 2), max_steps=7, epochs=9)
     monkeypatch.setattr(Ending, "undo", lambda self: setattr(self._progress, "phase", "train"))
     train(watched(tmp_path / "longer", 2), max_steps=18, epochs=9)
-    found = "\n".join(different(tmp_path))
+    found = "\n".join(different(tmp_path, expected))
     assert "tensor 0.weight" in found and "metrics.jsonl: record" in found
 
 
