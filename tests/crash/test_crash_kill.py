@@ -222,10 +222,10 @@ def test_a_killed_writer_process_is_named_to_the_trainer_whose_next_save_succeed
     memory: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     require_strace()
-    count, failed = kill_spawned(memory, share=3)
+    count, failed = kill_spawned(memory, share=6)
     report(capsys, "spawned writer killed at calls", Counter({"points": count}))
     assert not failed
-    assert count >= 4
+    assert count >= 2
 
 
 @pytest.mark.full

@@ -5,8 +5,9 @@ from __future__ import annotations
 import random
 import signal
 import subprocess
+from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Callable
 
 import forking
 import pytest
@@ -72,6 +73,20 @@ def test_the_example_runs(tmp_path: Path) -> None:
 
 # ---------------------------------------------------------------- what fit can be given, row by row
 
+
+@pytest.fixture(scope="module")
+def straight(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """Gives the folder of a fit that nothing interrupted, made once."""
+
+    @cache
+    def made(row: str) -> Path:
+        folder = tmp_path_factory.mktemp("straight")
+        fit(folder, ROWS[row]())
+        return folder
+
+    return made
+
+
 EVENTS = [
     ("on_train_batch_end", 4),
     ("on_epoch_end", 0),
@@ -84,9 +99,10 @@ AGAIN_ALONE = ("model", "optimizer", "scheduler")
 
 
 @pytest.mark.parametrize("row", [pytest.param(row, marks=pytest.mark.full if row in AGAIN else ()) for row in ROWS])
-def test_a_fit_that_is_cut_short_again_and_again_ends_as_if_untouched(row: str, tmp_path: Path) -> None:
-    straight, crashed = tmp_path / "straight", tmp_path / "crashed"
-    fit(straight, ROWS[row]())
+def test_a_fit_that_is_cut_short_again_and_again_ends_as_if_untouched(
+    row: str, straight: Callable[[str], Path], tmp_path: Path
+) -> None:
+    expected, crashed = straight(row), tmp_path / "crashed"
     crashes = 0
     for event in EVENTS:
         if "eval" in event[0] and ROWS[row]().get("eval_data", "some") is None:
@@ -97,7 +113,7 @@ def test_a_fit_that_is_cut_short_again_and_again_ends_as_if_untouched(row: str, 
             crashes += 1
     fit(crashed, ROWS[row]())
     assert crashes >= 2
-    assert first_differences(straight, crashed) == []
+    assert first_differences(expected, crashed) == []
     events = record(crashed).lineage
     assert sum(event["event"] == "resume" for event in events) >= 2
     assert all(event.get("exact", True) for event in events)
@@ -124,10 +140,10 @@ CONTROLS = {
     "owner", [pytest.param(owner, marks=pytest.mark.full if owner in AGAIN_ALONE else ()) for owner in CONTROLS]
 )
 def test_a_fit_ends_otherwise_when_one_owner_is_not_restored(
-    owner: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    owner: str, straight: Callable[[str], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     row, event = CONTROLS[owner]
-    fit(tmp_path / "straight", ROWS[row]())
+    expected = straight(row)
     with pytest.raises(Crash):
         fit(tmp_path / "crashed", ROWS[row](), event)
     restore = owner_states.restore
@@ -141,4 +157,4 @@ def test_a_fit_ends_otherwise_when_one_owner_is_not_restored(
 
     monkeypatch.setattr(owner_states, "restore", forgetful)
     fit(tmp_path / "crashed", ROWS[row]())
-    assert first_differences(tmp_path / "straight", tmp_path / "crashed")
+    assert first_differences(expected, tmp_path / "crashed")

@@ -21,6 +21,7 @@ from paddle_resume.testing.kill_plan import Plan
 PROGRAM = str(PROGRAMS / "train_found.py")
 # 5 steps an epoch, and saves every 3: steps 5, 8 and 11 are made again, from steps 3, 6 and 9.
 KILLS = [Kill("step", 5), Kill("step", 8), Kill("save", 3, 6), Kill("step", 11)]
+FEW = [KILLS[0], KILLS[2]]
 # What is seen in its kind's other row as well.
 AGAIN = ("gru", "simple-rnn", "hidden-buffer")
 CASES = [
@@ -36,6 +37,12 @@ NOT_FOUND = ("lstm", "gru", "simple-rnn", "buffer", "hidden-buffer", "average-of
     "what", [pytest.param(each, marks=pytest.mark.full if each in AGAIN else ()) for each in CASES]
 )
 def test_a_killed_run_ends_as_if_untouched(what: str, tmp_path: Path) -> None:
+    assert_exact_resume([PROGRAM, "--what", what], tmp_path, FEW)
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("what", CASES)
+def test_a_run_that_is_killed_often_ends_as_if_untouched(what: str, tmp_path: Path) -> None:
     assert_exact_resume([PROGRAM, "--what", what], tmp_path, KILLS)
 
 

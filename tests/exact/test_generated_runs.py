@@ -17,7 +17,7 @@ from generated.history import Counts, GeneratedRun
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-FEW = 6
+FEW = 4
 MANY = int(os.environ.get("GENERATED_RUNS", "200"))
 
 

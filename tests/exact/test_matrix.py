@@ -11,7 +11,7 @@ import pytest
 from generated.descriptions import SEVERAL, TABLE, history_of, in_pairs
 from generated.history import Counts, GeneratedRun
 
-FEW = 3
+FEW = 2
 
 
 def chosen(description: dict[str, Any]) -> dict[str, Any]:

@@ -101,7 +101,7 @@ def learnt(folder: Path, ranks: int) -> dict[str, list[float]]:
     return {case: [float(value) for value in values.split()] for case, values in lines[0]}
 
 
-@pytest.mark.parametrize("ranks", [2, 3, 4])
+@pytest.mark.parametrize("ranks", [pytest.param(2, marks=pytest.mark.full), 3, pytest.param(4, marks=pytest.mark.full)])
 def test_any_last_batch_and_batches_smaller_than_the_world_teach_what_they_teach_one_process(
     ranks: int, learnt_by_one: dict[str, list[float]], tmp_path: Path
 ) -> None:
@@ -234,7 +234,7 @@ def test_what_is_forgotten_of_other_ranks_shows(straight: Path, tmp_path: Path) 
 # ---------------------------------------------------------------- failures
 
 
-@pytest.mark.parametrize("rank", [0, 1])
+@pytest.mark.parametrize("rank", [0, pytest.param(1, marks=pytest.mark.full)])
 def test_an_error_of_one_process_is_told_with_its_rank_and_ends_all(rank: int, tmp_path: Path) -> None:
     ended = run_ranks(tmp_path, 2, "--doom", rank, 5, "fail", "step")
     assert ended.statuses == ([1, 3] if rank == 0 else [3, 1]), ended.explain()

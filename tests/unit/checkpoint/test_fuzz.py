@@ -25,7 +25,7 @@ from paddle_resume.storage.framing import FramedFile
 from paddle_resume.storage.restricted_pickle import read_foreign
 
 _SUPPRESSED = [HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.function_scoped_fixture]
-SHORT = settings(max_examples=400, deadline=2000, database=None, suppress_health_check=_SUPPRESSED)
+SHORT = settings(max_examples=200, deadline=2000, database=None, suppress_health_check=_SUPPRESSED)
 LONG = settings(max_examples=30_000, deadline=2000, database=None, suppress_health_check=_SUPPRESSED)
 
 

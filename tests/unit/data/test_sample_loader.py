@@ -32,7 +32,10 @@ class Deadly(paddle.io.Dataset):
         return 40
 
 
-@pytest.mark.parametrize(("how", "told"), [("killed", "was killed by signal 9"), ("ended", "ended with status 7")])
+@pytest.mark.parametrize(
+    ("how", "told"),
+    [("killed", "was killed by signal 9"), pytest.param("ended", "ended with status 7", marks=pytest.mark.full)],
+)
 def test_a_data_worker_that_is_gone_is_told_of_in_one_sentence(how: str, told: str) -> None:
     with pytest.raises(DataError, match=rf"A data worker \(pid \d+\) {told}: perhaps .* Run the same command again"):
         list(Feed(Deadly(how), batch_size=4, num_workers=2, shuffle=False).remaining())

@@ -84,10 +84,10 @@ def test_cycles_of_all_kinds_come_back() -> None:
     assert theirs["callback"].tuple[0][0] is theirs["callback"].tuple
 
 
-def test_a_linked_list_of_20_000_objects_is_no_recursion() -> None:
+def test_a_linked_list_of_10_000_objects_is_no_recursion() -> None:
     def make() -> Roots:
         first = last = Link()
-        for value in range(1, 20_000):
+        for value in range(1, 10_000):
             last.next = Link(value)
             last = last.next
         return {"callback": Thing(first=first, tail=last, new=None)}
@@ -104,10 +104,10 @@ def test_a_linked_list_of_20_000_objects_is_no_recursion() -> None:
     assert written(theirs["callback"]) == written(ours["callback"])
 
 
-def test_tuples_nested_100_000_deep_are_no_recursion() -> None:
+def test_tuples_nested_50_000_deep_are_no_recursion() -> None:
     def run(roots: Roots) -> None:
         nested: Any = ()
-        for _ in range(100_000):
+        for _ in range(50_000):
             nested = (nested,)
         roots["callback"].nested = nested
 
@@ -118,7 +118,7 @@ def test_tuples_nested_100_000_deep_are_no_recursion() -> None:
         return count
 
     _, theirs = after(lambda: {"callback": Thing(nested=None)}, run)
-    assert depth(theirs["callback"].nested) == 100_000
+    assert depth(theirs["callback"].nested) == 50_000
     # Python itself takes such a thing apart by recursion.
     while theirs["callback"].nested:
         theirs["callback"].nested = theirs["callback"].nested[0]

@@ -35,26 +35,37 @@ DOORS = (
 )
 
 
-def opened(*doors: str) -> list[dict[str, Any]]:
+def opened(every: int, *doors: str) -> list[dict[str, Any]]:
     done = subprocess.run(
-        [sys.executable, PROGRAMS / "open_hostile.py", *doors], capture_output=True, text=True, timeout=900
+        [sys.executable, PROGRAMS / "open_hostile.py", str(every), *doors], capture_output=True, text=True, timeout=900
     )
     assert done.returncode == 0, done.stderr
     return [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
 
 
-QUICK = ("list", "small files")
 # These tell of what is damaged too, and read no values of tensors.
 LOOKS = ("list", "show", "show --json")
+# A value that is no array comes as it is, as that of a schedule does; whoever it is for refuses it.
+HANDS_ON = ("optimizer",)
 
 
-@pytest.mark.parametrize(
-    "door", [each if each in QUICK else pytest.param(each, marks=pytest.mark.full) for each in DOORS]
-)
+@pytest.mark.full
+@pytest.mark.parametrize("door", DOORS)
 def test_each_is_refused_soon_and_takes_little_memory(door: str) -> None:
+    assert badly_met(opened(1, door)) == []
+
+
+def test_some_at_every_door_are_refused_soon_and_take_little_memory() -> None:
+    met = opened(8)
+    assert {one["door"] for one in met} == set(DOORS)
+    assert badly_met(met) == []
+
+
+def badly_met(met: list[dict[str, Any]]) -> list[dict[str, Any]]:
     wrong = []
-    for one in opened(door):
-        fine = ("refused", "taken") if one["name"].startswith(HARMLESS) or door in LOOKS else ("refused",)
+    for one in met:
+        may_be_taken = one["name"].startswith(HARMLESS) or one["door"] in (*LOOKS, *HANDS_ON)
+        fine = ("refused", "taken") if may_be_taken else ("refused",)
         if one["how"] not in fine or one["seconds"] > SECONDS or one["memory"] > 2 * one["size"] + ROOM:
             wrong.append(one)
-    assert wrong == []
+    return wrong

@@ -37,12 +37,14 @@ def test_a_forked_run_leaves_the_bits_of_a_spawned_one_and_goes_on_from_its_chec
     for name, kill, start in (
         ("spawned", None, spawn),
         ("forked", None, forking.servers()),
-        ("mixed", Kill("step", 5), spawn),
-        ("mixed", Kill("step", 11), forking.servers()),
+        ("mixed", Kill("step", 4), spawn),
+        ("mixed", Kill("step", 7), forking.servers()),
         ("mixed", None, spawn),
     ):
         plan = Plan(str(tmp_path / "report"), kill)
-        assert run_life(PROGRAM, tmp_path / name, plan, timeout=300, start=start) == (kill is None)
+        assert run_life([*PROGRAM, "--max-steps", "9"], tmp_path / name, plan, timeout=300, start=start) == (
+            kill is None
+        )
     assert not (tmp_path / "report").exists()
     for name in ("forked", "mixed"):
         assert first_differences(tmp_path / "spawned", tmp_path / name) == []
