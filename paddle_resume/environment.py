@@ -58,6 +58,16 @@ def environment_as_given() -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if name not in _prepared}
 
 
+def leave_cpu_as_given() -> None:
+    """Take back what `prepare_cpu` has set, for a program that Paddle is to run as it would without this package.
+
+    It has to be called before Paddle is imported.
+    """
+    for name in _prepared:
+        os.environ.pop(name, None)
+    _prepared.clear()
+
+
 def prefer_repeatable_kernels() -> None:
     """On a GPU, let Paddle choose kernels that give the same bits each time; on a CPU they all do.
 

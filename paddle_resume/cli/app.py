@@ -18,6 +18,7 @@ from paddle_resume.cli import (
     setup_commands,
     supervision_commands,
     training_commands,
+    wrap_command,
 )
 from paddle_resume.cli.command import Command
 from paddle_resume.cli.help_examples import EXIT_CODES, examples_of
@@ -29,6 +30,7 @@ COMMANDS: dict[Optional[str], tuple[tuple[str, Callable[..., Any]], ...]] = {
         ("train", training_commands.train),
         ("eval", training_commands.evaluate),
         ("prove", training_commands.prove),
+        ("wrap", wrap_command.wrap),
         ("run", supervision_commands.run),
         ("interval", supervision_commands.interval),
         ("export", inference_commands.export),
@@ -57,8 +59,8 @@ COMMANDS: dict[Optional[str], tuple[tuple[str, Callable[..., Any]], ...]] = {
         ("configs", setup_commands.configs),
     ),
 }
-# What follows the first word that is no option of `run` belongs to the command line that it keeps running.
-_SETTINGS = {"run": {"allow_interspersed_args": False}}
+# What follows the first word that is no option of these belongs to the command line that they run.
+_SETTINGS = {name: {"allow_interspersed_args": False} for name in ("wrap", "run")}
 
 
 def build_app() -> typer.Typer:

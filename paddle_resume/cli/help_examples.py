@@ -14,6 +14,10 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
         "paddle-resume predict -c configs/mnist.yaml --weights checkpoint/mnist_epoch2 images --json",
     ),
     "generate": ("paddle-resume generate -c configs/text.yaml --weights checkpoint/text_epoch0 --prompt 'The '",),
+    "wrap": (
+        "paddle-resume wrap -- python tools/train.py -c ppyoloe.yml --eval",
+        "paddle-resume wrap --auto --save-dir checkpoint --every-steps 500 -- python my_training.py",
+    ),
     "run": (
         "paddle-resume run -- paddle-resume train -c configs/mnist.yaml",
         "paddle-resume run --max-restarts 5 --hang-timeout 600 -- python tools/train.py -c configs/mnist.yaml",

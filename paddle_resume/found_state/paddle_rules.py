@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import cache
 from typing import Any
 
@@ -17,6 +17,8 @@ DECLARED = "derived_attributes"
 
 EARLIER = "_paddle_resume_walker"
 """A model's attribute with the walker that saw it when it was new."""
+LAST_ITERATOR = "_paddle_resume_iterator"
+"""A DataLoader's attribute with the iterator that it gave last."""
 _LAYER = frozenset({EARLIER, "_full_name", "_helper", "_loaddict_holder", "_op_recorder", "_original_funcs"})
 _OF_CLASS: dict[type, frozenset[str]] = {
     paddle.nn.Layer: _LAYER,
@@ -24,7 +26,7 @@ _OF_CLASS: dict[type, frozenset[str]] = {
     # The list of names serves `get_opti_var_name_list` alone, and the helper is made anew in each step.
     paddle.optimizer.Optimizer: frozenset({"_name", "helper", "_opti_name_list"}),
     paddle.optimizer.lr.LRScheduler: frozenset({"_var_name"}),
-    paddle.io.DataLoader: frozenset({"_iterator"}),
+    paddle.io.DataLoader: frozenset({"_iterator", LAST_ITERATOR}),
     # `fit` sets them at every start.
     paddle.callbacks.Callback: frozenset({"params"}),
 }
@@ -49,6 +51,13 @@ def derived_attributes(cls: type) -> frozenset[str]:
     if issubclass(cls, layer) and getattr(cls, "_build_once", None) is layer._build_once:
         found.add("_built")  # it says that `_build_once` was called, which does nothing here
     return frozenset(found)
+
+
+def declare_derived(cls: type, names: Iterable[str]) -> None:
+    """What `derived_attributes` of a class says, for one that cannot be changed."""
+    known = _OF_CLASS.get(cls, frozenset())
+    _OF_CLASS[cls] = known | frozenset(names)
+    derived_attributes.cache_clear()
 
 
 def is_own_container(cls: type, name: str) -> bool:

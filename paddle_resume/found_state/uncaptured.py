@@ -96,6 +96,7 @@ _DATA = frozenset(
 )
 """Libraries whose objects hold data that a run reads; they are taken to be as the program makes them."""
 _CLOSED = -1
+_TAKEN_AS_USERS: set[str] = set()
 _ITERATORS = frozenset(("builtins", "itertools", "numpy", "_csv", "re", "_sre"))
 _INSIDE_PADDLE = tuple(
     f"paddle.{part}"
@@ -235,6 +236,8 @@ def top_level(cls: type) -> str:
 def is_users(module: str) -> bool:
     """Whether a module is the user's own code: not Paddle, not this package, not installed, not Python's."""
     top = module.partition(".")[0]
+    if top in _TAKEN_AS_USERS:
+        return module in sys.modules
     if top in ("paddle", "paddle_resume", "numpy", "builtins") or module not in sys.modules:
         return False
     file = vars(sys.modules[module]).get("__file__")
@@ -244,6 +247,12 @@ def is_users(module: str) -> bool:
     installed = [paths[name] for name in ("stdlib", "platstdlib", "purelib", "platlib")]
     # Not resolved: a link in an environment leads out of it.
     return not any(os.path.abspath(file).startswith(folder + os.sep) for folder in installed)  # noqa: PTH100
+
+
+def take_as_users(package: str) -> None:
+    """From now on the code of this package counts as the user's own, wherever it is installed."""
+    _TAKEN_AS_USERS.add(package)
+    is_users.cache_clear()
 
 
 def _position(thing: Any) -> Optional[int]:

@@ -80,6 +80,10 @@ class VisualDLLogger(Logger):
                 new.unlink()
             raise explain(error, self.graph_path, len(graph), key="run.log_dir") from error
 
+    def log_record(self, payload: bytes) -> None:
+        """Log one record that VisualDL itself has made, as its bytes."""
+        self._append(_frame(payload))
+
     def _header(self) -> bytes:
         from visualdl.component.base_component import meta_data
 

@@ -1,0 +1,1 @@
+"""Exactness for training loops of others, whose source stays as it is."""

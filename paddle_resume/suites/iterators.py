@@ -1,0 +1,123 @@
+"""Iterators whose place can be read and set, in the place of those of Python that hide it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+_VIEWS = (type({}.keys()), type({}.values()), type({}.items()))
+
+
+class Counted:
+    """As `enumerate`."""
+
+    def __init__(self, inner: Iterator[Any], count: int) -> None:
+        self.inner = inner
+        self.count = count
+
+    def __iter__(self) -> Counted:
+        return self
+
+    def __next__(self) -> tuple[int, Any]:
+        item = next(self.inner)
+        self.count += 1
+        return self.count - 1, item
+
+
+class Together:
+    """As `zip`."""
+
+    def __init__(self, inner: list[Iterator[Any]]) -> None:
+        self.inner = inner
+
+    def __iter__(self) -> Together:
+        return self
+
+    def __next__(self) -> tuple[Any, ...]:
+        if not self.inner:
+            raise StopIteration
+        items = []
+        for each in self.inner:  # not a generator, which would make another error of a StopIteration
+            items.append(next(each))
+        return tuple(items)
+
+
+class Applied:
+    """As `map`."""
+
+    def __init__(self, function: Any, inner: list[Iterator[Any]]) -> None:
+        self.function = function
+        self.inner = inner
+
+    def __iter__(self) -> Applied:
+        return self
+
+    def __next__(self) -> Any:
+        items = []
+        for each in self.inner:
+            items.append(next(each))
+        return self.function(*items)
+
+
+class WithBar:
+    """What a `tqdm` bar goes over, and the bar, which shows it and decides nothing."""
+
+    def __init__(self, inner: Iterator[Any], bar: Any) -> None:
+        self.inner = inner
+        self.bar = bar
+
+    def __iter__(self) -> WithBar:
+        return self
+
+    def __next__(self) -> Any:
+        try:
+            item = next(self.inner)
+        except StopIteration:
+            self.bar.close()
+            raise
+        self.bar.update(1)
+        return item
+
+
+def placed_iterator(iterable: Any) -> Iterator[Any]:
+    """`iter(iterable)`, in a form whose place can be read if there is one."""
+    if type(iterable) in _VIEWS or type(iterable) is dict:
+        return iter(list(iterable))
+    if _is_bar(iterable) and getattr(iterable, "iterable", None) is not None:
+        return WithBar(placed_iterator(iterable.iterable), iterable)
+    return _placed(iter(iterable))
+
+
+def reused(before: Iterator[Any], new: Iterator[Any]) -> Iterator[Any]:
+    """`new`, as the same object as `before` where that is one of ours, of a loop that is over.
+
+    A program that is put back stands inside the call of this very object.
+    """
+    if type(before) is not type(new) or not isinstance(new, (Counted, Together, Applied, WithBar)):
+        return new
+    if not isinstance(new, Counted):
+        vars(before).update(vars(new))
+        return before
+    vars(before).update(inner=reused(before.inner, new.inner), count=new.count)  # type: ignore[attr-defined]
+    return before
+
+
+def _placed(iterator: Any) -> Iterator[Any]:
+    kind = type(iterator)
+    if kind is enumerate:
+        _, (inner, count) = iterator.__reduce__()
+        return Counted(_placed(inner), count)
+    if kind is zip and _is_plain_zip(iterator):
+        return Together([_placed(each) for each in iterator.__reduce__()[1]])
+    if kind is map:
+        _, (function, *inner) = iterator.__reduce__()
+        return Applied(function, [_placed(each) for each in inner])
+    return iterator
+
+
+def _is_plain_zip(iterator: Any) -> bool:
+    return len(iterator.__reduce__()) == 2  # A third part says that it is strict.
+
+
+def _is_bar(thing: Any) -> bool:
+    return any(base.__module__.partition(".")[0] == "tqdm" and base.__name__ == "tqdm" for base in type(thing).__mro__)

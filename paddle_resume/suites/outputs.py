@@ -1,0 +1,100 @@
+"""What a wrapped program writes as it goes: VisualDL curves, text logs, whole files; each follows the checkpoint."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Callable
+
+from paddle_resume.differences import Difference
+from paddle_resume.errors import CheckpointError
+from paddle_resume.loggers import VisualDLLogger
+from paddle_resume.storage.durable_files import explain
+
+
+class Outputs:
+    """Owner of how far each log is: on a resume it is cut back to there.
+
+    Args:
+        name: of the run; VisualDL's files are called by it.
+        goes_on: whether there is a checkpoint to go on from; else curves begin anew.
+    """
+
+    def __init__(self, name: str, goes_on: bool, tell: Callable[[str], None]) -> None:
+        self._name = name
+        self._goes_on = goes_on
+        self._tell = tell
+        self._curves: dict[str, VisualDLLogger] = {}
+        self._texts: dict[str, logging.FileHandler] = {}
+
+    def curves(self, folder: str) -> VisualDLLogger:
+        """The log of the curves in this folder."""
+        key = os.path.abspath(folder)  # noqa: PTH100 (links stay as they are)
+        if key not in self._curves:
+            logger = self._curves[key] = VisualDLLogger(key, self._name)
+            logger.tell = self._tell
+            if not self._goes_on:
+                logger.start_over()
+        return self._curves[key]
+
+    def text(self, handler: logging.FileHandler) -> None:
+        """A handler of Python's `logging` is about to open its file."""
+        if self._goes_on and "w" in handler.mode:
+            handler.mode = "a"  # What was logged before the checkpoint stays.
+        self._texts[handler.baseFilename] = handler
+
+    def before_save(self) -> None:
+        """Have all that was written so far outlive this process."""
+        for curves in self._curves.values():
+            curves.prepare_save()
+        for handler in self._texts.values():
+            handler.flush()
+
+    def state_dict(self) -> dict[str, Any]:
+        return {
+            "curves": {folder: curves.state_dict() for folder, curves in self._curves.items()},
+            "texts": {path: _size(path) for path in self._texts},
+        }
+
+    def set_state_dict(self, state: dict[str, Any]) -> None:
+        """Cut the logs back; what the program has begun before it was put back is emptied."""
+        known = state["curves"]
+        for folder in {*known, *self._curves}:
+            if folder in known:
+                self.curves(folder).set_state_dict(known[folder])
+            else:
+                self._curves[folder].start_over()
+        self._goes_on = False
+        for path, size in state["texts"].items():
+            handler = self._texts.get(path)
+            if handler is not None:
+                handler.flush()
+            _cut(path, size)
+
+    def differences(self, state: dict[str, Any]) -> list[Difference]:
+        """Which of the logs do not reach as far as they did. Raises CheckpointError for a state that is none."""
+        if not all(isinstance(state.get(name), Mapping) for name in ("curves", "texts")):
+            raise CheckpointError("The checkpoint's record of the program's logs is damaged; use another checkpoint.")
+        found: list[Difference] = []
+        for folder, cursor in state["curves"].items():
+            found += self.curves(folder).differences(cursor)
+        return found
+
+    def close(self) -> None:
+        """Write what waits to be written."""
+        for curves in self._curves.values():
+            curves.close()
+
+
+def _size(path: str) -> int:
+    return Path(path).stat().st_size if Path(path).exists() else 0
+
+
+def _cut(path: str, size: int) -> None:
+    try:
+        if _size(path) > size:
+            os.truncate(path, size)
+    except OSError as error:
+        raise explain(error, Path(path), size) from error

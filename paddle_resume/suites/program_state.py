@@ -1,0 +1,133 @@
+"""All that a wrapped program holds when it asks for a batch: found from its variables, and given to owners of state."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import paddle
+
+from paddle_resume.found_state.claims import Claims
+from paddle_resume.found_state.owners import FoundArrays, FoundState
+from paddle_resume.found_state.paddle_rules import claim_owned
+from paddle_resume.found_state.walk import Walk
+from paddle_resume.found_state.walker import Walker
+from paddle_resume.owners.optimizer import parameters_of
+from paddle_resume.owners.paddle_owners import paddle_owners
+from paddle_resume.parallel.world import World
+from paddle_resume.stateful import Owner
+from paddle_resume.suites.loader_iterator import LoaderIterator
+from paddle_resume.suites.stack import Level, Stack, StackReader, set_variables, variables
+
+
+class Variables:
+    """The variables of one function, and the iterators of the loops that it is in, as attributes."""
+
+
+class ProgramState:
+    """Looks at a program first when it asks for its first batch at one place, and from then on at each save there.
+
+    What the program has made by then it makes again in each process; what has moved since is saved and put back. The
+    layers whose parameters an optimizer moves are saved as a model, so that Paddle can load them by itself; all else,
+    such as averages of weights, is saved as it is found.
+    """
+
+    def __init__(
+        self,
+        reader: StackReader,
+        stack: Stack,
+        asked: LoaderIterator,
+        leave: Mapping[str, frozenset[str]],
+        world: World,
+    ) -> None:
+        self._reader = reader
+        self._leave = leave
+        self.stack = stack
+        self.site = stack.site
+        self._held = {level.name: Variables() for level in stack.levels}
+        self._asked = self._held["the batches"] = Variables()
+        self._read(asked)
+        claims = Claims()
+        things = [node.thing for node in Walk(self._held, Claims()).run()]
+        optimizers = _named([each for each in things if isinstance(each, paddle.optimizer.Optimizer)])
+        model = _model([each for each in things if isinstance(each, paddle.nn.Layer)], optimizers)
+        self._of_model: dict[str, Any] = {}
+        if model is not None:
+            self._of_model = paddle_owners(model, optimizers)
+            claim_owned(claims, model, optimizers, self._of_model)
+        self._walker = Walker(self._held, claims)
+        self.survey = self._walker.survey()
+        self.survey.require_capturable()
+        arrays = FoundArrays()
+        self.found = FoundState(self._walker, arrays, world)
+        self.owners: dict[str, Owner] = {
+            "found.arrays": arrays,
+            "found": self.found,
+            **self._of_model,
+        }
+        self.model = model
+        self.optimizers = optimizers
+
+    def come_again(self, stack: Stack) -> bool:
+        """Take note that the program asks again; returns whether it is the place at which it was looked at first."""
+        if stack.site != self.site:
+            return False
+        self.stack = stack
+        return True
+
+    def before_save(self, asked: LoaderIterator) -> None:
+        """Bring what stands for the program's variables up to date; `asked` is the iterator that is to give a batch."""
+        self._read(asked)
+        for iterator in _iterators(self._held):
+            iterator.before_save()
+
+    def write_back(self) -> LoaderIterator:
+        """Have the program's variables and loops be what was put back; returns the iterator that is to give a batch."""
+        for level in self.stack.levels:
+            held = vars(self._held[level.name])
+            loops = self._reader.iterators(level)
+            for text, loop in loops.items():
+                loop.inner = held[text]
+            set_variables(level, {name: value for name, value in held.items() if name not in loops})
+        return vars(self._asked)["asked"]
+
+    def _read(self, asked: LoaderIterator) -> None:
+        vars(self._asked)["asked"] = asked
+        for level in self.stack.levels:
+            held = vars(self._held[level.name])
+            held.clear()
+            held.update(_held_by(level, self._reader, self._leave))
+
+
+def _held_by(level: Level, reader: StackReader, leave: Mapping[str, frozenset[str]]) -> dict[str, Any]:
+    loops = {text: loop.inner for text, loop in reader.iterators(level).items()}
+    return {**variables(level, leave), **loops}
+
+
+def _iterators(held: Mapping[str, Variables]) -> list[LoaderIterator]:
+    return [node.thing for node in Walk(held, Claims()).run() if isinstance(node.thing, LoaderIterator)]
+
+
+def _named(optimizers: list[Any]) -> dict[str, Any]:
+    """Optimizers by name, "" for the only one; one inside a wrapper is the wrapper's own."""
+    inner = {id(each) for thing in optimizers for each in vars(thing).values()}
+    outer = [thing for thing in optimizers if id(thing) not in inner]
+    return {"" if len(outer) == 1 else str(number): thing for number, thing in enumerate(outer)}
+
+
+def _model(layers: list[Any], optimizers: Mapping[str, Any]) -> Any:
+    """The layer with the parameters that the optimizers move, or one of several such layers; None for none."""
+    moved = {id(parameter) for optimizer in optimizers.values() for parameter in parameters_of(optimizer)}
+    trained = [layer for layer in layers if any(id(parameter) in moved for parameter in layer.parameters())]
+    inside = {id(each) for layer in trained for each in layer.sublayers()}
+    outer = [_unwrapped(layer) for layer in trained if id(layer) not in inside]
+    if len(outer) <= 1:
+        return next(iter(outer), None)
+    every = paddle.nn.Layer()
+    for number, layer in enumerate(outer):
+        every.add_sublayer(str(number), layer)
+    return every
+
+
+def _unwrapped(layer: Any) -> Any:
+    return layer._layers if isinstance(layer, paddle.DataParallel) else layer

@@ -1,0 +1,166 @@
+"""The functions that stand between a program's start and the request for a batch, and the variables they hold."""
+
+from __future__ import annotations
+
+import ctypes
+import inspect
+import sys
+from collections.abc import Mapping
+from types import BuiltinFunctionType, CodeType, FrameType, FunctionType, ModuleType
+from typing import Any, Callable, NamedTuple, Optional
+
+from paddle_resume.errors import StateError
+from paddle_resume.suites.held_values import held_value
+from paddle_resume.suites.live_names import live_globals, live_names
+from paddle_resume.suites.loops import LoopIterator, RunningLoops
+from paddle_resume.suites.rewriting import RewrittenModules
+from paddle_resume.suites.source import MODULE, Function, Loop
+
+_ADVICE = "Have it in a plain loop of the function that trains, or give it to the adapter."
+_OF_PROGRAM = (ModuleType, FunctionType, BuiltinFunctionType, type)
+_GENERATORS = inspect.CO_GENERATOR | inspect.CO_COROUTINE | inspect.CO_ASYNC_GENERATOR
+_SCOPES = ("<listcomp>", "<setcomp>", "<dictcomp>", "<genexpr>", "<lambda>")
+
+
+class Level(NamedTuple):
+    """One function on the way, and where it stands."""
+
+    frame: FrameType
+    name: str
+    """`module:qualname`."""
+    function: Function
+    at: int
+    """The offset of the instruction that is under way."""
+    callee: str
+    """The name of the function that it has called."""
+
+    @property
+    def line(self) -> int:
+        return self.frame.f_lineno
+
+    @property
+    def loops(self) -> list[Loop]:
+        """The loops that it is in, the outer ones first."""
+        # While a loop asks for its next item it stands in the line in which it begins.
+        return [loop for loop in self.function.loops if loop.first <= self.line <= loop.last]
+
+
+class Stack:
+    """The levels of one request, the outermost first."""
+
+    def __init__(self, levels: list[Level]) -> None:
+        self.levels = levels
+
+    @property
+    def site(self) -> list[list[Any]]:
+        """What tells the place from any other, also in another process of the same program."""
+        return [[level.name, level.line, level.at] for level in self.levels]
+
+    @property
+    def told(self) -> str:
+        """The innermost function, for a person."""
+        level = self.levels[-1]
+        return f"{level.name}, line {level.line}"
+
+
+class StackReader:
+    """Finds the levels that are of the program's own code.
+
+    Args:
+        modules: knows the sources.
+        is_own: tells by a module's name whether its code is the program's own.
+    """
+
+    def __init__(self, modules: RewrittenModules, loops: RunningLoops, is_own: Callable[[str], bool]) -> None:
+        self._modules = modules
+        self._loops = loops
+        self._is_own = is_own
+        self._known: dict[CodeType, Optional[tuple[str, Function]]] = {}
+
+    def stack(self, frame: Optional[FrameType]) -> Stack:
+        """The levels from the program's start to this frame."""
+        levels = []
+        callee = "__next__"
+        while frame is not None:
+            code = frame.f_code
+            if code not in self._known:
+                self._known[code] = self._learn(frame)
+            known = self._known[code]
+            if known is not None:
+                levels.append(Level(frame, known[0], known[1], frame.f_lasti, callee))
+            frame, callee = frame.f_back, code.co_name
+        levels.reverse()
+        return Stack(levels)
+
+    def require_movable(self, stack: Stack) -> None:
+        """Raises StateError for a place to which no other process could be brought."""
+        for level in stack.levels:
+            code = level.frame.f_code
+            if code.co_flags & _GENERATORS:
+                raise _refused(level, f"the generator {level.function.qualname} asks for the batches")
+            if code.co_name in _SCOPES:
+                raise _refused(level, f"a {code.co_name.strip('<>')} asks for the batches")
+            for loop in level.loops:
+                if loop.is_for and self._loops.of(level.frame, loop.first) is None:
+                    raise _refused(level, f"the loop `{loop.text}` in line {loop.first} cannot be moved")
+                if not loop.is_for and loop.text.startswith("for"):
+                    raise _refused(level, f"the loop `{loop.text}` in line {loop.first} is asynchronous")
+            held = held_value(level.frame, level.function, level.callee) if level.loops else ""
+            if held:
+                raise _refused(level, f"line {level.line} holds the value of `{held}` while it waits for a batch")
+
+    def iterators(self, level: Level) -> dict[str, LoopIterator]:
+        """The iterators of the `for` loops that a level is in, by how they begin."""
+        found = {}
+        for loop in level.loops:
+            iterator = self._loops.of(level.frame, loop.first) if loop.is_for else None
+            if iterator is not None:
+                found[f"<{loop.text}, line {loop.first}>"] = iterator
+        return found
+
+    def _learn(self, frame: FrameType) -> Optional[tuple[str, Function]]:
+        module, code = frame.f_globals.get("__name__", ""), frame.f_code
+        if type(module) is not str or not self._is_own(module):
+            return None
+        try:
+            source = self._modules.source(code.co_filename)
+        except (OSError, SyntaxError, ValueError):
+            return None
+        function = source.function(code.co_name, code.co_firstlineno)
+        if function is None:
+            function = Function(code.co_name, code.co_firstlineno, (), (), "")
+        return f"{module}:{function.qualname}", function
+
+
+def variables(level: Level, leave: Mapping[str, frozenset[str]]) -> dict[str, Any]:
+    """The variables of a level whose values are still going to be read, but what its adapter says to leave."""
+    frame = level.frame
+    left = leave.get(level.name, frozenset())
+    if level.function.qualname == MODULE:
+        live = live_globals(frame.f_code, level.at)
+        return {
+            name: value
+            for name, value in frame.f_globals.items()
+            if name in live and name not in left and not name.startswith("__") and not isinstance(value, _OF_PROGRAM)
+        }
+    live = live_names(frame.f_code, level.at)
+    return {name: value for name, value in dict(frame.f_locals).items() if name in live and name not in left}
+
+
+def set_variables(level: Level, values: Mapping[str, Any]) -> None:
+    """Have the variables of a level hold these values."""
+    frame = level.frame
+    if level.function.qualname == MODULE:
+        frame.f_globals.update(values)
+        return
+    names = frame.f_locals
+    names.update(values)
+    if sys.version_info < (3, 13):  # From then on the names are the variables themselves.
+        ctypes.pythonapi.PyFrame_LocalsToFast(ctypes.py_object(frame), ctypes.c_int(0))
+
+
+def _refused(level: Level, what: str) -> StateError:
+    return StateError(
+        f"{level.frame.f_code.co_filename}, line {level.line}: {what}, so that no other process could be brought to "
+        f"where this one stands. {_ADVICE}"
+    )

@@ -1,0 +1,175 @@
+"""Where a wrapped program meets this package: what it calls of Paddle's and Python's is replaced before it begins."""
+
+from __future__ import annotations
+
+import functools
+import logging
+import os
+import shutil
+import signal
+from pathlib import Path
+from typing import Any, Callable
+
+import paddle
+
+from paddle_resume.storage.durable_files import create_new, temporary
+from paddle_resume.suites import loader_iterator
+from paddle_resume.suites.loader_iterator import LoaderIterator
+from paddle_resume.suites.outputs import Outputs
+
+_OURS = (signal.SIGINT, signal.SIGTERM)
+
+
+def take_loaders(before: Callable[[], None], is_behind: Callable[[], bool], tell: Callable[[str], None]) -> None:
+    """Each `iter(DataLoader)` gives a LoaderIterator, and calls `before` first.
+
+    While the run `is_behind` a checkpoint, Paddle's own iterator waits for the first batch, so that nothing draws
+    behind the program's back.
+    """
+
+    def begin(loader: Any) -> LoaderIterator:
+        before()
+        if getattr(loader, "_persistent_workers", False):
+            loader._persistent_workers = False
+            tell(
+                "DataLoader(persistent_workers=True): workers that outlive an epoch keep what they have drawn to "
+                "themselves. They are started anew for each epoch, so that a run can go on."
+            )
+        made = loader_iterator.loader_iterator(loader)
+        if not is_behind():
+            made.make()
+        return made
+
+    loader_iterator.TELL[0] = tell
+    paddle.io.DataLoader.__iter__ = begin
+
+
+def take_optimizers(updated: Callable[[], None]) -> None:
+    """Have `updated` called after each `step` or `minimize` of any optimizer, also of classes that come later."""
+
+    def watch(cls: Any) -> None:
+        for name in ("step", "minimize"):
+            plain = vars(cls).get(name)
+            if callable(plain):
+                setattr(cls, name, _then(plain, updated))
+
+    waiting: list[Any] = [paddle.optimizer.Optimizer]
+    while waiting:
+        cls = waiting.pop()
+        watch(cls)
+        waiting += cls.__subclasses__()
+
+    def of_subclass(cls: Any, **options: Any) -> None:
+        super(paddle.optimizer.Optimizer, cls).__init_subclass__(**options)
+        watch(cls)
+
+    paddle.optimizer.Optimizer.__init_subclass__ = classmethod(of_subclass)
+
+
+def _then(plain: Callable[..., Any], updated: Callable[[], None]) -> Callable[..., Any]:
+    @functools.wraps(plain)
+    def call(*args: Any, **options: Any) -> Any:
+        result = plain(*args, **options)
+        updated()
+        return result
+
+    return call
+
+
+def take_files() -> None:
+    """Files of `paddle.save` are whole or not there; what a resume removes for the second time may be gone."""
+    plain_save = paddle.save
+
+    @functools.wraps(plain_save)
+    def save(obj: Any, path: Any, *args: Any, **options: Any) -> Any:
+        if not isinstance(path, (str, os.PathLike)):
+            return plain_save(obj, path, *args, **options)
+        target = Path(path)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        new = temporary(target)
+        os.close(create_new(new))
+        try:
+            plain_save(obj, str(new), *args, **options)
+            with new.open("rb") as file:
+                os.fsync(file.fileno())
+            new.replace(target)
+        except BaseException:
+            new.unlink(missing_ok=True)
+            raise
+        return None
+
+    paddle.save = save
+    plain_rmtree = shutil.rmtree
+
+    @functools.wraps(plain_rmtree)
+    def rmtree(path: Any, *args: Any, **options: Any) -> None:
+        if isinstance(path, (str, os.PathLike)) and not Path(path).exists():
+            return
+        plain_rmtree(path, *args, **options)
+
+    shutil.rmtree = rmtree  # type: ignore[assignment]
+
+
+def take_logs(outputs: Outputs) -> None:
+    """VisualDL's writers write curves that can be cut back, and text logs are known."""
+    plain_open = logging.FileHandler._open
+
+    def open_log(handler: logging.FileHandler) -> Any:
+        outputs.text(handler)
+        return plain_open(handler)
+
+    logging.FileHandler._open = open_log  # type: ignore[method-assign]
+    try:
+        import visualdl
+        import visualdl.writer.writer as home
+    except ImportError:
+        return
+
+    class LogWriter(home.LogWriter):  # type: ignore[misc]
+        """As VisualDL's, into one file of this run in each folder."""
+
+        def _get_file_writer(self) -> Any:
+            return _Records(outputs, self.logdir)
+
+        def add_meta(self, *args: Any, **options: Any) -> None:
+            """Nothing: each file begins with one such record."""
+
+        @property
+        def file_name(self) -> str:
+            return str(outputs.curves(self.logdir).path)
+
+        def flush(self) -> None:
+            outputs.curves(self.logdir).flush()
+
+        def close(self) -> None:
+            outputs.curves(self.logdir).flush()
+
+    visualdl.LogWriter = home.LogWriter = LogWriter
+
+
+class _Records:
+    """What a LogWriter takes for the writer of its file."""
+
+    def __init__(self, outputs: Outputs, folder: str) -> None:
+        self._curves = outputs.curves(folder)
+
+    def add_record(self, record: Any) -> None:
+        self._curves.log_record(record.SerializeToString())
+
+    def get_logdir(self) -> str:
+        return str(self._curves.path.parent)
+
+
+def take_signals() -> None:
+    """SIGINT and SIGTERM save the run; a handler that the program sets for them, such as one that kills its process
+    group, is remembered and not called."""
+    plain = signal.signal
+    theirs: dict[int, Any] = {}
+
+    def note(signum: int, handler: Any) -> Any:
+        if signum not in _OURS:
+            return plain(signum, handler)
+        before, theirs[signum] = theirs.get(signum, signal.SIG_DFL), handler
+        return before
+
+    signal.signal = note  # type: ignore[assignment]

@@ -1,0 +1,127 @@
+"""Runs somebody's training command so that an interruption changes nothing."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Optional
+
+from paddle_resume.checkpoint.choose import choose, choose_together
+from paddle_resume.checkpoint.engine import CheckpointEngine
+from paddle_resume.checkpoint.phases import DONE
+from paddle_resume.checkpoint.reader import Loaded
+from paddle_resume.found_state.uncaptured import is_users, take_as_users
+from paddle_resume.parallel.world import World
+from paddle_resume.suites import loader_iterator
+from paddle_resume.suites.adapters import ADAPTERS
+from paddle_resume.suites.command import Command
+from paddle_resume.suites.loops import RunningLoops
+from paddle_resume.suites.outputs import Outputs
+from paddle_resume.suites.rewriting import RewrittenModules
+from paddle_resume.suites.run import WrappedRun
+from paddle_resume.suites.stack import StackReader
+from paddle_resume.suites.takeover import take_files, take_loaders, take_logs, take_optimizers, take_signals
+from paddle_resume.training.interrupt import SignalWatch
+from paddle_resume.training.save_schedule import SaveSchedule
+
+
+@dataclass(frozen=True)
+class Options:
+    """How a wrapped run is saved and gone on with."""
+
+    save_dir: Path
+    name: str
+    schedule: SaveSchedule
+    resume: str = "auto"
+    overwrite: bool = False
+    allow_inexact: bool = False
+    any_program: bool = False
+    """Whether a program that is of no known suite is taken too."""
+
+
+def run_wrapped(arguments: Sequence[str], options: Options) -> None:
+    """Run `SCRIPT ARGUMENTS...`, or `-m MODULE ARGUMENTS...`, from where it was interrupted, if it was.
+
+    Raises PaddleResumeError for what cannot be gone on with; what the program raises comes out as it is.
+    """
+    world = World.current()
+    tell = partial(_tell, world.is_main)
+    engine = CheckpointEngine(options.save_dir, options.name, keep=options.schedule.keep, world=world)
+    engine.prepare()
+    if options.resume == "none":
+        engine.start_over(options.overwrite)
+    loaded = _chosen(engine, options, world)
+    command = Command(arguments)
+    if loaded is not None and loaded.record.phase == DONE:
+        command.require_same(loaded.record.owners.get("command"))
+        tell(f"This run is complete ({loaded.record.step} batches): nothing is left to do.")
+        engine.close()
+        return
+    loops, outputs = RunningLoops(), Outputs(options.name, loaded is not None, tell)
+    modules = RewrittenModules(loops.begin, partial(_is_rewritten, options.any_program))
+    for package in ("__main__", *(adapter.package for adapter in ADAPTERS)):
+        take_as_users(package)
+    signals = SignalWatch()
+    run = WrappedRun(
+        engine,
+        options.schedule,
+        command,
+        StackReader(modules, loops, is_users),
+        loops,
+        outputs,
+        adapters=ADAPTERS,
+        any_program=options.any_program,
+        loaded=loaded,
+        allow_inexact=options.allow_inexact,
+        signals=signals,
+        world=world,
+        tell=tell,
+    )
+    take_loaders(run.before_iterator, lambda: run.is_behind, tell)
+    take_optimizers(run.updated)
+    take_files()
+    take_logs(outputs)
+    loader_iterator.ASKED[0] = run.asked
+    sys.meta_path.insert(0, modules)  # type: ignore[arg-type]
+    with signals:
+        take_signals()
+        try:
+            modules.run_script(arguments)
+        except SystemExit as end:
+            if end.code not in (None, 0):
+                run.close()
+                raise
+        except BaseException:
+            run.close()
+            raise
+        run.finish()
+
+
+def _chosen(engine: CheckpointEngine, options: Options, world: World) -> Optional[Loaded]:
+    """The checkpoint that the run goes on from; None for a new run."""
+    loaded = None
+    if world.is_main and options.resume != "none":
+        loaded, passed_over = choose(options.resume, engine.folder, engine.name)
+        for line in passed_over:
+            _tell(True, f"Passed over {line}.")
+    return choose_together(world, loaded)
+
+
+def _is_rewritten(any_program: bool, name: str, path: str) -> bool:
+    if any(name in adapter.modules for adapter in ADAPTERS):
+        return True
+    return any_program and not _is_installed(path)
+
+
+def _is_installed(path: str) -> bool:
+    return any(part in ("site-packages", "dist-packages") for part in Path(path).parts) or path.startswith(
+        (sys.base_prefix, sys.prefix)
+    )
+
+
+def _tell(is_main: bool, text: str) -> None:
+    if is_main or text.startswith("error"):
+        print(f"paddle-resume: {text}", file=sys.stderr, flush=True)
