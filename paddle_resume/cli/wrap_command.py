@@ -26,12 +26,15 @@ def wrap(
     ] = None,
     every_minutes: Annotated[Optional[float], typer.Option(min=0.01, help="Save after so many minutes.")] = None,
     keep: Annotated[int, typer.Option(min=1, help="How many checkpoints stay.")] = 2,
-    resume: Annotated[str, typer.Option(help="auto: continue this run; a checkpoint's prefix; none: start over.")] = "auto",
+    resume: Annotated[
+        str, typer.Option(help="auto: continue this run; a checkpoint's prefix; none: start over.")
+    ] = "auto",
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="With --resume none: remove the earlier run's checkpoints.")
     ] = False,
     allow_inexact: Annotated[
-        bool, typer.Option("--allow-inexact", help="Go on although something differs, or the suite's code is not proven.")
+        bool,
+        typer.Option("--allow-inexact", help="Go on although something differs, or the suite's code is not proven."),
     ] = False,
     auto: Annotated[bool, typer.Option("--auto", help="Take any program, also one that is of no known suite.")] = False,
 ) -> None:

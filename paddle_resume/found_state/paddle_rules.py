@@ -35,6 +35,11 @@ _ACCUMULATORS = (
     "_already_create_accumulater",  # as Paddle 2.6 has it
     *("_param_dict", "_auxiliary_vars", "_param_device_map"),
 )
+# Lists of what is listed elsewhere by parameter, made in the first step of an optimizer with `use_multi_tensor`.
+_MULTI_TENSOR = (
+    *("_velocity_dict", "_moment1_dict", "_moment2_dict", "_moment2_max_dict", "_beta1_pow_acc_dict"),
+    *("_beta2_pow_acc_dict", "_master_weight_dict", "_regularization_method_dict", "_regularization_coeff_dict"),
+)
 _RATE = ("_learning_rate", "_learning_rate_map")
 
 
@@ -98,7 +103,7 @@ def claim_owned(
 
 def claim_optimizer(claims: Claims, optimizer: Any, owner: str, rate_owner: str) -> None:
     """What an optimizer keeps for each parameter is the owner's, and its rate or schedule is `rate_owner`'s."""
-    names = _ACCUMULATORS + (("state",) if isinstance(optimizer, paddle.optimizer.LBFGS) else ())
+    names = _ACCUMULATORS + _MULTI_TENSOR + (("state",) if isinstance(optimizer, paddle.optimizer.LBFGS) else ())
     claims.attributes(optimizer, names, owner)
     claims.attributes(optimizer, _RATE, rate_owner)
     if isinstance(optimizer._learning_rate, paddle.optimizer.lr.LRScheduler):

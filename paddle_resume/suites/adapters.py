@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import importlib.metadata
 import sys
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Optional
+from typing import Any, Callable, Optional
+
+import paddle
 
 from paddle_resume.errors import StateError
 from paddle_resume.found_state.paddle_rules import declare_derived
@@ -31,6 +33,8 @@ class Adapter:
         rewritten: further modules in which a `for` stands around the training.
         leave: variables of those functions that follow from the command, or are seen by nobody.
         derived: the same for attributes, by `module:class`.
+        lazy: attributes that are made in the course of a run, by `module:class`, and what makes one. Who goes on from
+            a checkpoint that had one makes it before the generators are put back, so that it is not made later.
     """
 
     suite: str
@@ -41,6 +45,8 @@ class Adapter:
     leave: Mapping[str, frozenset[str]] = field(default_factory=dict)
     derived: Mapping[str, frozenset[str]] = field(default_factory=dict)
 
+    lazy: Mapping[str, Mapping[str, Callable[[Any], None]]] = field(default_factory=dict)
+
     @property
     def modules(self) -> set[str]:
         """The modules whose loops are to be open."""
@@ -49,13 +55,17 @@ class Adapter:
     @property
     def version(self) -> str:
         """The version in use, as far as it can be told."""
-        found = getattr(sys.modules.get(self.package), "__version__", None)
+        module = sys.modules.get(self.package)
+        found = getattr(module, "__version__", None)
         if isinstance(found, str):
             return found
         try:
-            return importlib.metadata.version(self.distribution)
+            installed = importlib.metadata.distribution(self.distribution)
         except importlib.metadata.PackageNotFoundError:
             return "of a checkout"
+        # Programs put their own folder first on the path: what is installed need not be what runs.
+        home = str(installed.locate_file(self.package))
+        return installed.version if (getattr(module, "__file__", None) or "").startswith(home) else "of a checkout"
 
     def declare(self) -> None:
         """Have the walker leave alone what follows from the program, in those classes that are imported by now."""
@@ -63,6 +73,26 @@ class Adapter:
             cls = _imported(name)
             if isinstance(cls, type):
                 declare_derived(cls, attributes)
+
+
+class LazyParts:
+    """Owner of which of the suite's parts are there that it makes in the course of a run."""
+
+    may_be_absent = True
+
+    def __init__(self, adapter: Optional[Adapter], things: Iterable[Any]) -> None:
+        lazy = adapter.lazy if adapter is not None else {}
+        by_class = {_imported(name): makers for name, makers in lazy.items()}
+        self._parts = [(each, makers) for each in things for cls, makers in by_class.items() if type(each) is cls]
+
+    def state_dict(self) -> dict[str, Any]:
+        made = [[name for name in makers if hasattr(thing, name)] for thing, makers in self._parts]
+        return {"made": made} if any(made) else {}
+
+    def set_state_dict(self, state: dict[str, Any]) -> None:
+        for (thing, makers), made in zip(self._parts, state["made"]):
+            for name in made:
+                makers[name](thing)
 
 
 def recognised(adapters: Collection[Adapter], stack: Stack) -> Optional[Adapter]:
@@ -91,6 +121,21 @@ def _imported(name: str) -> Any:
     return found
 
 
+_EVALUATION_OF_DETECTION = ("_eval_loader", "_eval_dataset", "_eval_batch_sampler")
+
+
+def _make_evaluation_of_detection(trainer: Any) -> None:
+    """As PaddleDetection's Trainer does before its first evaluation."""
+    create = _imported("ppdet.core.workspace:create")
+    cfg = trainer.cfg
+    trainer._eval_dataset = cfg.EvalDataset
+    trainer._eval_batch_sampler = paddle.io.BatchSampler(trainer._eval_dataset, batch_size=cfg.EvalReader["batch_size"])
+    if cfg.metric == "VOC":
+        cfg["EvalReader"]["collate_batch"] = False
+    sampler = {} if cfg.metric == "Pose3DEval" else {"batch_sampler": trainer._eval_batch_sampler}
+    trainer._eval_loader = create("EvalReader")(trainer._eval_dataset, cfg.worker_num, **sampler)
+
+
 _CLOCKS_OF_OCR = frozenset(("reader_start", "train_reader_cost", "train_batch_cost", "train_batch_time", "eta_meter"))
 ADAPTERS = (
     Adapter(
@@ -98,9 +143,10 @@ ADAPTERS = (
         "ppdet",
         "paddledet",
         {"ppdet.engine.trainer:Trainer.train": ()},
-        derived={
-            "ppdet.engine.trainer:Trainer": frozenset(("cfg", "_eval_loader", "_eval_dataset", "_eval_batch_sampler")),
-        },
+        # A function that is made in each step; whether the metrics were made, which makes them.
+        leave={"ppdet.engine.trainer:Trainer.train": frozenset(("deep_pin", "Init_mark"))},
+        derived={"ppdet.engine.trainer:Trainer": frozenset(("cfg", "_metrics", *_EVALUATION_OF_DETECTION))},
+        lazy={"ppdet.engine.trainer:Trainer": {"_eval_loader": _make_evaluation_of_detection}},
     ),
     Adapter("PaddleSeg", "paddleseg", "paddleseg", {"paddleseg.core.train:train": ()}),
     Adapter(

@@ -10,7 +10,7 @@ import ast
 import sys
 from collections.abc import Sequence
 from types import CodeType, FrameType
-from typing import Optional
+from typing import Any, Optional
 
 from paddle_resume.found_state.dispatch import LEAF, kind_of
 from paddle_resume.suites.source import Function
@@ -19,16 +19,16 @@ _SCOPES = (ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)
 _METHOD_OF = {"__next__": "next", "__iter__": "iter", "__len__": "len"}
 
 
-def held_value(frame: FrameType, function: Function, callee: str) -> str:
+def held_value(frame: FrameType, function: Function, at: int, callee: str) -> str:
     """A part of the statement under way whose value is held back, as its source says it; an empty text for none.
 
-    `callee` is the function that the frame has called. Objects that stay the same ones do not count.
+    `at` is the offset of the instruction under way, and `callee` the function that the frame has called. Objects that stay the same ones do not count.
     """
     found = [each for each in function.statements if each.lineno <= frame.f_lineno <= (each.end_lineno or 0)]
     statement = max(found, key=lambda each: (each.lineno, each.col_offset), default=None)
     if statement is None or isinstance(statement, (ast.For, ast.AsyncFor)):
         return ""  # What a `for` goes over comes before the loop.
-    way = _way_to_call(statement, frame, callee)
+    way = _way_to_call(statement, frame.f_code, at, callee)
     for outer, inner in zip(way, way[1:]):
         if isinstance(outer, _SCOPES):
             return ast.unparse(outer)
@@ -64,10 +64,10 @@ def _may_be_another(part: ast.AST, frame: FrameType) -> bool:
     return True
 
 
-def _way_to_call(statement: ast.stmt, frame: FrameType, callee: str) -> list[ast.AST]:
+def _way_to_call(statement: ast.stmt, code: CodeType, at: int, callee: str) -> list[ast.AST]:
     """The nodes from the statement to the call that is under way; empty if it is not told apart."""
     ways = list(_ways(statement, [statement]))
-    position = _position(frame.f_code, frame.f_lasti)
+    position = _position(code, at)
     if position is not None:
         ways = [way for way in ways if _place(way[-1]) == position]
     else:
@@ -94,12 +94,14 @@ def _name(node: ast.AST) -> Optional[str]:
 
 
 def _place(node: ast.AST) -> tuple[int, int, int, int]:
-    return tuple(getattr(node, name) for name in ("lineno", "end_lineno", "col_offset", "end_col_offset"))  # type: ignore[return-value]
+    place: Any = tuple(getattr(node, name) for name in ("lineno", "end_lineno", "col_offset", "end_col_offset"))
+    return place
 
 
 def _position(code: CodeType, at: int) -> Optional[tuple[int, int, int, int]]:
     """Where in the source the instruction at this offset comes from; newer Pythons tell."""
     if sys.version_info < (3, 11):
         return None
-    found = next((each for each, place in zip(code.co_positions(), range(0, at + 2, 2)) if place == at), None)
-    return found if found is not None and None not in found else None  # type: ignore[return-value]
+    positions: Any = zip(code.co_positions(), range(0, at + 2, 2))
+    found = next((each for each, place in positions if place == at), None)
+    return found if found is not None and None not in found else None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bisect
 import dis
 import functools
 import sys
@@ -34,10 +35,25 @@ def live_globals(code: CodeType, at: int) -> frozenset[str]:
     return _live_at(code, at, named) | inside
 
 
+def instruction_at(code: CodeType, at: int) -> int:
+    """The offset at which the instruction begins that a frame's `f_lasti` lies in.
+
+    Newer Pythons keep counters behind an instruction, and may count them in.
+    """
+    offsets = _offsets(code)
+    return offsets[bisect.bisect_right(offsets, at) - 1] if at >= 0 else at
+
+
+@functools.lru_cache(maxsize=256)
+def _offsets(code: CodeType) -> list[int]:
+    # Python 3.11 makes a call in two instructions, and at either of them, whichever is quicker.
+    before = [None, *dis.get_instructions(code)]
+    return [now.offset for last, now in zip(before, before[1:]) if now and not (last and last.opname == "PRECALL")]
+
+
 def _live_at(code: CodeType, at: int, every: frozenset[str]) -> frozenset[str]:
     live_after = _live_after(code)
-    place = max((offset for offset in live_after if offset <= at), default=-1)
-    return live_after.get(place, every)
+    return live_after.get(instruction_at(code, at), every)
 
 
 def _names_inside(code: CodeType) -> frozenset[str]:

@@ -2,41 +2,25 @@
 
 from __future__ import annotations
 
-import random
 import sys
 import threading
 import time
 import weakref
 from collections import deque
-from collections.abc import Iterator
-from typing import Any, Callable, NamedTuple, Optional
+from typing import Any, Callable, Optional
 
 import numpy as np
 import paddle
-import xxhash
 
 from paddle_resume.errors import StateError
-from paddle_resume.found_state.claims import Claims
-from paddle_resume.found_state.leaves import same_cells
-from paddle_resume.found_state.owners import are_same
 from paddle_resume.found_state.paddle_rules import LAST_ITERATOR
-from paddle_resume.found_state.walker import Walker
 from paddle_resume.suites.dying_workers import workers_that_die_too
 from paddle_resume.suites.host_generators import host_state, set_host_state
+from paddle_resume.suites.loader_data import is_same_but, look, put_back
+from paddle_resume.suites.noting_sampler import NotingIterator, NotingSampler, Place, plain_fields
 
-_PLAIN = (bool, int, float, str, type(None))
 _TOLD_SECONDS = 2.0
 plain_iter: Callable[[Any], Any] = paddle.io.DataLoader.__iter__
-
-
-class _Place(NamedTuple):
-    """Where the data stood before a batch was made."""
-
-    count: int
-    digest: int
-    python: Any
-    numpy: Any
-    fields: dict[str, Any]
 
 
 class _Live:
@@ -44,7 +28,12 @@ class _Live:
 
     def __init__(self) -> None:
         self.plain: Any = None
-        self.places: deque[_Place] = deque()
+        self.places: deque[Place] = deque()
+
+    def drop_places_before(self, batches: int) -> None:
+        """Forget where the data stood before batches that have been given out."""
+        while self.places and self.places[0].batches < batches:
+            self.places.popleft()
 
 
 class LoaderIterator:
@@ -68,7 +57,7 @@ class LoaderIterator:
         self.count = 0
         self.is_through = False
         self.born = host_state()
-        self.data_at_birth = _look(self.loader)
+        self.data_at_birth = look(self.loader)
         self.needs_replay = self.loader.num_workers > 0 or not _is_map(self.loader)
         self.place: Optional[list[Any]] = None
         """Where the data stood before the next batch was made, as of the last save."""
@@ -103,8 +92,7 @@ class LoaderIterator:
             raise
         self.count += 1
         self.given += 1
-        while live.places and live.places[0].count < self.count:
-            live.places.popleft()
+        live.drop_places_before(self.count)
         return batch
 
     def make(self) -> None:
@@ -118,7 +106,7 @@ class LoaderIterator:
             return  # It was put back and not gone on with since: what is noted is right.
         if not self.needs_replay and self._keeps_other_state():
             self.needs_replay = True
-        place = live.places[0] if live.places and live.places[0].count == self.count else None
+        place = live.places[0] if live.places and live.places[0].batches == self.count else None
         self.place = None
         if place is not None:
             python = [place.python[0], np.array(place.python[1], np.uint32), place.python[2]]
@@ -126,59 +114,74 @@ class LoaderIterator:
 
     def _keeps_other_state(self) -> bool:
         """Whether something of the dataset has moved that is not among what each batch notes."""
-        then, now = self.data_at_birth, _look(self.loader)
-        noted = {f"dataset.{name}" for name in _fields(self.loader.dataset)}
-        return not _is_same_but(then, now, noted)
+        then, now = self.data_at_birth, look(self.loader)
+        noted = {f"dataset.{name}" for name in plain_fields(self.loader.dataset)}
+        return not is_same_but(then, now, noted)
 
     def _make(self, live: _Live) -> None:
-        count, began = self.count, time.monotonic()
-        if count == 0 and self.place is None:
-            live.plain = self._fresh(live, None)
+        live.places.clear()
+        if self.count == 0 and self.place is None:
+            live.plain = self._plain(live, self._noting(live))
             return
-        now, data_now = host_state(), _look(self.loader)
-        set_host_state(self.born)
-        _put_back(self.loader, self.data_at_birth)
-        if self.needs_replay or self.place is None:
-            self._replay(live, count)
-        else:
-            digest, generators, fields = self.place
-            live.plain = self._fresh(live, (count, digest, generators, fields))
+        began, now, data_now = time.monotonic(), host_state(), look(self.loader)
+        if self.needs_replay or not self._make_behind(live):
+            self._make_again(live)
         if self.loader.num_workers > 0:  # The workers have copies of their own.
             set_host_state(now)
-            _put_back(self.loader, data_now)
+            put_back(self.loader, data_now)
         seconds = time.monotonic() - began
         if seconds > _TOLD_SECONDS:
-            TELL[0](f"Made {count} batches of the epoch again in {seconds:.0f} s, to go on behind them.")
+            TELL[0](f"It took {seconds:.0f} s to come to batch {self.count} of the epoch again.")
 
-    def _replay(self, live: _Live, count: int) -> None:
-        live.plain = self._fresh(live, None)
-        for made in range(count):
+    def _make_behind(self, live: _Live) -> bool:
+        """Begin behind the batches that were seen, without making them; False if the samples come otherwise."""
+        if self.place is None:
+            return False
+        digest, generators, fields = self.place
+        self._be_born()
+        noting = self._noting(live)
+        if noting is None or noting.pass_over(self.count) != digest:
+            return False  # The sampler draws as it goes, between what the batches draw.
+        set_host_state(generators)
+        vars(self.loader.dataset).update(fields)
+        live.plain = self._plain(live, noting)
+        return True
+
+    def _make_again(self, live: _Live) -> None:
+        self._be_born()
+        live.plain = self._plain(live, self._noting(live))
+        for made in range(self.count):
             try:
                 next(live.plain)
             except StopIteration:
                 raise StateError(
-                    f"The data ended after {made} batches, and {count} of them were seen before the interruption: "
+                    f"The data ended after {made} batches, and {self.count} of them were seen before the interruption: "
                     "they are not those of the run that was interrupted."
                 ) from None
-        while live.places and live.places[0].count < count:
-            live.places.popleft()
+        live.drop_places_before(self.count)
 
-    def _fresh(self, live: _Live, goal: Any) -> Any:
-        """Paddle's own iterator; with a goal it begins behind so many batches."""
-        live.places.clear()
+    def _be_born(self) -> None:
+        """Have the data stand where they stood when this began."""
+        set_host_state(self.born)
+        put_back(self.loader, self.data_at_birth)
+
+    def _noting(self, live: _Live) -> Optional[NotingIterator]:
+        """What notes where the data stand; None where all batches have to be made again anyway."""
         if self.loader.num_workers > 0 or not _is_map(self.loader):
+            return None
+        return NotingIterator(self.loader.batch_sampler, self.loader.dataset, live.places)
+
+    def _plain(self, live: _Live, noting: Optional[NotingIterator]) -> Any:
+        """Paddle's own iterator; it begins to make batches at once."""
+        if noting is None:
             with workers_that_die_too():
                 return plain_iter(self.loader)
-        loader = self.loader
-        sampler = loader.batch_sampler
-        noting = _NotingSampler(loader, live.places, goal)
+        sampler = self.loader.batch_sampler
+        self.loader.batch_sampler = NotingSampler(sampler, noting)
         try:
-            if sampler is not None:
-                loader.batch_sampler = noting
-            return plain_iter(loader)
+            return plain_iter(self.loader)
         finally:
-            if sampler is not None:
-                loader.batch_sampler = sampler
+            self.loader.batch_sampler = sampler
 
 
 def loader_iterator(loader: Any) -> LoaderIterator:
@@ -201,120 +204,5 @@ ASKED: list[Optional[Callable[[LoaderIterator], LoaderIterator]]] = [None]
 TELL: list[Callable[[str], None]] = [print]
 
 
-class _NotingSampler:
-    """Gives out a batch sampler's indices, and notes before each batch where the data stand."""
-
-    def __init__(self, loader: Any, places: deque[_Place], goal: Any) -> None:
-        self._sampler = loader.batch_sampler
-        self._dataset = loader.dataset
-        self._places = places
-        self._goal = goal
-
-    def __len__(self) -> int:
-        return len(self._sampler)
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._sampler, name)
-
-    def __iter__(self) -> Iterator[Any]:
-        return _NotingIterator(iter(self._sampler), self._dataset, self._places, self._goal)
-
-
-class _NotingIterator:
-    """Asked by the thread that makes the batches, each time before it makes one."""
-
-    def __init__(self, inner: Iterator[Any], dataset: Any, places: deque[_Place], goal: Any) -> None:
-        self._inner = inner
-        self._dataset = dataset
-        self._places = places
-        self._digest = xxhash.xxh3_64()
-        self._count = 0
-        self._goal = goal
-
-    def __iter__(self) -> _NotingIterator:
-        return self
-
-    def __next__(self) -> Any:
-        if self._goal is not None:
-            self._go_to(self._goal)
-            self._goal = None
-        numpy = np.random.get_state(legacy=True)
-        fields = _fields(self._dataset)
-        self._places.append(_Place(self._count, self._digest.intdigest(), random.getstate(), numpy, fields))
-        return self._take()
-
-    def _take(self) -> Any:
-        indices = next(self._inner)
-        self._digest.update(repr(indices).encode())
-        self._count += 1
-        return indices
-
-    def _go_to(self, goal: tuple[int, int, list[Any], dict[str, Any]]) -> None:
-        count, digest, generators, fields = goal
-        for _ in range(count):
-            self._take()
-        if self._digest.intdigest() != digest:
-            raise StateError(
-                "The samples that were seen before the interruption come in another order now: the sampler draws "
-                "while it is gone through, or from something that is not saved."
-            )
-        set_host_state(generators)
-        if hasattr(self._dataset, "__dict__"):
-            vars(self._dataset).update(fields)
-
-
 def _is_map(loader: Any) -> bool:
     return loader.batch_sampler is not None and not isinstance(loader.dataset, paddle.io.IterableDataset)
-
-
-def _fields(dataset: Any) -> dict[str, Any]:
-    """The plain values that a dataset keeps, such as the number of its epoch."""
-    return {name: value for name, value in getattr(dataset, "__dict__", {}).items() if type(value) in _PLAIN}
-
-
-# One walker for each loader, which sees its data first when it is gone through for the first time.
-_WALKERS: weakref.WeakKeyDictionary[Any, Walker] = weakref.WeakKeyDictionary()
-
-
-def _look(loader: Any) -> list[Any]:
-    """What has moved in a loader's data since it was gone through for the first time."""
-    walker = _WALKERS.get(loader)
-    if walker is None:
-        roots = {"dataset": loader.dataset, "sampler": loader.batch_sampler, "collate_fn": loader.collate_fn}
-        given = {name: each for name, each in roots.items() if each is not None}
-        walker = _WALKERS[loader] = Walker(given, Claims(), is_alone=True)
-    return [*map(_copied, walker.capture())]
-
-
-def _copied(record: Any) -> Any:
-    """A record whose arrays are no views of what goes on."""
-    if isinstance(record, dict):
-        return {name: _copied(each) for name, each in record.items()}
-    if isinstance(record, (list, tuple)):
-        return [*map(_copied, record)]
-    return record.copy() if isinstance(record, np.ndarray) else record
-
-
-def _put_back(loader: Any, looked: list[Any]) -> None:
-    _look(loader)
-    _WALKERS[loader].restore(looked[0], looked[1])
-
-
-def _is_same_but(then: list[Any], now: list[Any], noted: set[str]) -> bool:
-    moved, others = then[0]["moved"], now[0]["moved"]
-    for path in {*moved, *others}:
-        one, other = (_without_plain(each.get(path), path, noted) for each in (moved, others))
-        if not same_cells(one, other):
-            return False
-    names = {*then[1], *now[1]}
-    return len(then[0]["new"]) == len(now[0]["new"]) and all(
-        are_same(then[1].get(name), now[1].get(name)) for name in names
-    )
-
-
-def _without_plain(entry: Any, path: str, noted: set[str]) -> Any:
-    if entry is None or path != "dataset":
-        return entry
-    labels, values = entry.get("labels") or [], entry.get("values") or []
-    kept = [(label, value) for label, value in zip(labels, values) if f"{path}.{label}" not in noted]
-    return kept or None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Optional
 
 import paddle
 
@@ -16,6 +16,7 @@ from paddle_resume.owners.optimizer import parameters_of
 from paddle_resume.owners.paddle_owners import paddle_owners
 from paddle_resume.parallel.world import World
 from paddle_resume.stateful import Owner
+from paddle_resume.suites.adapters import Adapter, LazyParts
 from paddle_resume.suites.loader_iterator import LoaderIterator
 from paddle_resume.suites.stack import Level, Stack, StackReader, set_variables, variables
 
@@ -37,11 +38,11 @@ class ProgramState:
         reader: StackReader,
         stack: Stack,
         asked: LoaderIterator,
-        leave: Mapping[str, frozenset[str]],
+        adapter: Optional[Adapter],
         world: World,
     ) -> None:
         self._reader = reader
-        self._leave = leave
+        self._leave = adapter.leave if adapter is not None else {}
         self.stack = stack
         self.site = stack.site
         self._held = {level.name: Variables() for level in stack.levels}
@@ -61,6 +62,7 @@ class ProgramState:
         arrays = FoundArrays()
         self.found = FoundState(self._walker, arrays, world)
         self.owners: dict[str, Owner] = {
+            "lazy": LazyParts(adapter, things),
             "found.arrays": arrays,
             "found": self.found,
             **self._of_model,

@@ -28,6 +28,10 @@ from paddle_resume.training.save_schedule import SaveSchedule
 from paddle_resume.training.saver import Saver
 
 
+_ELSEWHERE = 20
+"""Updates in a row that are made in another place, until it is told; a program may ask for single batches elsewhere."""
+
+
 class EndOfRun(SystemExit):
     """Ends the program. No Exception: programs catch those around `next()`, and must not go on."""
 
@@ -80,7 +84,7 @@ class WrappedRun:
         self._given = 0
         self._owners = Owners()
         self._random = RandomStreams(stepped=False)
-        self._has_told_other_place = False
+        self._elsewhere = 0
 
     @property
     def is_behind(self) -> bool:
@@ -108,22 +112,24 @@ class WrappedRun:
         """An optimizer has changed the parameters."""
         if self._program is None and self._last is not None:
             self._take(self._last)
-        elif self._program is not None and self._last is not self._program:
-            self._other_place()
+        elif self._program is not None:
+            self._elsewhere = 0 if self._last is self._program else self._elsewhere + 1
+            if self._elsewhere == _ELSEWHERE:
+                self._tell_of_other_place(self._program)
 
     def finish(self) -> None:
         """The program has ended as it ends by itself."""
         program = self._program
         if program is not None:
             owners = Owners(environment=Environment(), command=self._command, position=self._position)
-            owners.update({name: owner for name, owner in self._of_model(program).items()})
+            owners.update(self._of_model(program))
             step = self._position.step
             self._saver.begin(owners, step=step, tag=f"step{step}", epoch=0, phase=DONE)
             self._saver.collect(step, wait=True)
         elif self._last is None:
             self._tell(
-                "The program has ended, and nothing of it was saved: it is of no known suite, or trained by no optimizer of "
-                "Paddle's that asks a DataLoader for its batches. For a program of one's own give --auto."
+                "The program has ended, and nothing of it was saved: it is of no known suite, or trained by no "
+                "optimizer of Paddle's that asks a DataLoader for its batches. For a program of one's own give --auto."
             )
         self.close()
 
@@ -146,6 +152,8 @@ class WrappedRun:
             return asked
         here = self._program.come_again(stack)
         self._last = self._program if here else None
+        if not here and self._elsewhere >= _ELSEWHERE:
+            self._signals.check()  # Nothing is saved here, so there is nothing to wait for.
         if here:
             self._position.step += self._previous.given - self._given if self._previous is not None else 0
             self._between_steps(asked)
@@ -172,9 +180,8 @@ class WrappedRun:
         if adapter is not None and not self._allow_inexact:
             require_proven(adapter, stack)
         self._reader.require_movable(stack)
-        leave = adapter.leave if adapter is not None else {}
         self._command.suite = f"{adapter.suite} {adapter.version}" if adapter is not None else ""
-        self._looked[key] = ProgramState(self._reader, stack, asked, leave, self._world)
+        self._looked[key] = ProgramState(self._reader, stack, asked, adapter, self._world)
 
     def _take(self, program: ProgramState) -> None:
         """This is where the program trains."""
@@ -205,7 +212,7 @@ class WrappedRun:
         return owners
 
     def _of_model(self, program: ProgramState) -> dict[str, Any]:
-        return {name: owner for name, owner in program.owners.items() if name not in ("found", "found.arrays")}
+        return {name: owner for name, owner in program.owners.items() if name not in ("lazy", "found", "found.arrays")}
 
     def _save(self, asked: LoaderIterator) -> None:
         assert self._program is not None
@@ -227,14 +234,11 @@ class WrappedRun:
         self.close()
         return EndOfRun(error.exit_code)
 
-    def _other_place(self) -> None:
-        if not self._has_told_other_place:
-            self._has_told_other_place = True
-            self._tell(
-                f"The program trains in another place now than in {self._program.stack.told if self._program else ''}, "
-                "where it is saved. The last checkpoint there is what a resume goes on from: it makes again what "
-                "comes after it."
-            )
+    def _tell_of_other_place(self, program: ProgramState) -> None:
+        self._tell(
+            f"The program trains in another place now than in {program.stack.told}, where it is saved. The last "
+            "checkpoint there is what a resume goes on from: it makes again what comes after it."
+        )
 
     def _tell_what_is_found(self, program: ProgramState) -> None:
         if self._world.is_main:

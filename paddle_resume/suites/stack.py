@@ -11,7 +11,7 @@ from typing import Any, Callable, NamedTuple, Optional
 
 from paddle_resume.errors import StateError
 from paddle_resume.suites.held_values import held_value
-from paddle_resume.suites.live_names import live_globals, live_names
+from paddle_resume.suites.live_names import instruction_at, live_globals, live_names
 from paddle_resume.suites.loops import LoopIterator, RunningLoops
 from paddle_resume.suites.rewriting import RewrittenModules
 from paddle_resume.suites.source import MODULE, Function, Loop
@@ -50,17 +50,14 @@ class Stack:
 
     def __init__(self, levels: list[Level]) -> None:
         self.levels = levels
-
-    @property
-    def site(self) -> list[list[Any]]:
+        self.site = [[level.name, level.line, level.at] for level in levels]
         """What tells the place from any other, also in another process of the same program."""
-        return [[level.name, level.line, level.at] for level in self.levels]
 
     @property
     def told(self) -> str:
         """The innermost function, for a person."""
-        level = self.levels[-1]
-        return f"{level.name}, line {level.line}"
+        name, line, _ = self.site[-1]
+        return f"{name}, line {line}"
 
 
 class StackReader:
@@ -87,7 +84,7 @@ class StackReader:
                 self._known[code] = self._learn(frame)
             known = self._known[code]
             if known is not None:
-                levels.append(Level(frame, known[0], known[1], frame.f_lasti, callee))
+                levels.append(Level(frame, known[0], known[1], instruction_at(code, frame.f_lasti), callee))
             frame, callee = frame.f_back, code.co_name
         levels.reverse()
         return Stack(levels)
@@ -105,7 +102,7 @@ class StackReader:
                     raise _refused(level, f"the loop `{loop.text}` in line {loop.first} cannot be moved")
                 if not loop.is_for and loop.text.startswith("for"):
                     raise _refused(level, f"the loop `{loop.text}` in line {loop.first} is asynchronous")
-            held = held_value(level.frame, level.function, level.callee) if level.loops else ""
+            held = held_value(level.frame, level.function, level.at, level.callee) if level.loops else ""
             if held:
                 raise _refused(level, f"line {level.line} holds the value of `{held}` while it waits for a batch")
 

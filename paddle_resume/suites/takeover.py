@@ -41,7 +41,8 @@ def take_loaders(before: Callable[[], None], is_behind: Callable[[], bool], tell
         return made
 
     loader_iterator.TELL[0] = tell
-    paddle.io.DataLoader.__iter__ = begin
+    loader_class: Any = paddle.io.DataLoader
+    loader_class.__iter__ = begin
 
 
 def take_optimizers(updated: Callable[[], None]) -> None:
@@ -118,14 +119,15 @@ def take_logs(outputs: Outputs) -> None:
         outputs.text(handler)
         return plain_open(handler)
 
-    logging.FileHandler._open = open_log  # type: ignore[method-assign]
+    handler_class: Any = logging.FileHandler
+    handler_class._open = open_log
     try:
         import visualdl
         import visualdl.writer.writer as home
     except ImportError:
         return
 
-    class LogWriter(home.LogWriter):  # type: ignore[misc]
+    class LogWriter(home.LogWriter):
         """As VisualDL's, into one file of this run in each folder."""
 
         def _get_file_writer(self) -> Any:

@@ -85,7 +85,7 @@ def run_wrapped(arguments: Sequence[str], options: Options) -> None:
     take_files()
     take_logs(outputs)
     loader_iterator.ASKED[0] = run.asked
-    sys.meta_path.insert(0, modules)  # type: ignore[arg-type]
+    sys.meta_path.insert(0, modules)
     with signals:
         take_signals()
         try:
