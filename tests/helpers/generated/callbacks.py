@@ -310,12 +310,15 @@ class ClipsLater(Callback):
 
 
 class Freezes(Callback):
-    """Freezes a layer for some steps."""
+    """Freezes layers for some steps; not recurrent ones, through which Paddle takes no gradient then."""
 
     def on_step_begin(self, trainer):
+        recurrent = [each for each in trainer.model.sublayers() if isinstance(each, nn.layer.rnn.RNNBase)]
+        kept = {id(parameter) for each in recurrent for parameter in each.parameters()}
         if trainer.step in (3, 8):
             for parameter in trainer.model.parts.parameters():
-                parameter.stop_gradient = trainer.step == 3
+                if id(parameter) not in kept:
+                    parameter.stop_gradient = trainer.step == 3
 
 
 class Drops(Callback):
