@@ -15,7 +15,7 @@ from paddle_resume.found_state.node import Node
 from paddle_resume.found_state.problem import Problem
 from paddle_resume.found_state.stored_arrays import ArraySource
 from paddle_resume.found_state.tensor_kind import TensorKind
-from paddle_resume.found_state.uncaptured import is_users
+from paddle_resume.found_state.uncaptured import is_users, module_of
 from paddle_resume.found_state.walk import Walk
 
 _FUNCTIONS_OF_PADDLE = ("paddle.nn.functional", "paddle.tensor")
@@ -88,7 +88,7 @@ class Known:
 
     def _learn(self, cls: type) -> None:
         self._classes.setdefault(class_key(cls), cls)
-        if is_users(cls.__module__):
+        if is_users(module_of(cls)):
             self._modules.setdefault(cls.__module__, sys.modules[cls.__module__])
 
     def _find_in_module(self, key: Any, others: tuple[str, ...] = ()) -> Any:

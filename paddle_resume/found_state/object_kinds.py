@@ -11,7 +11,7 @@ from paddle_resume.found_state.kind import Beside, Kind, is_a
 from paddle_resume.found_state.paddle_rules import derived_attributes
 from paddle_resume.found_state.problem import Problem
 from paddle_resume.found_state.stored_arrays import ArraySink, ArraySource
-from paddle_resume.found_state.uncaptured import is_users
+from paddle_resume.found_state.uncaptured import is_users, module_of
 
 _UNSET = type("_Unset", (), {})()
 
@@ -235,7 +235,7 @@ class ClassKind(Kind):
         return cls
 
     def is_of(self, cls: type) -> bool:
-        return is_users(cls.__module__)
+        return is_users(module_of(cls))
 
     def _is_state(self, name: str, value: Any) -> bool:
         if self._only is not None:

@@ -9,6 +9,7 @@ import paddle
 
 from paddle_resume.found_state.claims import Claimed
 from paddle_resume.found_state.kind import Kind
+from paddle_resume.found_state.uncaptured import top_level
 
 _PADDLES = (paddle.nn.Layer, paddle.optimizer.Optimizer, paddle.optimizer.lr.LRScheduler, paddle.amp.GradScaler)
 _METHODS = ("state_dict", "set_state_dict")
@@ -35,6 +36,6 @@ def is_owner(cls: type) -> bool:
         return False
     for method in _METHODS:
         base = next((base for base in cls.__mro__ if method in vars(base)), None)
-        if base is None or base.__module__.partition(".")[0] == "paddle" or not callable(vars(base)[method]):
+        if base is None or top_level(base) == "paddle" or not callable(vars(base)[method]):
             return False
     return True

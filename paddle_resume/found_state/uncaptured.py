@@ -124,6 +124,7 @@ _PROGRAM = frozenset(
         "_struct",
         "string",
         "gettext",
+        "sympy",
         "builtins",
     ]
 )
@@ -198,13 +199,13 @@ def is_foreign_data(cls: type) -> bool:
 
 def is_running(cls: type) -> bool:
     """Whether objects of `cls` are iterators that do not tell where they are."""
-    is_loaders = cls.__module__.startswith("paddle.io.dataloader.dataloader_iter")
+    is_loaders = module_of(cls).startswith("paddle.io.dataloader.dataloader_iter")
     return is_loaders or (hasattr(cls, "__next__") and top_level(cls) in _ITERATORS)
 
 
 def is_inside_paddle(cls: type) -> bool:
     """Whether `cls` is one of Paddle's own that users do not derive from or keep state in."""
-    return cls.__module__.startswith(_INSIDE_PADDLE)
+    return module_of(cls).startswith(_INSIDE_PADDLE)
 
 
 def is_of_the_program(cls: type) -> bool:
@@ -229,7 +230,12 @@ def kind_of_generator(thing: Any) -> Kind:
 
 def top_level(cls: type) -> str:
     """The package of a class."""
-    return cls.__module__.partition(".")[0] if isinstance(cls.__module__, str) else ""
+    return module_of(cls).partition(".")[0]
+
+
+def module_of(cls: type) -> str:
+    """The module of a class; an empty text for one that a library made of thin air."""
+    return cls.__module__ if isinstance(cls.__module__, str) else ""
 
 
 @cache

@@ -19,7 +19,7 @@ from paddle_resume.found_state.object_kinds import ClassKind, ObjectKind
 from paddle_resume.found_state.paddle_rules import is_own_container
 from paddle_resume.found_state.problem import Problem
 from paddle_resume.found_state.program_globals import ModuleKind, variables_of
-from paddle_resume.found_state.uncaptured import is_users, top_level
+from paddle_resume.found_state.uncaptured import is_users, module_of, top_level
 
 MOST_NODES = 1_000_000
 _MOST_LETTERS = 400  # of a path; what lies deeper is counted instead of named
@@ -226,7 +226,7 @@ class Walk:
         """The classes of the user's that an object belongs to: they may hold something for all their objects."""
         if self._is_alone or not isinstance(node.kind, ObjectKind):
             return []
-        return [base for base in type(node.thing).__mro__ if is_users(base.__module__)]
+        return [base for base in type(node.thing).__mro__ if is_users(module_of(base))]
 
 
 def _too_many(order: list[Node], limit: int) -> str:

@@ -15,8 +15,8 @@ from paddle_resume.found_state.paddle_rules import declare_derived
 from paddle_resume.suites.stack import Stack
 
 _ADVICE = (
-    "Use a version that is proven, or go on with --allow-inexact (the run's lineage will say so); "
-    "`paddle-resume prove` tells whether it comes out the same."
+    "Use a version that is proven, or go on with --allow-inexact; whether it comes out the same, two short runs tell, "
+    "one of them interrupted."
 )
 
 
@@ -103,14 +103,16 @@ def recognised(adapters: Collection[Adapter], stack: Stack) -> Optional[Adapter]
 
 def require_proven(adapter: Adapter, stack: Stack) -> None:
     """Raises StateError if the suite trains by other code than was proven, and says which."""
+    tops = {name.partition(".")[0] for name in adapter.loops}
     for level in stack.levels:
         known = adapter.loops.get(level.name)
-        if known is not None and level.function.digest not in known:
-            raise StateError(
-                f"{adapter.suite} {adapter.version} has another {level.name.partition(':')[2]} "
-                f"({level.frame.f_code.co_filename}, digest {level.function.digest}) than those with which resuming it "
-                f"was proven ({', '.join(known)}). {_ADVICE}"
-            )
+        if level.name.partition(".")[0] not in tops or (known is not None and level.function.digest in known):
+            continue
+        was = f"another one than with which it was proven ({', '.join(known)})" if known else "none that was proven"
+        raise StateError(
+            f"{adapter.suite} {adapter.version} trains by {level.name.partition(':')[2]} "
+            f"({level.frame.f_code.co_filename}, digest {level.function.digest}), and that is {was}. {_ADVICE}"
+        )
 
 
 def _imported(name: str) -> Any:
@@ -136,30 +138,49 @@ def _make_evaluation_of_detection(trainer: Any) -> None:
     trainer._eval_loader = create("EvalReader")(trainer._eval_dataset, cfg.worker_num, **sampler)
 
 
-_CLOCKS_OF_OCR = frozenset(("reader_start", "train_reader_cost", "train_batch_cost", "train_batch_time", "eta_meter"))
 ADAPTERS = (
     Adapter(
         "PaddleDetection",
         "ppdet",
         "paddledet",
-        {"ppdet.engine.trainer:Trainer.train": ()},
+        {
+            # 2.6.0; the development branch of 2024-10
+            "ppdet.engine.trainer:Trainer.train": ("bce5954fc14aedef", "7de0c321ae9d83f5"),
+            "ppdet.data.reader:BaseDataLoader.__next__": ("39bfb20fc8e22c83",),
+        },
         # A function that is made in each step; whether the metrics were made, which makes them.
         leave={"ppdet.engine.trainer:Trainer.train": frozenset(("deep_pin", "Init_mark"))},
         derived={"ppdet.engine.trainer:Trainer": frozenset(("cfg", "_metrics", *_EVALUATION_OF_DETECTION))},
         lazy={"ppdet.engine.trainer:Trainer": {"_eval_loader": _make_evaluation_of_detection}},
     ),
-    Adapter("PaddleSeg", "paddleseg", "paddleseg", {"paddleseg.core.train:train": ()}),
+    # 2.8.0; 2.9.1; the development branch of 2024-12
+    Adapter(
+        "PaddleSeg",
+        "paddleseg",
+        "paddleseg",
+        {"paddleseg.core.train:train": ("e8db92d2d4ba387e", "384b24fda27acc72", "cee07d3c92fa8c93")},
+    ),
     Adapter(
         "PaddleClas",
         "ppcls",
         "paddleclas",
-        {"ppcls.engine.engine:Engine.train": (), "ppcls.engine.train.train:train_epoch": ()},
+        {
+            # 2.6.0
+            "ppcls.engine.engine:Engine.train": ("ea1697d9c5b75933",),
+            "ppcls.engine.train.train:train_epoch": ("045ba0bb7dd1f7ce",),
+        },
     ),
+    # 2.10
+    Adapter("PaddleOCR", "ppocr", "paddleocr", {"tools.program:train": ("a3621b42122af3c0",)}),
     Adapter(
-        "PaddleOCR",
-        "ppocr",
-        "paddleocr",
-        {"tools.program:train": ()},
-        leave={"tools.program:train": _CLOCKS_OF_OCR},
+        "PaddleScience",
+        "ppsci",
+        "paddlesci",
+        {
+            # 1.4.0
+            "ppsci.solver.solver:Solver.train": ("8ca556cf9e4a442f",),
+            "ppsci.solver.train:train_epoch_func": ("1236986a3024a73f",),
+        },
+        derived={"ppsci.solver.solver:Solver": frozenset(("train_epoch_func", "eval_func", "visu_func"))},
     ),
 )

@@ -22,7 +22,8 @@ _METHOD_OF = {"__next__": "next", "__iter__": "iter", "__len__": "len"}
 def held_value(frame: FrameType, function: Function, at: int, callee: str) -> str:
     """A part of the statement under way whose value is held back, as its source says it; an empty text for none.
 
-    `at` is the offset of the instruction under way, and `callee` the function that the frame has called. Objects that stay the same ones do not count.
+    `at` is the offset of the instruction under way, and `callee` the function that the frame has called.
+    Objects that stay the same ones do not count.
     """
     found = [each for each in function.statements if each.lineno <= frame.f_lineno <= (each.end_lineno or 0)]
     statement = max(found, key=lambda each: (each.lineno, each.col_offset), default=None)

@@ -7,9 +7,9 @@ import threading
 import time
 import weakref
 from collections import deque
+from collections.abc import Sequence
 from typing import Any, Callable, Optional
 
-import numpy as np
 import paddle
 
 from paddle_resume.errors import StateError
@@ -20,6 +20,8 @@ from paddle_resume.suites.loader_data import is_same_but, look, put_back
 from paddle_resume.suites.noting_sampler import NotingIterator, NotingSampler, Place, plain_fields
 
 _TOLD_SECONDS = 2.0
+_SECONDS_TO_STOP = 10.0
+_REFERENCES = 3  # to an iterator that only its loader has: the loader's, a local one, the argument of `getrefcount`
 plain_iter: Callable[[Any], Any] = paddle.io.DataLoader.__iter__
 
 
@@ -35,33 +37,50 @@ class _Live:
         while self.places and self.places[0].batches < batches:
             self.places.popleft()
 
+    def stop(self) -> None:
+        """Let go of Paddle's iterator; none of its threads and workers goes on."""
+        plain, self.plain = self.plain, None
+        self.places.clear()
+        if plain is not None:
+            plain._exit_thread_expectedly()
+            if plain._thread is not None:  # Paddle itself would wait for whole seconds.
+                plain._thread.join(_SECONDS_TO_STOP)
+            plain._try_shutdown_all()
+
+
+_LIVE: weakref.WeakKeyDictionary[LoaderIterator, _Live] = weakref.WeakKeyDictionary()
+
 
 class LoaderIterator:
-    """Goes through a `paddle.io.DataLoader` once.
+    """Goes through a `paddle.io.DataLoader`. All of its attributes are state.
 
-    All of its attributes are state. One that was put back has no iterator of Paddle's: it makes it when the next batch
-    is asked for, and brings it to where it was. Without workers it gives out the sampler's indices up to there, and
-    sets the global generators and the dataset's own numbers to what they were; it makes the batches that were seen
-    again only where that cannot do, which `needs_replay` tells: with workers, for streams, for a dataset that keeps
-    other state.
+    One that was put back is brought to where it was by `go_on`. Without workers the sampler's indices up to there are
+    passed over, and the dataset's own numbers are set to what they were; the batches that were seen are made again only
+    where that cannot do, which `needs_replay` tells: with workers, for streams, for a dataset that keeps other state.
     """
 
     def __init__(self, loader: Any) -> None:
         self.loader = loader
         self.given = 0
         """How many batches it has given out, in all epochs."""
+        self.draws = True
+        """Whether making a batch draws from the global generators, as far as is known: one that does not tells."""
         self.start()
 
     def start(self) -> None:
         """Begin, or begin anew."""
+        live = _LIVE.setdefault(self, _Live())
+        live.stop()
         self.count = 0
         self.is_through = False
         self.born = host_state()
         self.data_at_birth = look(self.loader)
         self.needs_replay = self.loader.num_workers > 0 or not _is_map(self.loader)
         self.place: Optional[list[Any]] = None
-        """Where the data stood before the next batch was made, as of the last save."""
-        _LIVE[self] = _Live()
+        """Where the data stood before the next batch was made, as of the last save: the digest of the samples before,
+        the global generators if making batches draws from them (it does so ahead of the program, in a thread), and the
+        dataset's own numbers."""
+        live.plain = self._plain(live, self._noting(live))
 
     def __iter__(self) -> LoaderIterator:
         return self
@@ -81,9 +100,7 @@ class LoaderIterator:
         """The next batch, without asking anybody; raises StopIteration."""
         if self.is_through:
             raise StopIteration
-        live = _LIVE.setdefault(self, _Live())
-        if live.plain is None:
-            self._make(live)
+        live = _LIVE[self]
         try:
             batch = next(live.plain)
         except StopIteration:
@@ -95,60 +112,52 @@ class LoaderIterator:
         live.drop_places_before(self.count)
         return batch
 
-    def make(self) -> None:
-        """Have Paddle's own iterator begin now, as it does in a run that is not wrapped."""
-        self._make(_LIVE[self])
-
     def before_save(self) -> None:
         """Note where the data stand, for what is saved next."""
-        live = _LIVE.get(self)
-        if live is None or live.plain is None:
-            return  # It was put back and not gone on with since: what is noted is right.
-        if not self.needs_replay and self._keeps_other_state():
+        live = _LIVE[self]
+        if not self.needs_replay and not self.is_through and self._keeps_other_state():
             self.needs_replay = True
         place = live.places[0] if live.places and live.places[0].batches == self.count else None
         self.place = None
         if place is not None:
-            python = [place.python[0], np.array(place.python[1], np.uint32), place.python[2]]
-            self.place = [place.digest, [*python, *place.numpy], place.fields]
+            self.place = [place.digest, place.generators.values() if self.draws else None, place.fields]
 
     def _keeps_other_state(self) -> bool:
         """Whether something of the dataset has moved that is not among what each batch notes."""
-        then, now = self.data_at_birth, look(self.loader)
         noted = {f"dataset.{name}" for name in plain_fields(self.loader.dataset)}
-        return not is_same_but(then, now, noted)
+        return not is_same_but(self.data_at_birth, look(self.loader), noted)
 
-    def _make(self, live: _Live) -> None:
-        live.places.clear()
-        if self.count == 0 and self.place is None:
-            live.plain = self._plain(live, self._noting(live))
-            return
-        began, now, data_now = time.monotonic(), host_state(), look(self.loader)
-        if self.needs_replay or not self._make_behind(live):
+    def stop(self) -> None:
+        """Let go of Paddle's iterator."""
+        _LIVE.setdefault(self, _Live()).stop()
+
+    def come_near(self) -> Optional[NotingIterator]:
+        """Pass over what was seen; None if the batches have to be made again. The generators are anywhere then."""
+        if self.needs_replay or self.place is None:
+            return None
+        set_host_state(self.born)
+        put_back(self.loader, self.data_at_birth)
+        noting = self._noting(_LIVE[self])
+        # Otherwise the sampler draws as it goes, between what the batches draw.
+        return noting if noting is not None and noting.pass_over(self.count) == self.place[0] else None
+
+    def go_on(self, noting: Optional[NotingIterator]) -> None:
+        """Have Paddle's iterator begin where this one stands; the generators stand where they did at the save."""
+        live = _LIVE[self]
+        if noting is None:
             self._make_again(live)
-        if self.loader.num_workers > 0:  # The workers have copies of their own.
-            set_host_state(now)
-            put_back(self.loader, data_now)
-        seconds = time.monotonic() - began
-        if seconds > _TOLD_SECONDS:
-            TELL[0](f"It took {seconds:.0f} s to come to batch {self.count} of the epoch again.")
-
-    def _make_behind(self, live: _Live) -> bool:
-        """Begin behind the batches that were seen, without making them; False if the samples come otherwise."""
-        if self.place is None:
-            return False
-        digest, generators, fields = self.place
-        self._be_born()
-        noting = self._noting(live)
-        if noting is None or noting.pass_over(self.count) != digest:
-            return False  # The sampler draws as it goes, between what the batches draw.
-        set_host_state(generators)
+            return
+        assert self.place is not None
+        _, generators, fields = self.place
+        if generators is not None:
+            set_host_state(generators)
         vars(self.loader.dataset).update(fields)
         live.plain = self._plain(live, noting)
-        return True
 
     def _make_again(self, live: _Live) -> None:
-        self._be_born()
+        now, data_now = host_state(), look(self.loader)
+        set_host_state(self.born)
+        put_back(self.loader, self.data_at_birth)
         live.plain = self._plain(live, self._noting(live))
         for made in range(self.count):
             try:
@@ -159,29 +168,37 @@ class LoaderIterator:
                     "they are not those of the run that was interrupted."
                 ) from None
         live.drop_places_before(self.count)
-
-    def _be_born(self) -> None:
-        """Have the data stand where they stood when this began."""
-        set_host_state(self.born)
-        put_back(self.loader, self.data_at_birth)
+        draws_here = self.place is not None and self.place[1] is not None
+        if not draws_here:
+            set_host_state(now)
+        if self.loader.num_workers > 0:  # They have copies of their own.
+            put_back(self.loader, data_now)
 
     def _noting(self, live: _Live) -> Optional[NotingIterator]:
-        """What notes where the data stand; None where all batches have to be made again anyway."""
-        if self.loader.num_workers > 0 or not _is_map(self.loader):
+        """What notes where the data stand; None where workers make the batches."""
+        if self.loader.num_workers > 0 or self.loader.batch_sampler is None:
             return None
-        return NotingIterator(self.loader.batch_sampler, self.loader.dataset, live.places)
+        return NotingIterator(self.loader.batch_sampler, self.loader.dataset, live.places, self._leaves_generators)
+
+    def _leaves_generators(self) -> None:
+        self.draws = False
 
     def _plain(self, live: _Live, noting: Optional[NotingIterator]) -> Any:
         """Paddle's own iterator; it begins to make batches at once."""
         if noting is None:
             with workers_that_die_too():
                 return plain_iter(self.loader)
+        noting.look_ahead()
         sampler = self.loader.batch_sampler
         self.loader.batch_sampler = NotingSampler(sampler, noting)
         try:
             return plain_iter(self.loader)
         finally:
             self.loader.batch_sampler = sampler
+
+
+ASKED: list[Optional[Callable[[LoaderIterator], LoaderIterator]]] = [None]
+"""Called whenever the main thread asks for a batch; gives the iterator that is to give it."""
 
 
 def loader_iterator(loader: Any) -> LoaderIterator:
@@ -193,15 +210,28 @@ def loader_iterator(loader: Any) -> LoaderIterator:
     if last is not None and (last.is_through or sys.getrefcount(last) <= _REFERENCES):
         last.start()
         return last
-    made = vars(loader)[LAST_ITERATOR] = LoaderIterator(loader)
+    made = LoaderIterator(loader)
+    made.draws = made.draws and (last is None or last.draws)
+    vars(loader)[LAST_ITERATOR] = made
     return made
 
 
-_REFERENCES = 3  # the loader's, `last`, and the argument of `getrefcount`
-_LIVE: weakref.WeakKeyDictionary[LoaderIterator, _Live] = weakref.WeakKeyDictionary()
-ASKED: list[Optional[Callable[[LoaderIterator], LoaderIterator]]] = [None]
-"""Called whenever the main thread asks for a batch; gives the iterator that is to give it."""
-TELL: list[Callable[[str], None]] = [print]
+def go_on(iterators: Sequence[LoaderIterator], tell: Callable[[str], None]) -> None:
+    """Bring iterators that were put back to where they stood. The generators are as they were at the save.
+
+    All of them are stopped first: threads that make batches draw from the generators that others are brought back by.
+    """
+    began, now = time.monotonic(), host_state()
+    for each in iterators:
+        each.stop()
+    near = [(each, each.come_near()) for each in iterators if not each.is_through]
+    set_host_state(now)
+    for each, noting in near:
+        each.go_on(noting)
+    seconds = time.monotonic() - began
+    if seconds > _TOLD_SECONDS:
+        again = sum(each.count for each, noting in near if noting is None)
+        tell(f"Came to where the data stood in {seconds:.0f} s; {again} batches were made again for it.")
 
 
 def _is_map(loader: Any) -> bool:

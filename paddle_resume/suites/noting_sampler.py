@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import random
 from collections import deque
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import Any, Callable, NamedTuple, Optional
 
-import numpy as np
 import xxhash
+
+from paddle_resume.suites.host_generators import HostState
 
 _PLAIN = (bool, int, float, str, type(None))
 
@@ -20,30 +20,50 @@ class Place(NamedTuple):
     """How many had been made."""
     digest: int
     """Of the indices of their samples."""
-    python: Any
-    numpy: Any
+    generators: HostState
     fields: dict[str, Any]
     """The dataset's own numbers."""
 
 
 class NotingIterator:
-    """What a loader asks for the indices of each batch, from the thread that makes it."""
+    """What a loader asks for the indices of each batch, from the thread that makes it.
 
-    def __init__(self, sampler: Any, dataset: Any, places: deque[Place]) -> None:
+    `leaves_generators` is called when a batch was made that has drawn from no global generator.
+    """
+
+    def __init__(self, sampler: Any, dataset: Any, places: deque[Place], leaves_generators: Callable[[], None]) -> None:
         self._inner = iter(sampler)
         self._dataset = dataset
         self._places = places
+        self._leaves_generators = leaves_generators
+        self._given: Optional[HostState] = None
+        """Where the generators stood when the last indices were given out."""
         self._digest = xxhash.xxh3_64()
         self._batches = 0
+        self._ahead: Optional[tuple[Any, ...]] = None
 
     def __iter__(self) -> NotingIterator:
         return self
 
     def __next__(self) -> Any:
-        python, numpy = random.getstate(), np.random.get_state(legacy=True)
-        fields = plain_fields(self._dataset)
-        self._places.append(Place(self._batches, self._digest.intdigest(), python, numpy, fields))
-        return self._take()
+        if self._given is not None and self._given.is_same(HostState.now()):
+            self._leaves_generators()
+        if self._ahead is not None:
+            ahead, self._ahead = self._ahead, None
+            if not ahead:
+                raise StopIteration
+            indices = ahead[0]
+        else:
+            indices = self._take()
+        self._given = HostState.now()
+        return indices
+
+    def look_ahead(self) -> None:
+        """Have the sampler draw the order of the samples now, and not at the same time as others draw."""
+        try:
+            self._ahead = (self._take(),)
+        except StopIteration:
+            self._ahead = ()
 
     def pass_over(self, batches: int) -> int:
         """Give out no indices of so many batches; returns the digest of what was passed over.
@@ -51,15 +71,22 @@ class NotingIterator:
         It ends early where there are fewer.
         """
         for _ in range(batches):
-            if self._take(None) is None:
+            indices = next(self._inner, None)
+            if indices is None:
                 break
+            self._count(indices)
         return self._digest.intdigest()
 
-    def _take(self, *default: Any) -> Any:
-        indices = next(self._inner, *default)
+    def _take(self) -> Any:
+        fields = plain_fields(self._dataset)
+        self._places.append(Place(self._batches, self._digest.intdigest(), HostState.now(), fields))
+        indices = next(self._inner)
+        self._count(indices)
+        return indices
+
+    def _count(self, indices: Any) -> None:
         self._digest.update(repr(indices).encode())
         self._batches += 1
-        return indices
 
 
 class NotingSampler:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Optional
+from typing import Any, Callable, Optional
 
 import paddle
 
@@ -17,7 +17,7 @@ from paddle_resume.owners.paddle_owners import paddle_owners
 from paddle_resume.parallel.world import World
 from paddle_resume.stateful import Owner
 from paddle_resume.suites.adapters import Adapter, LazyParts
-from paddle_resume.suites.loader_iterator import LoaderIterator
+from paddle_resume.suites.loader_iterator import LoaderIterator, go_on
 from paddle_resume.suites.stack import Level, Stack, StackReader, set_variables, variables
 
 
@@ -51,7 +51,7 @@ class ProgramState:
         claims = Claims()
         things = [node.thing for node in Walk(self._held, Claims()).run()]
         optimizers = _named([each for each in things if isinstance(each, paddle.optimizer.Optimizer)])
-        model = _model([each for each in things if isinstance(each, paddle.nn.Layer)], optimizers)
+        model = _model([each for each in things if _is_layer(each)], optimizers)
         self._of_model: dict[str, Any] = {}
         if model is not None:
             self._of_model = paddle_owners(model, optimizers)
@@ -83,7 +83,7 @@ class ProgramState:
         for iterator in _iterators(self._held):
             iterator.before_save()
 
-    def write_back(self) -> LoaderIterator:
+    def write_back(self, tell: Callable[[str], None]) -> LoaderIterator:
         """Have the program's variables and loops be what was put back; returns the iterator that is to give a batch."""
         for level in self.stack.levels:
             held = vars(self._held[level.name])
@@ -91,6 +91,7 @@ class ProgramState:
             for text, loop in loops.items():
                 loop.inner = held[text]
             set_variables(level, {name: value for name, value in held.items() if name not in loops})
+        go_on(_iterators(self._held), tell)
         return vars(self._asked)["asked"]
 
     def _read(self, asked: LoaderIterator) -> None:
@@ -129,6 +130,11 @@ def _model(layers: list[Any], optimizers: Mapping[str, Any]) -> Any:
     for number, layer in enumerate(outer):
         every.add_sublayer(str(number), layer)
     return every
+
+
+def _is_layer(thing: Any) -> bool:
+    """Whether it is a Layer; one whose class does not call Layer's `__init__` holds no parameters."""
+    return isinstance(thing, paddle.nn.Layer) and "_parameters" in vars(thing)
 
 
 def _unwrapped(layer: Any) -> Any:

@@ -11,7 +11,7 @@ from paddle_resume.checkpoint.engine import CheckpointEngine
 from paddle_resume.checkpoint.phases import DONE, TRAIN
 from paddle_resume.checkpoint.reader import Loaded
 from paddle_resume.environment import Environment
-from paddle_resume.errors import PaddleResumeError
+from paddle_resume.errors import CheckpointError, PaddleResumeError
 from paddle_resume.parallel.per_rank import PerRank
 from paddle_resume.parallel.world import World
 from paddle_resume.rng import RandomStreams
@@ -26,7 +26,6 @@ from paddle_resume.suites.stack import Stack, StackReader
 from paddle_resume.training.interrupt import Interruption, SignalWatch
 from paddle_resume.training.save_schedule import SaveSchedule
 from paddle_resume.training.saver import Saver
-
 
 _ELSEWHERE = 20
 """Updates in a row that are made in another place, until it is told; a program may ask for single batches elsewhere."""
@@ -86,11 +85,6 @@ class WrappedRun:
         self._random = RandomStreams(stepped=False)
         self._elsewhere = 0
 
-    @property
-    def is_behind(self) -> bool:
-        """Whether the program has not come yet to where it was interrupted."""
-        return self._loaded is not None
-
     def before_iterator(self) -> None:
         """The program is about to go through data: what its suite leaves aside has to be known by then."""
         for adapter in self._adapters:
@@ -110,6 +104,8 @@ class WrappedRun:
 
     def updated(self) -> None:
         """An optimizer has changed the parameters."""
+        if self._loaded is not None:
+            raise self._failed(_not_there(self._loaded))
         if self._program is None and self._last is not None:
             self._take(self._last)
         elif self._program is not None:
@@ -120,6 +116,8 @@ class WrappedRun:
     def finish(self) -> None:
         """The program has ended as it ends by itself."""
         program = self._program
+        if self._loaded is not None:
+            raise self._failed(_not_there(self._loaded))
         if program is not None:
             owners = Owners(environment=Environment(), command=self._command, position=self._position)
             owners.update(self._of_model(program))
@@ -197,7 +195,7 @@ class WrappedRun:
         self._loaded = None
         restored = self._engine.restore(self._owners, str(loaded.prefix), allow_inexact=self._allow_inexact)
         assert restored is not None
-        asked = program.write_back()
+        asked = program.write_back(self._tell)
         self._note(asked)
         for each in restored.differences:
             self._tell(f"Goes on, inexact: {each}.")
@@ -259,6 +257,15 @@ class _Position:
 
     def set_state_dict(self, state: dict[str, Any]) -> None:
         self.step = state["step"]
+
+
+def _not_there(loaded: Loaded) -> CheckpointError:
+    site = loaded.record.owners["position"]["site"]
+    return CheckpointError(
+        f"The program trained without coming to where {loaded.prefix} was saved: {site[-1][0]}, line {site[-1][1]}. It "
+        "is another program, or takes another way. Use the one of that run; or start over with --resume none "
+        "--overwrite, or another --save-dir or --name."
+    )
 
 
 def _loops_of(stack: Stack) -> set[tuple[CodeType, int]]:

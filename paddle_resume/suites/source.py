@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import textwrap
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple, Optional
@@ -41,7 +42,7 @@ class Function(NamedTuple):
     statements: tuple[ast.stmt, ...]
     """Its statements, also those inside others, but not those of functions in it."""
     digest: str
-    """Of its code; comments, layout and docstrings do not count."""
+    """Of its lines, without comments; empty for a module."""
 
 
 class Source:
@@ -49,7 +50,9 @@ class Source:
 
     def __init__(self, path: str) -> None:
         self.path = path
-        self._tree = ast.parse(Path(path).read_bytes(), path)
+        content = Path(path).read_bytes()
+        self._tree = ast.parse(content, path)
+        self._lines = content.decode("utf-8", "replace").splitlines()
         self.functions: dict[int, Function] = {}
         """By the line in which a function begins, as its code object tells it."""
         self._learn(self._tree, "", MODULE)
@@ -82,7 +85,7 @@ class Source:
         loops = tuple(_loop(each) for each in statements if isinstance(each, (ast.For, ast.AsyncFor, ast.While)))
         first = min([node.lineno, *(each.lineno for each in node.decorator_list)]) if isinstance(node, _Function) else 0
         if name == MODULE or isinstance(node, _Function):
-            digest = _digest(node) if first else ""
+            digest = _digest(self._lines[first - 1 : getattr(node, "end_lineno", 0)]) if first else ""
             self.functions[first] = Function(prefix + name, first, loops, statements, digest)
         inner = prefix if name == MODULE else f"{prefix}{name}.{'<locals>.' if first else ''}"
         for each in statements:
@@ -108,15 +111,7 @@ def _loop(node: ast.stmt) -> Loop:
     return Loop(node.lineno, node.body[0].lineno, last, text, isinstance(node, ast.For))
 
 
-def _digest(node: ast.AST) -> str:
-    """Of a function's syntax tree, without docstrings and positions."""
-    copy: ast.AST = ast.parse(ast.unparse(node))
-    for each in ast.walk(copy):
-        body = getattr(each, "body", None)
-        if isinstance(body, list) and body and isinstance(body[0], ast.Expr) and _is_text(body[0].value):
-            body[0].value = ast.Constant("")
-    return xxhash.xxh3_64_hexdigest(ast.unparse(copy).encode())
-
-
-def _is_text(node: ast.AST) -> bool:
-    return isinstance(node, ast.Constant) and isinstance(node.value, str)
+def _digest(lines: list[str]) -> str:
+    """Of a function's lines; those that are empty or hold only a comment do not count, nor does where it stands."""
+    kept = [line.rstrip() for line in lines if line.strip() and not line.lstrip().startswith("#")]
+    return xxhash.xxh3_64_hexdigest(textwrap.dedent("\n".join(kept)).encode())

@@ -19,6 +19,7 @@ from paddle_resume.suites.source import MODULE, Function, Loop
 _ADVICE = "Have it in a plain loop of the function that trains, or give it to the adapter."
 _OF_PROGRAM = (ModuleType, FunctionType, BuiltinFunctionType, type)
 _GENERATORS = inspect.CO_GENERATOR | inspect.CO_COROUTINE | inspect.CO_ASYNC_GENERATOR
+_OUTSIDE = RewrittenModules.run_script.__code__
 _SCOPES = ("<listcomp>", "<setcomp>", "<dictcomp>", "<genexpr>", "<lambda>")
 
 
@@ -31,12 +32,9 @@ class Level(NamedTuple):
     function: Function
     at: int
     """The offset of the instruction that is under way."""
+    line: int
     callee: str
     """The name of the function that it has called."""
-
-    @property
-    def line(self) -> int:
-        return self.frame.f_lineno
 
     @property
     def loops(self) -> list[Loop]:
@@ -80,11 +78,15 @@ class StackReader:
         callee = "__next__"
         while frame is not None:
             code = frame.f_code
+            if code is _OUTSIDE:
+                break
             if code not in self._known:
                 self._known[code] = self._learn(frame)
             known = self._known[code]
             if known is not None:
-                levels.append(Level(frame, known[0], known[1], instruction_at(code, frame.f_lasti), callee))
+                levels.append(
+                    Level(frame, known[0], known[1], instruction_at(code, frame.f_lasti), frame.f_lineno, callee)
+                )
             frame, callee = frame.f_back, code.co_name
         levels.reverse()
         return Stack(levels)

@@ -13,19 +13,14 @@ from typing import Any, Callable
 import paddle
 
 from paddle_resume.storage.durable_files import create_new, temporary
-from paddle_resume.suites import loader_iterator
-from paddle_resume.suites.loader_iterator import LoaderIterator
+from paddle_resume.suites.loader_iterator import LoaderIterator, loader_iterator
 from paddle_resume.suites.outputs import Outputs
 
 _OURS = (signal.SIGINT, signal.SIGTERM)
 
 
-def take_loaders(before: Callable[[], None], is_behind: Callable[[], bool], tell: Callable[[str], None]) -> None:
-    """Each `iter(DataLoader)` gives a LoaderIterator, and calls `before` first.
-
-    While the run `is_behind` a checkpoint, Paddle's own iterator waits for the first batch, so that nothing draws
-    behind the program's back.
-    """
+def take_loaders(before: Callable[[], None], tell: Callable[[str], None]) -> None:
+    """Each `iter(DataLoader)` gives a LoaderIterator, and calls `before` first."""
 
     def begin(loader: Any) -> LoaderIterator:
         before()
@@ -35,12 +30,8 @@ def take_loaders(before: Callable[[], None], is_behind: Callable[[], bool], tell
                 "DataLoader(persistent_workers=True): workers that outlive an epoch keep what they have drawn to "
                 "themselves. They are started anew for each epoch, so that a run can go on."
             )
-        made = loader_iterator.loader_iterator(loader)
-        if not is_behind():
-            made.make()
-        return made
+        return loader_iterator(loader)
 
-    loader_iterator.TELL[0] = tell
     loader_class: Any = paddle.io.DataLoader
     loader_class.__iter__ = begin
 

@@ -80,7 +80,7 @@ def run_wrapped(arguments: Sequence[str], options: Options) -> None:
         world=world,
         tell=tell,
     )
-    take_loaders(run.before_iterator, lambda: run.is_behind, tell)
+    take_loaders(run.before_iterator, tell)
     take_optimizers(run.updated)
     take_files()
     take_logs(outputs)
