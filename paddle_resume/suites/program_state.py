@@ -61,6 +61,7 @@ class ProgramState:
         self.survey.require_capturable()
         arrays = FoundArrays()
         self.found = FoundState(self._walker, arrays, world)
+        self.found.may_be_absent = False  # It holds where the program stands.
         self.owners: dict[str, Owner] = {
             "lazy": LazyParts(adapter, things),
             "found.arrays": arrays,

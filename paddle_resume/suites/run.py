@@ -119,6 +119,7 @@ class WrappedRun:
         if self._loaded is not None:
             raise self._failed(_not_there(self._loaded))
         if program is not None:
+            self._count_given()
             owners = Owners(environment=Environment(), command=self._command, position=self._position)
             owners.update(self._of_model(program))
             step = self._position.step
@@ -153,10 +154,14 @@ class WrappedRun:
         if not here and self._elsewhere >= _ELSEWHERE:
             self._signals.check()  # Nothing is saved here, so there is nothing to wait for.
         if here:
-            self._position.step += self._previous.given - self._given if self._previous is not None else 0
+            self._count_given()
             self._between_steps(asked)
             self._note(asked)
         return asked
+
+    def _count_given(self) -> None:
+        if self._previous is not None:
+            self._position.step += self._previous.given - self._given
 
     def _note(self, asked: LoaderIterator) -> None:
         """The batch that `asked` gives now will have been made when the program asks again."""

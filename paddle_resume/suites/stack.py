@@ -10,6 +10,8 @@ from types import BuiltinFunctionType, CodeType, FrameType, FunctionType, Module
 from typing import Any, Callable, NamedTuple, Optional
 
 from paddle_resume.errors import StateError
+from paddle_resume.found_state.dispatch import kind_of
+from paddle_resume.found_state.kind import REFUSED
 from paddle_resume.suites.held_values import held_value
 from paddle_resume.suites.live_names import instruction_at, live_globals, live_names
 from paddle_resume.suites.loops import LoopIterator, RunningLoops
@@ -100,8 +102,14 @@ class StackReader:
             if code.co_name in _SCOPES:
                 raise _refused(level, f"a {code.co_name.strip('<>')} asks for the batches")
             for loop in level.loops:
-                if loop.is_for and self._loops.of(level.frame, loop.first) is None:
+                iterator = self._loops.of(level.frame, loop.first) if loop.is_for else None
+                if loop.is_for and iterator is None:
                     raise _refused(level, f"the loop `{loop.text}` in line {loop.first} cannot be moved")
+                if iterator is not None and kind_of(iterator.inner).standing == REFUSED:
+                    what = type(iterator.inner).__name__
+                    raise _refused(
+                        level, f"the loop `{loop.text}` goes through a {what}, which does not tell its place"
+                    )
                 if not loop.is_for and loop.text.startswith("for"):
                     raise _refused(level, f"the loop `{loop.text}` in line {loop.first} is asynchronous")
             held = held_value(level.frame, level.function, level.at, level.callee) if level.loops else ""

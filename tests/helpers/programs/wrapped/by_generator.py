@@ -1,7 +1,7 @@
 """Asks for batches from within a generator, which no other process could be brought into."""
 
-from parts import loss_of, make_loader, make_net, open_log
 import paddle
+from parts import loss_of, make_loader, make_net, open_log
 
 log, curves = open_log()
 net = make_net()

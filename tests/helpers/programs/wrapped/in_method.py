@@ -74,7 +74,8 @@ class Trainer:
     def evaluate(self):
         if self.valid is None:
             self.valid = make_loader(16, shuffle=False).dataset
-        value = validate(self.net, [(paddle.to_tensor(x[None]), paddle.to_tensor([y])) for x, y in map(self.valid.__getitem__, range(16))])
+        samples = [self.valid[index] for index in range(16)]
+        value = validate(self.net, [(paddle.to_tensor(x[None]), paddle.to_tensor([y])) for x, y in samples])
         self.curves.add_scalar("valid", value, self.status["epoch"])
         return value
 

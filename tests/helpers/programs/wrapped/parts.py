@@ -15,9 +15,10 @@ import visualdl
 
 OUT = Path(os.environ.get("OUT", "out"))
 WORKERS = int(os.environ.get("WORKERS", "0"))
-paddle.seed(3)
-np.random.seed(3)
-random.seed(3)
+SEED = int(os.environ.get("SEED", "3"))
+paddle.seed(SEED)
+np.random.seed(SEED)
+random.seed(SEED)
 
 
 class Samples(paddle.io.Dataset):
@@ -106,11 +107,13 @@ def _plain(thing):
         return {key: _plain(value) for key, value in thing.items()}
     if isinstance(thing, (list, tuple, collections.deque)):
         return [*map(_plain, thing)]
-    return (thing.numpy() if isinstance(thing, paddle.Tensor) else thing).tobytes() if hasattr(thing, "shape") else thing
+    return (
+        (thing.numpy() if isinstance(thing, paddle.Tensor) else thing).tobytes() if hasattr(thing, "shape") else thing
+    )
 
 
 def state(net, optimizer):
-    return {"net": net.state_dict(), "optimizer": {k: v for k, v in optimizer.state_dict().items()}}
+    return {"net": net.state_dict(), "optimizer": optimizer.state_dict()}
 
 
 argument = sys.argv[1] if len(sys.argv) > 1 else ""

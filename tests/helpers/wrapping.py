@@ -1,0 +1,59 @@
+"""Runs the small suites in helpers/programs/wrapped, straight and wrapped, and compares all that they have written."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import forking
+
+from paddle_resume.loggers.visualdl import read_values
+
+PROGRAMS = Path(__file__).parent / "programs" / "wrapped"
+_INTERRUPTED = {"SIGKILL": -9, "SIGTERM": 143, "SIGINT": 130}
+
+
+def straight(folder: Path, name: str, *arguments: str, **environment: str) -> Path:
+    """Run a program as it is; returns the folder of its outputs."""
+    done = forking.run([PROGRAMS / f"{name}.py", *arguments], folder, OUT="straight", **environment)
+    assert done.returncode == 0, done.stderr
+    return folder / "straight"
+
+
+def wrap(folder: Path, name: str, *arguments: str, options: tuple[str, ...] = (), **environment: str) -> Any:
+    """Run it wrapped, once."""
+    command = ["-m", "paddle_resume.wrap", "--auto", "--every-steps", "3", *options, "--", PROGRAMS / f"{name}.py"]
+    return forking.run([*command, *arguments], folder, OUT="wrapped", **environment)
+
+
+def through(folder: Path, name: str, *interruptions: str, **environment: str) -> Path:
+    """Run it wrapped through interruptions such as `5:SIGKILL` to its end; returns the folder of its outputs."""
+    for each in interruptions:
+        done = wrap(folder, name, DIE=each, **environment)
+        assert done.returncode == _INTERRUPTED[each.partition(":")[2]], done.stderr
+    done = wrap(folder, name, **environment)
+    assert done.returncode == 0, done.stderr
+    assert "Resumed from" in done.stderr or not interruptions, done.stderr
+    return folder / "wrapped"
+
+
+def differences(one: Path, other: Path) -> list[str]:
+    """The outputs that are not the same, byte by byte; of curves all but the times."""
+    names = {path.relative_to(root) for root in (one, other) for path in root.rglob("*") if path.is_file()}
+    found = []
+    for name in sorted(names):
+        if "vdlrecords" not in name.name and _bytes(one / name) != _bytes(other / name):
+            found.append(str(name))
+    if _curves(one) != _curves(other) or not _curves(one):
+        found.append("curves")
+    return found
+
+
+def _bytes(path: Path) -> bytes:
+    return path.read_bytes() if path.exists() else b""
+
+
+def _curves(folder: Path) -> list[Any]:
+    files = [path for path in sorted(folder.rglob("*")) if re.search("vdlrecords", path.name)]
+    return [value for path in files for value in read_values(path)]

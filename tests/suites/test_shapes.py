@@ -1,0 +1,124 @@
+"""Programs that know nothing of this package, one for each shape of a loop, killed and stopped in the middle."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import forking
+import paddle
+import pytest
+from wrapping import PROGRAMS, differences, straight, through, wrap
+
+from paddle_resume.checkpoint.record import decode, encode
+
+pytestmark = pytest.mark.skipif(
+    paddle.__version__.startswith("2."), reason="Paddle 2.6 does not give its CPU generator away"
+)
+
+SHAPES = ["top_level", "in_function", "in_method", "nested"]
+
+
+@pytest.mark.pythons
+@pytest.mark.parametrize("shape", SHAPES)
+def test_all_outputs_of_a_killed_program_are_those_of_a_straight_one(shape: str, tmp_path: Path) -> None:
+    interrupted = through(tmp_path, shape, "5:SIGKILL", "11:SIGTERM")
+    assert differences(straight(tmp_path, shape), interrupted) == []
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("workers", ["0", "2"])
+def test_a_program_may_be_interrupted_after_any_batch(shape: str, workers: str, tmp_path: Path) -> None:
+    whole = straight(tmp_path, shape, WORKERS=workers)
+    for step in range(3, 12):
+        folder = tmp_path / str(step)
+        folder.mkdir()
+        signal = ("SIGKILL", "SIGTERM", "SIGINT")[step % 3]
+        assert differences(whole, through(folder, shape, f"{step}:{signal}", WORKERS=workers)) == []
+
+
+def test_data_of_workers_are_made_again(tmp_path: Path) -> None:
+    interrupted = through(tmp_path, "top_level", "7:SIGKILL", WORKERS="2")
+    assert differences(straight(tmp_path, "top_level", WORKERS="2"), interrupted) == []
+
+
+@pytest.mark.parametrize("lost", ["found", "outputs", "rng"])
+def test_a_checkpoint_that_lacks_something_does_not_lead_to_the_same_outputs(lost: str, tmp_path: Path) -> None:
+    """The control of the tests above: what they compare would show it."""
+    assert wrap(tmp_path, "in_function", DIE="5:SIGTERM").returncode == 143
+    path = next((tmp_path / "checkpoint").glob("*.pdstates"))
+    record = decode(path.read_bytes())
+    path.write_bytes(
+        encode(record.model_copy(update={"owners": {k: v for k, v in record.owners.items() if k != lost}}))
+    )
+    done = wrap(tmp_path, "in_function")
+    assert done.returncode == 2 and lost in done.stderr
+    wrap(tmp_path, "in_function", options=("--allow-inexact",))
+    assert differences(straight(tmp_path, "in_function"), tmp_path / "wrapped") != []
+
+
+def test_a_run_that_is_complete_says_so_and_trains_nothing(tmp_path: Path) -> None:
+    whole = through(tmp_path, "nested")
+    shutil.rmtree(whole)
+    done = wrap(tmp_path, "nested")
+    assert done.returncode == 0 and "This run is complete (16 batches)" in done.stderr
+    assert not whole.exists()
+
+
+def test_another_command_does_not_go_on_with_a_run(tmp_path: Path) -> None:
+    assert wrap(tmp_path, "in_method", DIE="5:SIGTERM").returncode == 143
+    done = wrap(tmp_path, "in_method", "2")
+    assert done.returncode == 2
+    assert "the command" in done.stderr and "in_method.py 2" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_complete_run_is_not_taken_for_that_of_another_command(tmp_path: Path) -> None:
+    through(tmp_path, "in_method")
+    done = wrap(tmp_path, "in_method", "4")
+    assert done.returncode == 2 and "is complete, and differs from this one" in done.stderr
+
+
+def test_a_program_of_no_known_suite_is_not_taken_unasked(tmp_path: Path) -> None:
+    command = ["-m", "paddle_resume.wrap", "--", PROGRAMS / "nested.py"]
+    done = forking.run(command, tmp_path, OUT="wrapped")
+    assert done.returncode == 0 and "give --auto" in done.stderr
+    assert not list(tmp_path.rglob("*.pdparams")) or (tmp_path / "wrapped").exists()
+    assert not list((tmp_path / "checkpoint").glob("*.pdstates"))
+
+
+@pytest.mark.pythons
+@pytest.mark.parametrize(
+    ("program", "reason"),
+    [
+        ("by_generator", "the generator batches asks for the batches"),
+        ("by_comprehension", "asks for the batches"),
+        ("by_set", "goes through a set_iterator"),
+        ("holding", "holds the value of `total`"),
+    ],
+)
+def test_what_no_process_could_be_brought_to_is_refused(program: str, reason: str, tmp_path: Path) -> None:
+    done = wrap(tmp_path, program)
+    assert done.returncode == 2
+    line = next(line for line in done.stderr.splitlines() if "error:" in line)
+    assert reason in line and f"{program}.py, line" in line
+    assert "Traceback" not in done.stderr
+
+
+def test_files_are_whole_whenever_a_program_dies(tmp_path: Path) -> None:
+    assert wrap(tmp_path, "in_method", DIE="5:SIGKILL").returncode == -9
+    for path in (tmp_path / "wrapped").glob("*.pdparams"):
+        assert paddle.load(str(path))
+    assert not list((tmp_path / "wrapped").glob(".*"))
+
+
+def test_the_checkpoints_are_those_that_all_commands_know(tmp_path: Path) -> None:
+    through(tmp_path, "in_method")
+    listed = forking.run(["-m", "paddle_resume", "list", "checkpoint", "--verify"], tmp_path)
+    assert listed.returncode == 0 and "in_method_step12" in listed.stdout
+    weights = paddle.load(str(tmp_path / "checkpoint" / "in_method_step12.pdparams"))
+    last = paddle.load(str(tmp_path / "wrapped" / "epoch_2.pdparams"))
+    assert {name: weights[name].numpy().tobytes() for name in last} == {
+        name: value.numpy().tobytes() for name, value in last.items()
+    }
