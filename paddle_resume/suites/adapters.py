@@ -150,7 +150,11 @@ ADAPTERS = (
         },
         # A function that is made in each step; whether the metrics were made, which makes them.
         leave={"ppdet.engine.trainer:Trainer.train": frozenset(("deep_pin", "Init_mark"))},
-        derived={"ppdet.engine.trainer:Trainer": frozenset(("cfg", "_metrics", *_EVALUATION_OF_DETECTION))},
+        derived={
+            "ppdet.engine.trainer:Trainer": frozenset(("cfg", "_metrics", *_EVALUATION_OF_DETECTION)),
+            # What the last batch gave, for a distillation that comes in the same step.
+            "ppdet.modeling.losses.yolo_loss:YOLOv3Loss": frozenset(("distill_pairs",)),
+        },
         lazy={"ppdet.engine.trainer:Trainer": {"_eval_loader": _make_evaluation_of_detection}},
     ),
     # 2.8.0; 2.9.1; the development branch of 2024-12

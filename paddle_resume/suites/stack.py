@@ -107,9 +107,7 @@ class StackReader:
                     raise _refused(level, f"the loop `{loop.text}` in line {loop.first} cannot be moved")
                 if iterator is not None and kind_of(iterator.inner).standing == REFUSED:
                     what = type(iterator.inner).__name__
-                    raise _refused(
-                        level, f"the loop `{loop.text}` goes through a {what}, which does not tell its place"
-                    )
+                    raise _refused(level, f"the loop `{loop.text}` goes through a {what}, whose place nobody can tell")
                 if not loop.is_for and loop.text.startswith("for"):
                     raise _refused(level, f"the loop `{loop.text}` in line {loop.first} is asynchronous")
             held = held_value(level.frame, level.function, level.at, level.callee) if level.loops else ""

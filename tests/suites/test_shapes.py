@@ -49,9 +49,8 @@ def test_a_checkpoint_that_lacks_something_does_not_lead_to_the_same_outputs(los
     assert wrap(tmp_path, "in_function", DIE="5:SIGTERM").returncode == 143
     path = next((tmp_path / "checkpoint").glob("*.pdstates"))
     record = decode(path.read_bytes())
-    path.write_bytes(
-        encode(record.model_copy(update={"owners": {k: v for k, v in record.owners.items() if k != lost}}))
-    )
+    owners = {name: state for name, state in record.owners.items() if name != lost}
+    path.write_bytes(encode(record.model_copy(update={"owners": owners})))
     done = wrap(tmp_path, "in_function")
     assert done.returncode == 2 and lost in done.stderr
     wrap(tmp_path, "in_function", options=("--allow-inexact",))
@@ -92,7 +91,7 @@ def test_a_program_of_no_known_suite_is_not_taken_unasked(tmp_path: Path) -> Non
 @pytest.mark.parametrize(
     ("program", "reason"),
     [
-        ("by_generator", "the generator batches asks for the batches"),
+        ("by_generator", "goes through a generator"),
         ("by_comprehension", "asks for the batches"),
         ("by_set", "goes through a set_iterator"),
         ("holding", "holds the value of `total`"),
