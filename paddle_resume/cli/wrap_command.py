@@ -3,9 +3,10 @@
 # Without `from __future__ import annotations`: on Python 3.9 Typer would not see the options in the annotations.
 import os
 import re
+import shlex
 import sys
 from pathlib import Path
-from typing import List, Optional
+from typing import Dict, List, Optional, Tuple
 
 import typer
 from typing_extensions import Annotated
@@ -43,9 +44,8 @@ def wrap(
         from paddle_resume.environment import environment_as_given
 
         options = sys.argv[sys.argv.index("wrap") + 1 :]
-        own = options[: len(options) - len(command)]
-        arguments = [command[0], "-m", "paddle_resume.wrap", *own, *command[1:]]
-        os.execvpe(command[0], arguments, environment_as_given())
+        arguments, variables = _wrapped(command, options[: len(options) - len(command)])
+        os.execvpe(command[0], arguments, {**environment_as_given(), **variables})
     from paddle_resume.environment import leave_cpu_as_given
 
     leave_cpu_as_given()
@@ -64,6 +64,22 @@ def wrap(
     )
     run_name = name or _name_of(command)
     run_wrapped(command, Options(save_dir, run_name, schedule, resume, overwrite, allow_inexact, auto))
+
+
+def _wrapped(command: List[str], options: List[str]) -> Tuple[List[str], Dict[str, str]]:
+    """The command line whose Python, or each of whose processes, runs this command; and variables with these options.
+
+    Paddle's launcher would take some of the options for its own.
+    """
+    launcher = command[1:3] in (["-m", "paddle.distributed.launch"], ["-m", "paddle.distributed.run"])
+    if not launcher:
+        return [command[0], "-m", "paddle_resume.wrap", *options, *command[1:]], {}
+    script = next((place for place, word in enumerate(command) if word.endswith(".py")), None)
+    if script is None:
+        raise ConfigError("paddle.distributed.launch was given no script: its name ends with .py.")
+    program = str(Path(__file__).parents[1] / "wrap.py")
+    given = shlex.join(word for word in options if word != "--")
+    return [*command[:script], program, *command[script:]], {"PADDLE_RESUME_WRAP": given}
 
 
 def _name_of(command: List[str]) -> str:

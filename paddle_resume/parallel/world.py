@@ -61,6 +61,15 @@ class World:
             cls._current = cls._start(size) if size > 1 else cls()
         return cls._current
 
+    @classmethod
+    def beside_program(cls) -> World:
+        """The world of a program that connects Paddle's collectives by itself: only what is agreed on goes here.
+
+        Raises ParallelError if the processes do not come.
+        """
+        size, rank = int(os.environ.get("PADDLE_TRAINERS_NUM") or 1), int(os.environ.get("PADDLE_TRAINER_ID") or 0)
+        return cls(rank, size, meet(rank, size, _START_SECONDS, TIMEOUT)) if size > 1 else cls()
+
     @property
     def is_single(self) -> bool:
         return self.size == 1

@@ -14,10 +14,12 @@ from paddle_resume.found_state.walk import Walk
 from paddle_resume.found_state.walker import Walker
 from paddle_resume.owners.optimizer import parameters_of
 from paddle_resume.owners.paddle_owners import paddle_owners
+from paddle_resume.parallel.per_rank import PerRank
 from paddle_resume.parallel.world import World
 from paddle_resume.stateful import Owner
 from paddle_resume.suites.adapters import Adapter, LazyParts
 from paddle_resume.suites.loader_iterator import LoaderIterator, go_on
+from paddle_resume.suites.own_statistics import OwnStatistics
 from paddle_resume.suites.stack import Level, Stack, StackReader, set_variables, variables
 
 
@@ -52,10 +54,10 @@ class ProgramState:
         things = [node.thing for node in Walk(self._held, Claims()).run()]
         optimizers = _named([each for each in things if isinstance(each, paddle.optimizer.Optimizer)])
         model = _model([each for each in things if _is_layer(each)], optimizers)
-        self._of_model: dict[str, Any] = {}
+        self.of_model: dict[str, Any] = {}
         if model is not None:
-            self._of_model = paddle_owners(model, optimizers)
-            claim_owned(claims, model, optimizers, self._of_model)
+            self.of_model = paddle_owners(model, optimizers)
+            claim_owned(claims, model, optimizers, self.of_model)
         self._walker = Walker(self._held, claims)
         self.survey = self._walker.survey()
         self.survey.require_capturable()
@@ -66,8 +68,10 @@ class ProgramState:
             "lazy": LazyParts(adapter, things),
             "found.arrays": arrays,
             "found": self.found,
-            **self._of_model,
+            **self.of_model,
         }
+        if model is not None and not world.is_single:
+            self.owners["own statistics"] = PerRank(OwnStatistics(model), world)
         self.model = model
         self.optimizers = optimizers
 

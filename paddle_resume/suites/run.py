@@ -215,7 +215,7 @@ class WrappedRun:
         return owners
 
     def _of_model(self, program: ProgramState) -> dict[str, Any]:
-        return {name: owner for name, owner in program.owners.items() if name not in ("lazy", "found", "found.arrays")}
+        return {name: owner for name, owner in program.owners.items() if name in program.of_model}
 
     def _save(self, asked: LoaderIterator) -> None:
         assert self._program is not None
@@ -233,6 +233,7 @@ class WrappedRun:
         return EndOfRun(128 + (signum or 15))
 
     def _failed(self, error: PaddleResumeError) -> EndOfRun:
+        self._world.fail(error)
         self._tell(f"error: {error}")
         self.close()
         return EndOfRun(error.exit_code)

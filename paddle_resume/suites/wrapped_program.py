@@ -47,7 +47,7 @@ def run_wrapped(arguments: Sequence[str], options: Options) -> None:
 
     Raises PaddleResumeError for what cannot be gone on with; what the program raises comes out as it is.
     """
-    world = World.current()
+    world = World.beside_program()
     tell = partial(_tell, world.is_main)
     engine = CheckpointEngine(options.save_dir, options.name, keep=options.schedule.keep, world=world)
     engine.prepare()
@@ -89,7 +89,8 @@ def run_wrapped(arguments: Sequence[str], options: Options) -> None:
     with signals:
         take_signals()
         try:
-            modules.run_script(arguments)
+            with world.together():
+                modules.run_script(arguments)
         except SystemExit as end:
             if end.code not in (None, 0):
                 run.close()
