@@ -23,7 +23,8 @@ def live_names(code: CodeType, at: int) -> frozenset[str]:
     shared = frozenset((*code.co_cellvars, *code.co_freevars))
     if _READ_ALL & {*code.co_names, *code.co_varnames}:
         return frozenset(code.co_varnames) | shared
-    return _live_at(code, at, frozenset(code.co_varnames)) | shared
+    every = frozenset(code.co_varnames)
+    return (_live_at(code, at, every) & every) | shared
 
 
 def live_globals(code: CodeType, at: int) -> frozenset[str]:

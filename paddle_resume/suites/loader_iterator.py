@@ -21,6 +21,7 @@ from paddle_resume.suites.noting_sampler import NotingIterator, NotingSampler, P
 
 _TOLD_SECONDS = 2.0
 _SECONDS_TO_STOP = 10.0
+_MOMENT = 0.001
 _REFERENCES = 3  # to an iterator that only its loader has: the loader's, a local one, the argument of `getrefcount`
 plain_iter: Callable[[Any], Any] = paddle.io.DataLoader.__iter__
 
@@ -30,12 +31,26 @@ class _Live:
 
     def __init__(self) -> None:
         self.plain: Any = None
+        self.notes = False
+        """Whether places are noted."""
         self.places: deque[Place] = deque()
 
     def drop_places_before(self, batches: int) -> None:
         """Forget where the data stood before batches that have been given out."""
         while self.places and self.places[0].batches < batches:
             self.places.popleft()
+
+    def place_of(self, batches: int) -> Optional[Place]:
+        """Where the data stood when so many batches had been made; None where that is not noted."""
+        # The thread that makes them is ahead, or about to come there.
+        until = time.monotonic() + _SECONDS_TO_STOP
+        while not self.places and self._is_noting() and time.monotonic() < until:
+            time.sleep(_MOMENT)
+        return self.places[0] if self.places and self.places[0].batches == batches else None
+
+    def _is_noting(self) -> bool:
+        thread = getattr(self.plain, "_thread", None)
+        return self.notes and thread is not None and thread.is_alive()
 
     def stop(self) -> None:
         """Let go of Paddle's iterator; none of its threads and workers goes on."""
@@ -117,7 +132,7 @@ class LoaderIterator:
         live = _LIVE[self]
         if not self.needs_replay and not self.is_through and self._keeps_other_state():
             self.needs_replay = True
-        place = live.places[0] if live.places and live.places[0].batches == self.count else None
+        place = live.place_of(self.count)
         self.place = None
         if place is not None:
             self.place = [place.digest, place.generators.values() if self.draws else None, place.fields]
@@ -185,6 +200,7 @@ class LoaderIterator:
 
     def _plain(self, live: _Live, noting: Optional[NotingIterator]) -> Any:
         """Paddle's own iterator; it begins to make batches at once."""
+        live.notes = noting is not None
         if noting is None:
             with workers_that_die_too():
                 return plain_iter(self.loader)

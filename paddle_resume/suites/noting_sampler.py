@@ -14,12 +14,12 @@ _PLAIN = (bool, int, float, str, type(None))
 
 
 class Place(NamedTuple):
-    """Where the data stood before a batch was made."""
+    """Where the data stood before a batch was made, with the indices of its samples at hand."""
 
     batches: int
     """How many had been made."""
     digest: int
-    """Of the indices of their samples."""
+    """Of the indices of their samples, and of those at hand."""
     generators: HostState
     fields: dict[str, Any]
     """The dataset's own numbers."""
@@ -60,13 +60,15 @@ class NotingIterator:
 
     def look_ahead(self) -> None:
         """Have the sampler draw the order of the samples now, and not at the same time as others draw."""
+        if self._ahead is not None:
+            return
         try:
             self._ahead = (self._take(),)
         except StopIteration:
             self._ahead = ()
 
     def pass_over(self, batches: int) -> int:
-        """Give out no indices of so many batches; returns the digest of what was passed over.
+        """Give out no indices of so many batches, and look ahead; returns the digest of all these indices.
 
         It ends early where there are fewer.
         """
@@ -75,14 +77,17 @@ class NotingIterator:
             if indices is None:
                 break
             self._count(indices)
+        self.look_ahead()
         return self._digest.intdigest()
 
     def _take(self) -> Any:
-        fields = plain_fields(self._dataset)
-        self._places.append(Place(self._batches, self._digest.intdigest(), HostState.now(), fields))
-        indices = next(self._inner)
-        self._count(indices)
-        return indices
+        batches = self._batches
+        try:
+            indices = next(self._inner)
+            self._count(indices)
+            return indices
+        finally:
+            self._places.append(Place(batches, self._digest.intdigest(), HostState.now(), plain_fields(self._dataset)))
 
     def _count(self, indices: Any) -> None:
         self._digest.update(repr(indices).encode())

@@ -15,6 +15,7 @@ import visualdl
 
 OUT = Path(os.environ.get("OUT", "out"))
 WORKERS = int(os.environ.get("WORKERS", "0"))
+CURVES = []
 SEED = int(os.environ.get("SEED", "3"))
 paddle.seed(SEED)
 np.random.seed(SEED)
@@ -86,7 +87,8 @@ def open_log():
     log.setLevel(logging.INFO)
     log.addHandler(logging.FileHandler(OUT / "train.log", mode="w"))
     log.info("begins")
-    return log, visualdl.LogWriter(str(OUT / "log"))
+    CURVES.append(visualdl.LogWriter(str(OUT / "log")))
+    return log, CURVES[-1]
 
 
 def may_die(step):
@@ -97,6 +99,7 @@ def may_die(step):
 
 
 def write(**things):
+    CURVES[-1].close()  # VisualDL's own writer may lose what it has not written by then.
     draws = [random.random() if not WORKERS else 0.0, float(paddle.rand([1]).numpy()[0])]
     with (OUT / "final.pickle").open("wb") as file:
         pickle.dump(_plain({**things, "draws": draws}), file)
