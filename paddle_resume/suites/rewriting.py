@@ -20,13 +20,18 @@ class RewrittenModules:
     Args:
         begin: what a `for` calls.
         wanted: tells by a module's name and path whether it is one of them.
+        may_hold: tells by a package's name whether one of its modules may be, where the package itself is not.
     """
 
-    def __init__(self, begin: Callable[[int, Any], Any], wanted: Callable[[str, str], bool]) -> None:
+    def __init__(
+        self, begin: Callable[[int, Any], Any], wanted: Callable[[str, str], bool], may_hold: Callable[[str], bool]
+    ) -> None:
         self._begin = begin
         self._wanted = wanted
+        self._may_hold = may_hold
         self._sources: dict[str, Source] = {}
-        self._rewritten: set[str] = set()
+        self._libraries: set[str] = set()
+        """Packages of which no module is wanted, so that nobody looks for them twice."""
 
     def source(self, path: str) -> Source:
         """What a source file tells; raises OSError or SyntaxError if there is no such file of Python's."""
@@ -34,16 +39,17 @@ class RewrittenModules:
             self._sources[path] = Source(path)
         return self._sources[path]
 
-    def is_rewritten(self, path: str) -> bool:
-        """Whether the loops of this file are open to be moved."""
-        return path in self._rewritten
-
     def find_spec(self, name: str, path: Any = None, target: Any = None) -> Any:
         """Part of the protocol of `sys.meta_path`."""
+        top = name.partition(".")[0]
+        if top in self._libraries:
+            return None
         spec = importlib.machinery.PathFinder.find_spec(name, path, target)
         if spec is None or not isinstance(spec.loader, importlib.machinery.SourceFileLoader):
             return None
         if spec.origin is None or not self._wanted(name, spec.origin):
+            if name == top and not self._may_hold(top):
+                self._libraries.add(top)
             return None
         spec.loader = _Loader(name, spec.origin, self)
         return spec
@@ -51,7 +57,6 @@ class RewrittenModules:
     def run(self, path: str, module: types.ModuleType) -> None:
         """Run a source file, rewritten, as this module."""
         code = compile(self.source(path).rewritten(), path, "exec", dont_inherit=True)
-        self._rewritten.add(path)
         vars(module)[HOOK] = self._begin
         exec(code, vars(module))
 

@@ -30,6 +30,10 @@ class Loop(NamedTuple):
     """How it begins, such as `for epoch in range(3)`."""
     is_for: bool
 
+    def holds(self, line: int) -> bool:
+        """Whether a function that stands in this line is in the loop."""
+        return self.first <= line <= self.last
+
 
 class Function(NamedTuple):
     """A function, a method, or a module's top level."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ctypes
 import inspect
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from types import BuiltinFunctionType, CodeType, FrameType, FunctionType, ModuleType
 from typing import Any, Callable, NamedTuple, Optional
 
@@ -18,7 +18,7 @@ from paddle_resume.suites.loops import LoopIterator, RunningLoops
 from paddle_resume.suites.rewriting import RewrittenModules
 from paddle_resume.suites.source import MODULE, Function, Loop
 
-_ADVICE = "Have it in a plain loop of the function that trains, or give it to the adapter."
+_ADVICE = "Ask for the batches in a plain loop of a function of the program's own."
 _OF_PROGRAM = (ModuleType, FunctionType, BuiltinFunctionType, type)
 _GENERATORS = inspect.CO_GENERATOR | inspect.CO_COROUTINE | inspect.CO_ASYNC_GENERATOR
 _OUTSIDE = RewrittenModules.run_script.__code__
@@ -42,14 +42,16 @@ class Level(NamedTuple):
     def loops(self) -> list[Loop]:
         """The loops that it is in, the outer ones first."""
         # While a loop asks for its next item it stands in the line in which it begins.
-        return [loop for loop in self.function.loops if loop.first <= self.line <= loop.last]
+        return [loop for loop in self.function.loops if loop.holds(self.line)]
 
 
 class Stack:
     """The levels of one request, the outermost first."""
 
-    def __init__(self, levels: list[Level]) -> None:
+    def __init__(self, levels: list[Level], others: Sequence[FrameType] = ()) -> None:
         self.levels = levels
+        self.others = others
+        """Functions of libraries between them."""
         self.site = [[level.name, level.line, level.at] for level in levels]
         """What tells the place from any other, also in another process of the same program."""
 
@@ -76,7 +78,8 @@ class StackReader:
 
     def stack(self, frame: Optional[FrameType]) -> Stack:
         """The levels from the program's start to this frame."""
-        levels = []
+        levels: list[Level] = []
+        others: list[FrameType] = []
         callee = "__next__"
         while frame is not None:
             code = frame.f_code
@@ -85,16 +88,20 @@ class StackReader:
             if code not in self._known:
                 self._known[code] = self._learn(frame)
             known = self._known[code]
-            if known is not None:
+            if known is None:
+                others.append(frame)
+            else:
                 levels.append(
                     Level(frame, known[0], known[1], instruction_at(code, frame.f_lasti), frame.f_lineno, callee)
                 )
             frame, callee = frame.f_back, code.co_name
         levels.reverse()
-        return Stack(levels)
+        return Stack(levels, others)
 
     def require_movable(self, stack: Stack) -> None:
         """Raises StateError for a place to which no other process could be brought."""
+        for frame in stack.others:
+            self._require_no_loop(frame)
         for level in stack.levels:
             code = level.frame.f_code
             if code.co_flags & _GENERATORS:
@@ -113,6 +120,26 @@ class StackReader:
             held = held_value(level.frame, level.function, level.at, level.callee) if level.loops else ""
             if held:
                 raise _refused(level, f"line {level.line} holds the value of `{held}` while it waits for a batch")
+
+    def _require_no_loop(self, frame: FrameType) -> None:
+        """Raises StateError for a function of a library that is in a loop, of which nothing is known."""
+        code, module = frame.f_code, frame.f_globals.get("__name__", "")
+        if module.startswith("paddle.hapi"):
+            raise StateError(
+                "paddle.Model.fit asks for the batches, whose loop is Paddle's own. Give it the callback ExactResume "
+                "of paddle_resume.hapi, and run the program without wrap."
+            )
+        try:
+            function = self._modules.source(code.co_filename).function(code.co_name, code.co_firstlineno)
+        except (OSError, SyntaxError, ValueError):
+            return  # Code that was made in memory, such as a dataclass's.
+        loops = [] if function is None else [loop for loop in function.loops if loop.holds(frame.f_lineno)]
+        if loops or code.co_flags & _GENERATORS:
+            where = f"{code.co_filename}, line {frame.f_lineno}"
+            raise StateError(
+                f"A loop of the library {module.partition('.')[0]} asks for the batches ({where}), so that no other "
+                f"process could be brought to where this one stands. {_ADVICE}"
+            )
 
     def iterators(self, level: Level) -> dict[str, LoopIterator]:
         """The iterators of the `for` loops that a level is in, by how they begin."""

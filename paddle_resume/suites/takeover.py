@@ -165,4 +165,9 @@ def take_signals() -> None:
         before, theirs[signum] = theirs.get(signum, signal.SIG_DFL), handler
         return before
 
+    def forget() -> None:
+        plain(signal.SIGTERM, signal.SIG_DFL)
+        plain(signal.SIGINT, signal.default_int_handler)
+
     signal.signal = note  # type: ignore[assignment]
+    os.register_at_fork(after_in_child=forget)  # The program's own helpers end when they are told to.

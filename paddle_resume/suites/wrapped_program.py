@@ -61,7 +61,7 @@ def run_wrapped(arguments: Sequence[str], options: Options) -> None:
         engine.close()
         return
     loops, outputs = RunningLoops(), Outputs(options.name, loaded is not None, tell)
-    modules = RewrittenModules(loops.begin, partial(_is_rewritten, options.any_program))
+    modules = RewrittenModules(loops.begin, partial(_is_rewritten, options.any_program), _may_be_rewritten)
     for package in ("__main__", *(adapter.package for adapter in ADAPTERS)):
         take_as_users(package)
     signals = SignalWatch()
@@ -115,6 +115,10 @@ def _is_rewritten(any_program: bool, name: str, path: str) -> bool:
     if any(name in adapter.modules for adapter in ADAPTERS):
         return True
     return any_program and not _is_installed(path)
+
+
+def _may_be_rewritten(package: str) -> bool:
+    return any(name.partition(".")[0] == package for adapter in ADAPTERS for name in adapter.modules)
 
 
 def _is_installed(path: str) -> bool:

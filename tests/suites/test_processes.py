@@ -1,0 +1,46 @@
+"""A program that Paddle's launcher starts in several processes."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import paddle
+import pytest
+from wrapping import PROGRAMS, differences
+
+pytestmark = pytest.mark.skipif(
+    paddle.__version__.startswith("2."), reason="Paddle 2.6 does not give its CPU generator away"
+)
+_LAUNCH = ["-m", "paddle.distributed.launch", "--nproc_per_node", "2", "--log_dir", "logs"]
+_PROGRAM = str(PROGRAMS / "in_processes.py")
+
+
+def run(command: list[str], folder: Path, **environment: str) -> tuple[int, str]:
+    """The exit code, and what rank 0 said."""
+    done = subprocess.run(
+        command, cwd=folder, env={**os.environ, **environment}, capture_output=True, text=True, timeout=300
+    )
+    logs = sorted((folder / "logs").glob("workerlog.*"))
+    said = "".join(log.read_text(errors="replace") for log in logs)
+    for log in logs:
+        log.unlink()
+    return done.returncode, done.stdout + done.stderr + said
+
+
+def test_a_process_that_is_killed_and_a_stop_change_nothing(tmp_path: Path) -> None:
+    code, said = run([sys.executable, *_LAUNCH, _PROGRAM], tmp_path, OUT="straight")
+    assert code == 0, said
+    wrap = [sys.executable, "-m", "paddle_resume", "wrap", "--auto", "--every-steps", "2", "--"]
+    command = [*wrap, sys.executable, *_LAUNCH, _PROGRAM]
+    code, said = run(command, tmp_path, OUT="wrapped", DIE="4:SIGKILL", DIE_RANK="1")
+    assert code != 0 and "rank 1: it is gone without a word" in said, said
+    code, said = run(command, tmp_path, OUT="wrapped", DIE="6:SIGTERM", DIE_RANK="1")
+    assert code == 143 and "Resumed from" in said and "Stopped after 6 batches" in said, said
+    code, said = run(command, tmp_path, OUT="wrapped")
+    assert code == 0 and "Resumed from" in said, said
+    straight, wrapped = tmp_path / "straight", tmp_path / "wrapped"
+    assert {path.name for path in wrapped.glob("*.pdparams")} == {"rank_0.pdparams", "rank_1.pdparams"}
+    assert differences(straight, wrapped) == ["curves"]  # of which this program has none
