@@ -19,21 +19,24 @@ _SCOPES = (ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)
 _METHOD_OF = {"__next__": "next", "__iter__": "iter", "__len__": "len"}
 
 
-def held_value(frame: FrameType, function: Function, at: int, callee: str) -> str:
+def held_value(frame: FrameType, function: Function, at: int, callee: str, in_loop: bool = True) -> str:
     """A part of the statement under way whose value is held back, as its source says it; an empty text for none.
 
-    `at` is the offset of the instruction under way, and `callee` the function that the frame has called.
-    Objects that stay the same ones do not count.
+    `at` is the offset of the instruction under way, and `callee` the function that the frame has called. Objects that
+    stay the same ones do not count; outside of a loop no value does, for what comes before is done once in each
+    process. A comprehension is a loop that holds its place back.
     """
     found = [each for each in function.statements if each.lineno <= frame.f_lineno <= (each.end_lineno or 0)]
     statement = max(found, key=lambda each: (each.lineno, each.col_offset), default=None)
-    if statement is None or isinstance(statement, (ast.For, ast.AsyncFor)):
-        return ""  # What a `for` goes over comes before the loop.
+    if statement is None:
+        return ""
     way = _way_to_call(statement, frame.f_code, at, callee)
     for outer, inner in zip(way, way[1:]):
         if isinstance(outer, _SCOPES):
             return ast.unparse(outer)
-        for part in _read_before(outer, inner):
+        # What a `for` goes over comes before the loop.
+        parts = _read_before(outer, inner) if in_loop and not isinstance(outer, (ast.For, ast.AsyncFor)) else ()
+        for part in parts:
             if _may_be_another(part, frame):
                 return ast.unparse(part)
     return ""

@@ -117,7 +117,7 @@ class StackReader:
                     raise _refused(level, f"the loop `{loop.text}` goes through a {what}, whose place nobody can tell")
                 if not loop.is_for and loop.text.startswith("for"):
                     raise _refused(level, f"the loop `{loop.text}` in line {loop.first} is asynchronous")
-            held = held_value(level.frame, level.function, level.at, level.callee) if level.loops else ""
+            held = held_value(level.frame, level.function, level.at, level.callee, bool(level.loops))
             if held:
                 raise _refused(level, f"line {level.line} holds the value of `{held}` while it waits for a batch")
 
