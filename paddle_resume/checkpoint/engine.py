@@ -21,7 +21,7 @@ from paddle_resume.checkpoint.foreign_checkpoint import is_foreign, translate
 from paddle_resume.checkpoint.lineage import Lineage
 from paddle_resume.checkpoint.reader import Loaded, sibling
 from paddle_resume.checkpoint.record import SUFFIX
-from paddle_resume.checkpoint.resume_errors import inexact, inexact_foreign
+from paddle_resume.checkpoint.resume_errors import CURE, inexact, inexact_foreign
 from paddle_resume.checkpoint.save_job import SaveJob
 from paddle_resume.checkpoint.unreadable import Unreadable
 from paddle_resume.checkpoint.writer_process import BackgroundWriter, InlineWriter
@@ -171,12 +171,13 @@ class CheckpointEngine:
         allow_inexact: bool = False,
         wanted: Wanted = lambda differences: (),
         steps_per_epoch: int | None = None,
+        cure: str = CURE,
     ) -> Restored | None:
         """Bring the owners back to a checkpoint; None if there is none and `resume` is `auto`.
 
         `resume` is `auto` (the newest whole checkpoint of this run), a prefix, one of its files, or a run
         folder. A prefix may be one that another program saved, which is never exact; where a run of it stands follows
-        from `steps_per_epoch`. Raises CheckpointError for a named checkpoint that is missing or damaged, or if there
+        from `steps_per_epoch`. `cure` is what a person can do where something differs. Raises CheckpointError for a named checkpoint that is missing or damaged, or if there
         are checkpoints and none is whole; InexactResumeError if something differs from when it was saved,
         `allow_inexact` is not set, and it is not all `wanted`.
         """
@@ -191,7 +192,7 @@ class CheckpointEngine:
         changes = list(wanted(found))
         differences = [one for one in found if one not in changes]
         if differences and not allow_inexact:
-            raise inexact(loaded.prefix, differences, changes)
+            raise inexact(loaded.prefix, differences, changes, cure)
         owner_states.restore(every, loaded.record.owners, loaded.tensors)
         self.lineage = Lineage(loaded.record.lineage)
         if changes:

@@ -29,14 +29,20 @@ def missing(prefix: Path, good: list[str]) -> CheckpointError:
     return CheckpointError(f"{text} {offer(good)}")
 
 
-def inexact(prefix: Path, differences: Sequence[Difference], changes: Sequence[Difference]) -> InexactResumeError:
+CURE = (
+    "Put them back; or, to have another value from here on, give the config's key with -o and add --allow-change; or go "
+    "on all the same with --allow-inexact (the run's lineage will say so), or start over with --resume none."
+)
+
+
+def inexact(
+    prefix: Path, differences: Sequence[Difference], changes: Sequence[Difference], cure: str = CURE
+) -> InexactResumeError:
     """The error for a checkpoint of ours from which the run would not go on bit for bit."""
     allowed = f" (--allow-change allows: {sentences(changes)})" if changes else ""
     return InexactResumeError(
         f"Resuming from {prefix} would not continue bit for bit, because since it was saved these changed: "
-        f"{sentences(differences)}{allowed}. Put them back; or, to have another value from here on, give the config's "
-        "key with -o and add --allow-change; or go on all the same with --allow-inexact (the run's lineage will say "
-        "so), or start over with --resume none."
+        f"{sentences(differences)}{allowed}. {cure}"
     )
 
 

@@ -27,6 +27,10 @@ from paddle_resume.training.interrupt import Interruption, SignalWatch
 from paddle_resume.training.save_schedule import SaveSchedule
 from paddle_resume.training.saver import Saver
 
+_CURE = (
+    "Put them back; or go on all the same with --allow-inexact (the run's lineage will say so); or start over with "
+    "--resume none --overwrite, or with another --save-dir or --name."
+)
 _ELSEWHERE = 20
 """Updates in a row that are made in another place, until it is told; a program may ask for single batches elsewhere."""
 
@@ -198,7 +202,7 @@ class WrappedRun:
     def _restore(self, program: ProgramState, loaded: Loaded) -> LoaderIterator:
         self._take(program)
         self._loaded = None
-        restored = self._engine.restore(self._owners, str(loaded.prefix), allow_inexact=self._allow_inexact)
+        restored = self._engine.restore(self._owners, str(loaded.prefix), allow_inexact=self._allow_inexact, cure=_CURE)
         assert restored is not None
         asked = program.write_back(self._tell)
         self._note(asked)
@@ -249,6 +253,11 @@ class WrappedRun:
             suite = self._command.suite or "A program of no known suite"
             summary = program.survey.summary()
             self._tell(f"{suite}, trained in {program.stack.told}{f'; {summary}' if summary else ''}.")
+            if not self._random.state_dict()["whole"]:
+                self._tell(
+                    "On a CPU Paddle 2.6 does not give its generator away: what draws from it, such as dropout, comes "
+                    "out otherwise after a resume, which needs --allow-inexact. Paddle 3 can be gone on with exactly."
+                )
 
 
 class _Position:
