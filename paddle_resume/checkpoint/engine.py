@@ -177,9 +177,11 @@ class CheckpointEngine:
 
         `resume` is `auto` (the newest whole checkpoint of this run), a prefix, one of its files, or a run
         folder. A prefix may be one that another program saved, which is never exact; where a run of it stands follows
-        from `steps_per_epoch`. `cure` is what a person can do where something differs. Raises CheckpointError for a named checkpoint that is missing or damaged, or if there
-        are checkpoints and none is whole; InexactResumeError if something differs from when it was saved,
-        `allow_inexact` is not set, and it is not all `wanted`.
+        from `steps_per_epoch`. `cure` is what a person can do where something differs.
+
+        Raises CheckpointError for a named checkpoint that is missing or damaged, or if there are checkpoints and none
+        is whole; InexactResumeError if something differs from when it was saved, `allow_inexact` is not set, and it is
+        not all `wanted`.
         """
         self.prepare()
         every, prefix = self.as_owners(owners), named_prefix(resume)

@@ -30,8 +30,8 @@ def missing(prefix: Path, good: list[str]) -> CheckpointError:
 
 
 CURE = (
-    "Put them back; or, to have another value from here on, give the config's key with -o and add --allow-change; or go "
-    "on all the same with --allow-inexact (the run's lineage will say so), or start over with --resume none."
+    "Put them back; or, to have another value from here on, give the config's key with -o and add --allow-change; or "
+    "go on all the same with --allow-inexact (the run's lineage will say so), or start over with --resume none."
 )
 
 
