@@ -1,0 +1,80 @@
+"""What two trainings of a suite have written, value by value and bit by bit; only times and speeds do not count."""
+
+from __future__ import annotations
+
+import pickle
+import re
+import struct
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import paddle
+
+from paddle_resume.loggers.visualdl import read_values
+
+_WEIGHTS = {".pdparams", ".pdopt", ".pdema", ".pdstates", ".pdeqn"}
+_TEXTS = {".log", ".txt"}
+"""The suites begin them with the time, and with the folder: what is in them is in the curves as well."""
+_TIMES = re.compile(r"batch_cost|reader_cost")
+_SPEEDS = {"fps"}
+
+
+def differences(one: Path, other: Path) -> list[str]:
+    """Each value that is not the same in both folders, with where it stands."""
+    before, now = outputs(one), outputs(other)
+    places = [*before, *(place for place in now if place not in before)]
+    return [
+        f"{place}: {str(before.get(place))[:60]} | {str(now.get(place))[:60]}"
+        for place in places
+        if before.get(place) != now.get(place)
+    ]
+
+
+def outputs(folder: Path) -> dict[str, Any]:
+    """All that a run has written, by where it stands."""
+    found: dict[str, Any] = {}
+    for path in sorted(folder.rglob("*")):
+        name = str(path.relative_to(folder))
+        if not path.is_file() or path.suffix in _TEXTS:
+            continue
+        if path.suffix in _WEIGHTS:
+            found.update(_leaves(paddle.load(str(path)), name))
+        elif path.suffix == ".states":
+            found.update(_leaves(pickle.loads(path.read_bytes()), name))
+        else:
+            found[name] = path.read_bytes().replace(str(folder).encode(), b"")
+    for parent in sorted({path.parent for path in folder.rglob("vdlrecords*")}):
+        found.update(_curves(parent, f"{parent.relative_to(folder)}: "))
+    return found
+
+
+def _leaves(value: Any, place: str) -> Iterator[tuple[str, Any]]:
+    if isinstance(value, dict):
+        yield f"{place}: keys", [str(key) for key in value]
+        for key, inner in value.items():
+            if key not in _SPEEDS:
+                yield from _leaves(inner, f"{place}/{key}")
+    elif isinstance(value, (list, tuple)):
+        yield f"{place}: length", len(value)
+        for number, inner in enumerate(value):
+            yield from _leaves(inner, f"{place}/{number}")
+    else:
+        yield place, _bits(value)
+
+
+def _bits(value: Any) -> Any:
+    if isinstance(value, (paddle.Tensor, np.ndarray, np.generic)):
+        array = np.asarray(value)
+        return array.tobytes().hex(), str(array.dtype), array.shape
+    return struct.pack("<d", value).hex() if isinstance(value, float) else repr(value)
+
+
+def _curves(folder: Path, place: str) -> dict[str, list[Any]]:
+    """The curves in all files of a folder together; of times only the steps."""
+    found: dict[str, list[Any]] = {}
+    for path in sorted(folder.glob("vdlrecords*")):
+        for tag, step, kind, content in read_values(path):
+            found.setdefault(place + tag, []).append((step, kind, None if _TIMES.search(tag) else content))
+    return found
