@@ -127,7 +127,7 @@ class WrappedRun:
             owners = Owners(environment=Environment(), command=self._command, position=self._position)
             owners.update(self._of_model(program))
             step = self._position.step
-            self._saver.begin(owners, step=step, tag=f"step{step}", epoch=0, phase=DONE)
+            self._saver.begin(owners, step=step, tag=f"step{step}", epoch=None, phase=DONE)
             self._saver.collect(step, wait=True)
         elif self._last is None:
             self._tell(
@@ -226,7 +226,7 @@ class WrappedRun:
         self._program.before_save(asked)
         self._outputs.before_save()
         step = self._position.step
-        self._saver.begin(self._owners, step=step, tag=f"step{step}", epoch=0, phase=TRAIN)
+        self._saver.begin(self._owners, step=step, tag=f"step{step}", epoch=None, phase=TRAIN)
 
     def _stopped(self) -> EndOfRun:
         step, signum = self._position.step, self._signals.signum

@@ -79,7 +79,7 @@ class Saver:
         *,
         step: int,
         tag: Optional[str],
-        epoch: int,
+        epoch: Optional[int],
         phase: str,
         protect: Optional[str] = None,
     ) -> None:
