@@ -13,10 +13,12 @@ from paddle_resume.suites.iterators import placed_iterator, reused
 class LoopIterator:
     """What a `for` holds on to. Its `inner` iterator tells where the loop stands, and may be another one."""
 
-    __slots__ = ("frame", "inner")
+    __slots__ = ("frame", "given", "inner")
 
     def __init__(self, inner: Iterator[Any], frame: FrameType) -> None:
         self.inner = inner
+        self.given = 0
+        """How many items this process has taken."""
         self.frame: Optional[int] = id(frame)
 
     def __iter__(self) -> LoopIterator:
@@ -24,6 +26,7 @@ class LoopIterator:
 
     def __next__(self) -> Any:
         try:
+            self.given += 1
             return next(self.inner)
         except StopIteration:
             self.frame = None  # It is over, and its frame may be another one soon.

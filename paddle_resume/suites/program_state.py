@@ -47,6 +47,7 @@ class ProgramState:
         self._leave = adapter.leave if adapter is not None else {}
         self.stack = stack
         self.site = stack.site
+        self._turns = self._turns_of(stack)
         self._held = {level.name: Variables() for level in stack.levels}
         self._asked = self._held["the batches"] = Variables()
         self._read(asked)
@@ -76,11 +77,34 @@ class ProgramState:
         self.optimizers = optimizers
 
     def come_again(self, stack: Stack) -> bool:
-        """Take note that the program asks again; returns whether it is the place at which it was looked at first."""
+        """Take note that the program asks again; returns whether it is the place at which it was looked at first.
+
+        It is not if a function was called anew and no loop around it has gone on: then something holds its place that
+        nobody sees, such as a `map` of Python's own.
+        """
         if stack.site != self.site:
             return False
-        self.stack = stack
+        turns = self._turns_of(stack)
+        before, self._turns = self._turns, turns
+        known, self.stack = self.stack, stack
+        for place, (level, last) in enumerate(zip(stack.levels, known.levels)):
+            if level.frame is not last.frame:
+                return (
+                    place > 0
+                    and stack.levels[place - 1].frame is known.levels[place - 1].frame
+                    and (turns[place - 1] != before[place - 1] or turns[place - 1] is None)
+                )
         return True
+
+    def _turns_of(self, stack: Stack) -> list[Optional[int]]:
+        """For each level how many turns its innermost loop has made; None for a `while`, of which nobody knows."""
+        turns: list[Optional[int]] = []
+        for level in stack.levels:
+            loops = level.loops
+            iterators = list(self._reader.iterators(level).values())
+            is_while = bool(loops) and not loops[-1].is_for
+            turns.append(None if is_while else sum(each.given for each in iterators) if iterators else 0)
+        return turns
 
     def before_save(self, asked: LoaderIterator) -> None:
         """Bring what stands for the program's variables up to date; `asked` is the iterator that is to give a batch."""

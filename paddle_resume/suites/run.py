@@ -108,7 +108,7 @@ class WrappedRun:
 
     def updated(self) -> None:
         """An optimizer has changed the parameters."""
-        if self._loaded is not None:
+        if self._loaded is not None and self._previous is not None:
             raise self._failed(_not_there(self._loaded))
         if self._program is None and self._last is not None:
             self._take(self._last)

@@ -28,6 +28,12 @@ def test_all_outputs_of_a_killed_program_are_those_of_a_straight_one(shape: str,
     assert differences(straight(tmp_path, shape), interrupted) == []
 
 
+def test_nothing_is_saved_where_a_place_is_not_seen(tmp_path: Path) -> None:
+    """The second loader of each turn: a resume makes again what comes after the last batch of the first one."""
+    interrupted = through(tmp_path, "by_map", "6:SIGKILL", "13:SIGKILL")
+    assert differences(straight(tmp_path, "by_map"), interrupted) == []
+
+
 @pytest.mark.full
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("workers", ["0", "2"])
