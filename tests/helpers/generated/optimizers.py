@@ -64,6 +64,8 @@ OPTIMIZERS = {
     "lazy-adam": _plain("Adam", lazy_mode=True),
     "adamw": _plain("AdamW", weight_decay=0.05),
     "amsgrad": _plain("Adam", amsgrad=True),
+    "multi-tensor": _plain("Momentum", use_multi_tensor=True),
+    "multi-tensor-adam": _plain("Adam", use_multi_tensor=True),
     "adamax": _plain("Adamax"),
     "adagrad": _plain("Adagrad"),
     "adadelta": _plain("Adadelta"),
