@@ -62,7 +62,7 @@ class RewrittenModules:
 
     def run_script(self, arguments: Sequence[str]) -> None:
         """Run `SCRIPT ARGUMENTS...` or `-m MODULE ARGUMENTS...` as `python` would; raises ConfigError for none."""
-        path, package = _find(arguments)
+        path, package = find_program(arguments)
         module = types.ModuleType("__main__")
         vars(module).update(__file__=path, __package__=package, __builtins__=__builtins__)
         sys.modules["__main__"] = module
@@ -83,8 +83,8 @@ class _Loader(importlib.machinery.SourceFileLoader):
         self._modules.run(self.path, module)
 
 
-def _find(arguments: Sequence[str]) -> tuple[str, Optional[str]]:
-    """The file to run, and for a module the package that it is in."""
+def find_program(arguments: Sequence[str]) -> tuple[str, Optional[str]]:
+    """The file to run, and for a module the package that it is in; raises ConfigError if there is none."""
     if not arguments:
         raise ConfigError("Give the command that trains after --, such as: paddle-resume wrap -- python train.py.")
     if arguments[0] != "-m":

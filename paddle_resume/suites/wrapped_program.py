@@ -20,7 +20,7 @@ from paddle_resume.suites.adapters import ADAPTERS
 from paddle_resume.suites.command import Command
 from paddle_resume.suites.loops import RunningLoops
 from paddle_resume.suites.outputs import Outputs
-from paddle_resume.suites.rewriting import RewrittenModules
+from paddle_resume.suites.rewriting import RewrittenModules, find_program
 from paddle_resume.suites.run import WrappedRun
 from paddle_resume.suites.stack import StackReader
 from paddle_resume.suites.takeover import take_files, take_loaders, take_logs, take_optimizers, take_signals
@@ -47,6 +47,7 @@ def run_wrapped(arguments: Sequence[str], options: Options) -> None:
 
     Raises PaddleResumeError for what cannot be gone on with; what the program raises comes out as it is.
     """
+    find_program(arguments)
     world = World.beside_program()
     tell = partial(_tell, world.is_main)
     engine = CheckpointEngine(options.save_dir, options.name, keep=options.schedule.keep, world=world)
