@@ -25,6 +25,7 @@ OTHERS = {
     "pip install": ".ci/run installs as the pages say",
     "pytest": "these are the tests",
     ".ci/pythons": "a step of .ci/run",
+    ".ci/suites": "a step of .ci/run",
     "ruff": "lint is a step of .ci/run",
     "mypy": "types are a step of .ci/run",
     "lint-imports": "test_architecture.py runs it",

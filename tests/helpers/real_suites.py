@@ -26,7 +26,6 @@ _PINNED = {
     "MPLBACKEND": "Agg",
     "PYTHONHASHSEED": "0",
 }
-EVERY_STEPS = 4
 AFTER_SAVE = 0.05
 """Seconds from when a checkpoint is seen to the signal: the program is in another step by then."""
 
@@ -42,6 +41,7 @@ class Suite:
             to.
         search: whether the suite itself is to be found in its checkout by PYTHONPATH.
         workers: how many processes make its data.
+        every_steps: how often it is saved when wrapped.
         interrupted_from: the steps from whose checkpoints on it gets SIGKILL and SIGTERM.
     """
 
@@ -50,6 +50,7 @@ class Suite:
     arguments: Callable[[Path, Path, str], Sequence[object]]
     search: bool = False
     workers: int = 0
+    every_steps: int = 4
     interrupted_from: tuple[int, int] = (8, 12)
 
     @property
@@ -105,8 +106,14 @@ SUITES = {
     "segmentation": Suite(
         "paddleseg", "segmentation_2.8.yml", lambda _, config, out: [_own("train_segmentation"), config, out]
     ),
-    # Its steps are of milliseconds.
-    "science": Suite("ppsci", "", lambda _, __, out: [_own("train_science"), out], interrupted_from=(40, 64)),
+    # Its steps are of milliseconds, and each takes two batches.
+    "science": Suite(
+        "ppsci",
+        "",
+        lambda _, __, out: [_own("train_science"), out],
+        every_steps=20,
+        interrupted_from=(80, 140),
+    ),
     "PaddleDetection": Suite("PADDLE_RESUME_DETECTION", "picodet.yml", _detection),
     "PaddleSeg": Suite("PADDLE_RESUME_SEG", "segmentation.yml", _segmentation, search=True),
     "PaddleClas": Suite(
@@ -164,7 +171,7 @@ def _steps_saved(folder: Path) -> set[int]:
 
 
 def _start_wrapped(suite: Suite, data: Path, folder: Path) -> subprocess.Popen[bytes]:
-    options = ["--save-dir", "checkpoint", "--name", "run", "--every-steps", str(EVERY_STEPS)]
+    options = ["--save-dir", "checkpoint", "--name", "run", "--every-steps", str(suite.every_steps)]
     return _start(suite, ["-m", "paddle_resume.wrap", *options, "--", *suite.command(data)], folder)
 
 
