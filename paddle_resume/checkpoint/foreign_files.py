@@ -28,6 +28,8 @@ def foreign_weights(prefix: Path) -> tuple[Arrays, Optional[dict[str, str]]]:
 def optimizer_entries(path: Path) -> dict[str, Any]:
     """The entries of a `.pdopt` by name, master weights as `master_weights/<parameter>`."""
     content = read_foreign(path)
+    if isinstance(content, list) and len(content) == 1:
+        content = content[0]  # PaddleClas writes a list of the states of its optimizers.
     if not isinstance(content, dict) or not all(isinstance(name, str) for name in content):
         raise CheckpointError(f"{path} holds something else than a dict of optimizer state by name.")
     content.pop(NAME_TABLE, None)

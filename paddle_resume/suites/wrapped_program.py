@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Optional
 
-from paddle_resume.checkpoint.choose import choose, choose_together
+from paddle_resume.checkpoint.choose import choose_together
 from paddle_resume.checkpoint.engine import CheckpointEngine
 from paddle_resume.checkpoint.phases import DONE
 from paddle_resume.checkpoint.reader import Loaded
@@ -20,6 +20,7 @@ from paddle_resume.suites.adapters import ADAPTERS
 from paddle_resume.suites.command import Command
 from paddle_resume.suites.loops import RunningLoops
 from paddle_resume.suites.outputs import Outputs
+from paddle_resume.suites.resume_from import resume_from
 from paddle_resume.suites.rewriting import RewrittenModules, find_program
 from paddle_resume.suites.run import WrappedRun
 from paddle_resume.suites.stack import StackReader
@@ -106,7 +107,7 @@ def _chosen(engine: CheckpointEngine, options: Options, world: World) -> Optiona
     """The checkpoint that the run goes on from; None for a new run."""
     loaded = None
     if world.is_main and options.resume != "none":
-        loaded, passed_over = choose(options.resume, engine.folder, engine.name)
+        loaded, passed_over = resume_from(options.resume, engine.folder, engine.name)
         for line in passed_over:
             _tell(True, f"Passed over {line}.")
     return choose_together(world, loaded)

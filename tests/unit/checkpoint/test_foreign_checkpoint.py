@@ -189,10 +189,13 @@ def test_it_goes_on_as_the_plain_loop_would_have(tmp_path: Path) -> None:
     took_over(trainer, model, optimizer)
 
 
-def test_a_checkpoint_of_paddleclas_is_gone_on_from(tmp_path: Path) -> None:
+@pytest.mark.parametrize("as_list", [False, True])
+def test_a_checkpoint_of_paddleclas_is_gone_on_from(as_list: bool, tmp_path: Path) -> None:
     rate = paddle.optimizer.lr.PolynomialDecay(0.1, 100)
     model, optimizer = trained(2 * STEPS, rate)
     prefix = store(tmp_path / "epoch_2", model, optimizer, {"epoch": 2, "metric": 0.5, "acc": paddle.to_tensor([1.0])})
+    if as_list:  # as 2.6 writes it
+        paddle.save([optimizer.state_dict()], f"{prefix}.pdopt")
     trainer = resume(make_trainer(tmp_path, paddle.optimizer.lr.PolynomialDecay(0.1, 100)), prefix)
     took_over(trainer, model, optimizer)
     assert (trainer.epoch + 1, trainer.step) == (2, 2 * STEPS)
