@@ -29,6 +29,8 @@ class Together:
 
     def __init__(self, inner: list[Iterator[Any]]) -> None:
         self.inner = inner
+        self.items: list[Any] = []
+        """What the first of them have given for the next tuple, while a later one is asked."""
 
     def __iter__(self) -> Together:
         return self
@@ -36,26 +38,33 @@ class Together:
     def __next__(self) -> tuple[Any, ...]:
         if not self.inner:
             raise StopIteration
-        items = []
-        for each in self.inner:  # not a generator, which would make another error of a StopIteration
-            items.append(next(each))
-        return tuple(items)
+        return tuple(self.take())
+
+    def take(self) -> list[Any]:
+        """The next item of each; raises StopIteration.
+
+        All that it holds is read anew after each item: while one is asked, the program may be put back.
+        """
+        self.items = []
+        while len(self.items) < len(self.inner):
+            item = next(self.inner[len(self.items)])
+            self.items.append(item)
+        items, self.items = self.items, []
+        return items
 
 
-class Applied:
+class Applied(Together):
     """As `map`."""
 
     def __init__(self, function: Any, inner: list[Iterator[Any]]) -> None:
+        super().__init__(inner)
         self.function = function
-        self.inner = inner
 
     def __iter__(self) -> Applied:
         return self
 
     def __next__(self) -> Any:
-        items = []
-        for each in self.inner:
-            items.append(next(each))
+        items = self.take()
         return self.function(*items)
 
 
@@ -93,12 +102,14 @@ def reused(before: Iterator[Any], new: Iterator[Any]) -> Iterator[Any]:
 
     A program that is put back stands inside the call of this very object.
     """
-    if type(before) is not type(new) or not isinstance(new, (Counted, Together, Applied, WithBar)):
+    if type(before) is not type(new) or not isinstance(new, (Counted, Together, WithBar)):
         return new
-    if not isinstance(new, Counted):
-        vars(before).update(vars(new))
-        return before
-    vars(before).update(inner=reused(before.inner, new.inner), count=new.count)  # type: ignore[attr-defined]
+    held = vars(before)
+    for name, value in vars(new).items():
+        if isinstance(value, list) and len(held[name]) == len(value):
+            held[name][:] = [*map(reused, held[name], value)]
+        else:
+            held[name] = reused(held[name], value)
     return before
 
 

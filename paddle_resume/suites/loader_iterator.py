@@ -10,6 +10,7 @@ from collections import deque
 from collections.abc import Sequence
 from typing import Any, Callable, Optional
 
+import numpy as np
 import paddle
 
 from paddle_resume.errors import StateError
@@ -21,7 +22,7 @@ from paddle_resume.suites.noting_sampler import NotingIterator, NotingSampler, P
 
 _TOLD_SECONDS = 2.0
 _SECONDS_TO_STOP = 10.0
-_MOMENT = 0.001
+_SECONDS_TO_LOOK = 0.0005
 _REFERENCES = 3  # to an iterator that only its loader has: the loader's, a local one, the argument of `getrefcount`
 plain_iter: Callable[[Any], Any] = paddle.io.DataLoader.__iter__
 
@@ -31,26 +32,23 @@ class _Live:
 
     def __init__(self) -> None:
         self.plain: Any = None
-        self.notes = False
-        """Whether places are noted."""
+        self.is_noted = False
+        """Whether the places are noted."""
         self.places: deque[Place] = deque()
+
+    def place(self) -> Optional[Place]:
+        """Where the data stood when the batches that were given out had been made, and no other; None if not noted.
+
+        The thread that makes them may not be that far yet, where it takes longer than the program does; it comes there.
+        """
+        while self.is_noted and not self.places and self.plain is not None and _makes_batches(self.plain):
+            time.sleep(_SECONDS_TO_LOOK)
+        return self.places[0] if self.places else None
 
     def drop_places_before(self, batches: int) -> None:
         """Forget where the data stood before batches that have been given out."""
         while self.places and self.places[0].batches < batches:
             self.places.popleft()
-
-    def place_of(self, batches: int) -> Optional[Place]:
-        """Where the data stood when so many batches had been made; None where that is not noted."""
-        # The thread that makes them is ahead, or about to come there.
-        until = time.monotonic() + _SECONDS_TO_STOP
-        while not self.places and self._is_noting() and time.monotonic() < until:
-            time.sleep(_MOMENT)
-        return self.places[0] if self.places and self.places[0].batches == batches else None
-
-    def _is_noting(self) -> bool:
-        thread = getattr(self.plain, "_thread", None)
-        return self.notes and thread is not None and thread.is_alive()
 
     def stop(self) -> None:
         """Let go of Paddle's iterator; none of its threads and workers goes on."""
@@ -132,7 +130,7 @@ class LoaderIterator:
         live = _LIVE[self]
         if not self.needs_replay and not self.is_through and self._keeps_other_state():
             self.needs_replay = True
-        place = live.place_of(self.count)
+        place = live.place()
         self.place = None
         if place is not None:
             self.place = [place.digest, place.generators.values() if self.draws else None, place.fields]
@@ -183,11 +181,17 @@ class LoaderIterator:
                     "they are not those of the run that was interrupted."
                 ) from None
         live.drop_places_before(self.count)
-        draws_here = self.place is not None and self.place[1] is not None
-        if not draws_here:
+        if not self._draws_in_thread():
             set_host_state(now)
         if self.loader.num_workers > 0:  # They have copies of their own.
             put_back(self.loader, data_now)
+
+    def _draws_in_thread(self) -> bool:
+        """Whether a thread draws from the generators, so that they are its own once batches were made again."""
+        if self.place is not None or self.loader.num_workers > 0:
+            return self.place is not None and self.place[1] is not None
+        # A stream, of which no place is noted.
+        return self.count > 0 and not all(map(np.array_equal, host_state(), self.born))
 
     def _noting(self, live: _Live) -> Optional[NotingIterator]:
         """What notes where the data stand; None where workers make the batches."""
@@ -200,7 +204,7 @@ class LoaderIterator:
 
     def _plain(self, live: _Live, noting: Optional[NotingIterator]) -> Any:
         """Paddle's own iterator; it begins to make batches at once."""
-        live.notes = noting is not None
+        live.is_noted = noting is not None
         if noting is None:
             with workers_that_die_too():
                 return plain_iter(self.loader)
@@ -248,6 +252,10 @@ def go_on(iterators: Sequence[LoaderIterator], tell: Callable[[str], None]) -> N
     if seconds > _TOLD_SECONDS:
         again = sum(each.count for each, noting in near if noting is None)
         tell(f"Came to where the data stood in {seconds:.0f} s; {again} batches were made again for it.")
+
+
+def _makes_batches(plain: Any) -> bool:
+    return plain._thread is not None and plain._thread.is_alive()
 
 
 def _is_map(loader: Any) -> bool:

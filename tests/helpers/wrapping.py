@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,12 +28,12 @@ def wrap(folder: Path, name: str, *arguments: str, options: tuple[str, ...] = ()
     return forking.run([*command, *arguments], folder, OUT="wrapped", **environment)
 
 
-def through(folder: Path, name: str, *interruptions: str, **environment: str) -> Path:
+def through(folder: Path, name: str, *interruptions: str, arguments: Sequence[str] = (), **environment: str) -> Path:
     """Run it wrapped through interruptions such as `5:SIGKILL` to its end; returns the folder of its outputs."""
     for each in interruptions:
-        done = wrap(folder, name, DIE=each, **environment)
+        done = wrap(folder, name, *arguments, DIE=each, **environment)
         assert done.returncode == _INTERRUPTED[each.partition(":")[2]], done.stderr
-    done = wrap(folder, name, **environment)
+    done = wrap(folder, name, *arguments, **environment)
     assert done.returncode == 0, done.stderr
     assert "Resumed from" in done.stderr or not interruptions, done.stderr
     return folder / "wrapped"

@@ -34,6 +34,19 @@ def test_nothing_is_saved_where_a_place_is_not_seen(tmp_path: Path) -> None:
     assert differences(straight(tmp_path, "by_map"), interrupted) == []
 
 
+ITERATORS = ["map_of_epochs", "map_of_steps", "zip", "zip_that_asks_last", "zip_of_enumerate", "dict", "stream", "bar"]
+
+
+@pytest.mark.parametrize("through_what", ITERATORS)
+def test_a_loop_through_any_iterator_goes_on_within_its_second_pass(through_what: str, tmp_path: Path) -> None:
+    if through_what == "bar":
+        pytest.importorskip("tqdm")
+    whole = straight(tmp_path, "by_iterators", through_what)
+    assert (
+        differences(whole, through(tmp_path, "by_iterators", "3:SIGTERM", "7:SIGTERM", arguments=[through_what])) == []
+    )
+
+
 @pytest.mark.full
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("workers", ["0", "2"])
