@@ -45,7 +45,11 @@ ALONE = (
     "docs/model-parallel.md",
     "docs/hapi.md",
 )
-LANGUAGES = (("README.md", "README_cn.md"), ("docs/quick-start.md", "docs/zh/quick-start.md"))
+LANGUAGES = (
+    ("README.md", "README_cn.md"),
+    ("docs/quick-start.md", "docs/zh/quick-start.md"),
+    ("docs/suites.md", "docs/zh/suites.md"),
+)
 # The folder in which a reader has just run the first command of the README, at a thousandth of the size.
 TRAINED = """
 from paddle_resume import Trainer, seed_everything
