@@ -52,6 +52,7 @@ CALLS: dict[str, tuple[tuple[str, ...], int, str]] = {
     "wrong": ((*WEIGHTS, "--output", "wrong.png"), 0, "wrong.png"),
     "wrap": (("--", "nothing.py"), 2, "There is no script nothing.py"),  # It changes its process: tests/suites.
     "run": (("--max-restarts", "1", "--", sys.executable, "-c", "print(6 * 7)"), 0, "42"),
+    "wrap": (("--resume", "", "--", "train.py"), 2, "--resume is empty"),  # It becomes the program: tests/suites.
     "interval": (("--save-stall", "1s", "--mtbf", "1d", "--step-time", "1s", "--output", "cost.png"), 0, "cost.png"),
     "convert": ((NEWEST, "--output", "net.safetensors"), 0, "net.safetensors"),
     "list": (("ck", "--verify"), 0, "tiny_step6"),
