@@ -1,6 +1,6 @@
 """What wrapping costs: each step of a loop plain and wrapped, and how soon a killed run makes its next step.
 
-python -m benchmarks.wrap [small|resnet18 ...] [--rounds N]
+python -m benchmarks.wrap [--loop small] [--loop resnet18] [--rounds N]
 """
 
 from __future__ import annotations
@@ -120,10 +120,10 @@ def _line(what: str, values: list[float], unit: str) -> str:
 def main() -> None:
     """Measure, and print as soon as something is known."""
     parser = argparse.ArgumentParser(description="What wrapping costs.")
-    parser.add_argument("loops", nargs="*", choices=[*_STEPS, []], help="Which loops; default: all.")
+    parser.add_argument("--loop", action="append", choices=_STEPS, help="Which loops; default: all.")
     parser.add_argument("--rounds", type=int, default=5)
     given = parser.parse_args()
-    for name in given.loops or _STEPS:
+    for name in given.loop or _STEPS:
         print("\n".join(table(name, *measure(name, given.rounds))), flush=True)
 
 

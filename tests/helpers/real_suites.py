@@ -17,7 +17,7 @@ _HELPERS = Path(__file__).parent
 _CONFIGS = _HELPERS.parent / "data" / "suites"
 _CHECKOUT = _HELPERS.parent.parent
 _SECONDS = 300
-# One thread, no oneDNN, one hash of each string: the suites themselves repeat no run otherwise.
+# One thread, no oneDNN, one hash of each string, so that the suites themselves repeat a run bit for bit.
 _PINNED = {
     **dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS"), "1"),
     "CPU_NUM": "1",
