@@ -142,8 +142,8 @@ class WrappedRun:
         self._engine.close()
 
     def _boundary(self, stack: Stack, asked: LoaderIterator) -> LoaderIterator:
-        key = repr(stack.site)
         if self._program is None:
+            key = repr(stack.site)
             if key not in self._looked and self._wanted_site in (None, stack.site):
                 self._look(stack, asked, key)
             elif key in self._looked:

@@ -50,7 +50,6 @@ CALLS: dict[str, tuple[tuple[str, ...], int, str]] = {
     "inspect": ((*WEIGHTS, "--values"), 0, "hidden"),
     "plot": (("log/tiny", "--output", "curves.png", "--save-dir", "ck"), 0, "curves.png"),
     "wrong": ((*WEIGHTS, "--output", "wrong.png"), 0, "wrong.png"),
-    "wrap": (("--", "nothing.py"), 2, "There is no script nothing.py"),  # It changes its process: tests/suites.
     "run": (("--max-restarts", "1", "--", sys.executable, "-c", "print(6 * 7)"), 0, "42"),
     "wrap": (("--resume", "", "--", "train.py"), 2, "--resume is empty"),  # It becomes the program: tests/suites.
     "interval": (("--save-stall", "1s", "--mtbf", "1d", "--step-time", "1s", "--output", "cost.png"), 0, "cost.png"),
