@@ -10,8 +10,8 @@ from collections import deque
 from collections.abc import Sequence
 from typing import Any, Callable, Optional
 
-import numpy as np
 import paddle
+from paddle.io.dataloader.collate import default_collate_fn
 
 from paddle_resume.errors import StateError
 from paddle_resume.found_state.paddle_rules import LAST_ITERATOR
@@ -32,8 +32,8 @@ class _Live:
 
     def __init__(self) -> None:
         self.plain: Any = None
-        self.is_noted = False
-        """Whether the places are noted."""
+        self.noting: Optional[NotingIterator] = None
+        """What notes the places; None where they are not noted."""
         self.places: deque[Place] = deque()
 
     def place(self) -> Optional[Place]:
@@ -41,7 +41,7 @@ class _Live:
 
         The thread that makes them may not be that far yet, where it takes longer than the program does; it comes there.
         """
-        while self.is_noted and not self.places and self.plain is not None and _makes_batches(self.plain):
+        while self.noting is not None and not self.places and self.plain is not None and _makes_batches(self.plain):
             time.sleep(_SECONDS_TO_LOOK)
         return self.places[0] if self.places else None
 
@@ -54,6 +54,8 @@ class _Live:
         """Let go of Paddle's iterator; none of its threads and workers goes on."""
         plain, self.plain = self.plain, None
         self.places.clear()
+        if self.noting is not None:
+            self.noting.open_gate()
         if plain is not None:
             plain._exit_thread_expectedly()
             if plain._thread is not None:  # Paddle itself would wait for whole seconds.
@@ -76,8 +78,6 @@ class LoaderIterator:
         self.loader = loader
         self.given = 0
         """How many batches it has given out, in all epochs."""
-        self.draws = True
-        """Whether making a batch draws from the global generators, as far as is known: one that does not tells."""
         self.start()
 
     def start(self) -> None:
@@ -90,9 +90,9 @@ class LoaderIterator:
         self.data_at_birth = look(self.loader)
         self.needs_replay = self.loader.num_workers > 0 or not _is_map(self.loader)
         self.place: Optional[list[Any]] = None
-        """Where the data stood before the next batch was made, as of the last save: the digest of the samples before,
-        the global generators if making batches draws from them (it does so ahead of the program, in a thread), and the
-        dataset's own numbers."""
+        """Where the data stood before the next batch was made, as of the last save: the digest of the samples up to it,
+        the global generators, and the dataset's own numbers; how many batches had been made by then, ahead of the
+        program, and where the generators stood after them."""
         live.plain = self._plain(live, self._noting(live))
 
     def __iter__(self) -> LoaderIterator:
@@ -132,8 +132,10 @@ class LoaderIterator:
             self.needs_replay = True
         place = live.place()
         self.place = None
-        if place is not None:
-            self.place = [place.digest, place.generators.values() if self.draws else None, place.fields]
+        if place is not None and live.noting is not None:
+            thread = live.plain._thread if live.plain is not None else threading.Thread()
+            made, generators = live.noting.between_batches(thread)
+            self.place = [place.digest, place.generators.values(), place.fields, made, generators.values()]
 
     def _keeps_other_state(self) -> bool:
         """Whether something of the dataset has moved that is not among what each batch notes."""
@@ -161,11 +163,11 @@ class LoaderIterator:
             self._make_again(live)
             return
         assert self.place is not None
-        _, generators, fields = self.place
-        if generators is not None:
-            set_host_state(generators)
+        _, generators, fields, *_ = self.place
+        set_host_state(generators)
         vars(self.loader.dataset).update(fields)
         live.plain = self._plain(live, noting)
+        self._come_to_gate(live)
 
     def _make_again(self, live: _Live) -> None:
         now, data_now = host_state(), look(self.loader)
@@ -181,40 +183,49 @@ class LoaderIterator:
                     "they are not those of the run that was interrupted."
                 ) from None
         live.drop_places_before(self.count)
-        if not self._draws_in_thread():
+        if not self._come_to_gate(live):
             set_host_state(now)
         if self.loader.num_workers > 0:  # They have copies of their own.
             put_back(self.loader, data_now)
 
-    def _draws_in_thread(self) -> bool:
-        """Whether a thread draws from the generators, so that they are its own once batches were made again."""
-        if self.place is not None or self.loader.num_workers > 0:
-            return self.place is not None and self.place[1] is not None
-        # A stream, of which no place is noted.
-        return self.count > 0 and not all(map(np.array_equal, host_state(), self.born))
+    def _come_to_gate(self, live: _Live) -> bool:
+        """Have the batches made that had been made by the save, and the generators stand where they did after them.
+
+        False where that is not noted. Raises StateError if there are no such batches any more.
+        """
+        if live.noting is None or self.place is None:
+            return False
+        if not live.noting.come_to_gate(live.plain._thread):
+            raise StateError(
+                f"The data ended after {live.noting.made} batches, and {self.place[3]} of them were made before the "
+                "interruption: they are not those of the run that was interrupted."
+            )
+        set_host_state(self.place[4])
+        live.noting.open_gate()
+        return True
 
     def _noting(self, live: _Live) -> Optional[NotingIterator]:
         """What notes where the data stand; None where workers make the batches."""
         if self.loader.num_workers > 0 or self.loader.batch_sampler is None:
             return None
-        return NotingIterator(self.loader.batch_sampler, self.loader.dataset, live.places, self._leaves_generators)
-
-    def _leaves_generators(self) -> None:
-        self.draws = False
+        gate = self.place[3] if self.place is not None else None
+        return NotingIterator(self.loader.batch_sampler, self.loader.dataset, live.places, gate)
 
     def _plain(self, live: _Live, noting: Optional[NotingIterator]) -> Any:
         """Paddle's own iterator; it begins to make batches at once."""
-        live.is_noted = noting is not None
+        live.noting = noting
         if noting is None:
             with workers_that_die_too():
                 return plain_iter(self.loader)
         noting.look_ahead()
-        sampler = self.loader.batch_sampler
-        self.loader.batch_sampler = NotingSampler(sampler, noting)
+        loader = self.loader
+        sampler, collate = loader.batch_sampler, loader.collate_fn
+        loader.batch_sampler = NotingSampler(sampler, noting)
+        loader.collate_fn = noting.ending(collate or default_collate_fn)
         try:
-            return plain_iter(self.loader)
+            return plain_iter(loader)
         finally:
-            self.loader.batch_sampler = sampler
+            loader.batch_sampler, loader.collate_fn = sampler, collate
 
 
 ASKED: list[Optional[Callable[[LoaderIterator], LoaderIterator]]] = [None]
@@ -231,7 +242,6 @@ def loader_iterator(loader: Any) -> LoaderIterator:
         last.start()
         return last
     made = LoaderIterator(loader)
-    made.draws = made.draws and (last is None or last.draws)
     vars(loader)[LAST_ITERATOR] = made
     return made
 

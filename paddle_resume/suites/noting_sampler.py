@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from collections import deque
 from collections.abc import Iterator
 from typing import Any, Callable, NamedTuple, Optional
@@ -10,6 +12,7 @@ import xxhash
 
 from paddle_resume.suites.host_generators import HostState
 
+_MOMENT = 0.0005
 _PLAIN = (bool, int, float, str, type(None))
 
 
@@ -26,37 +29,73 @@ class Place(NamedTuple):
 
 
 class NotingIterator:
-    """What a loader asks for the indices of each batch, from the thread that makes it.
+    """What a loader asks for the indices of each batch, from the thread that makes it ahead of the program.
 
-    `leaves_generators` is called when a batch was made that has drawn from no global generator.
+    The thread draws from the global generators as the program does. So that another process can have the same numbers
+    drawn for the same things, it is known at a save which batches have been made, and with a `gate` the thread makes
+    just these before it waits until the generators stand where they stood.
     """
 
-    def __init__(self, sampler: Any, dataset: Any, places: deque[Place], leaves_generators: Callable[[], None]) -> None:
+    def __init__(self, sampler: Any, dataset: Any, places: deque[Place], gate: Optional[int] = None) -> None:
         self._inner = iter(sampler)
         self._dataset = dataset
         self._places = places
-        self._leaves_generators = leaves_generators
-        self._given: Optional[HostState] = None
-        """Where the generators stood when the last indices were given out."""
+        self._gate = gate
+        self._is_open = threading.Event()
         self._digest = xxhash.xxh3_64()
         self._batches = 0
+        self._begun = 0
+        self.made = 0
+        """How many batches were made, with those that were passed over."""
         self._ahead: Optional[tuple[Any, ...]] = None
 
     def __iter__(self) -> NotingIterator:
         return self
 
     def __next__(self) -> Any:
-        if self._given is not None and self._given.is_same(HostState.now()):
-            self._leaves_generators()
-        if self._ahead is not None:
+        if self._begun == self._gate:
+            self._is_open.wait()
+        self._begun += 1
+        try:
+            if self._ahead is None:
+                return self._take()
             ahead, self._ahead = self._ahead, None
             if not ahead:
                 raise StopIteration
-            indices = ahead[0]
-        else:
-            indices = self._take()
-        self._given = HostState.now()
-        return indices
+            return ahead[0]
+        except StopIteration:
+            self._begun -= 1
+            raise
+
+    def ending(self, collate: Callable[[Any], Any]) -> Callable[[Any], Any]:
+        """A function that puts a batch together, and notes that it is made."""
+
+        def noting(samples: Any) -> Any:
+            batch = collate(samples)
+            self.made += 1
+            return batch
+
+        return noting
+
+    def between_batches(self, thread: Any) -> tuple[int, HostState]:
+        """How many batches were made, and where the generators stand, at a moment at which none is being made."""
+        while True:
+            begun, made = self._begun, self.made
+            if begun == made or not thread.is_alive():
+                generators = HostState.now()
+                if begun == self._begun:
+                    return made, generators
+            time.sleep(_MOMENT)
+
+    def come_to_gate(self, thread: Any) -> bool:
+        """Wait until all batches before the gate are made; False if they are not to be had."""
+        while self.made != self._gate and thread.is_alive():
+            time.sleep(_MOMENT)
+        return self.made == self._gate
+
+    def open_gate(self) -> None:
+        """Have the thread go on."""
+        self._is_open.set()
 
     def look_ahead(self) -> None:
         """Have the sampler draw the order of the samples now, and not at the same time as others draw."""
@@ -77,6 +116,7 @@ class NotingIterator:
             if indices is None:
                 break
             self._count(indices)
+        self._begun = self.made = self._batches
         self.look_ahead()
         return self._digest.intdigest()
 

@@ -18,8 +18,8 @@ from paddle_resume.suites.loader_iterator import LoaderIterator, go_on
 class Samples(paddle.io.Dataset):
     """`draws`: from a global generator at each sample; `own`: from one of its own."""
 
-    def __init__(self, draws: bool = True, own: bool = False) -> None:
-        self.draws, self.given = draws, 0
+    def __init__(self, draws: bool = True, own: bool = False, every: int = 1) -> None:
+        self.draws, self.given, self.every = draws, 0, every
         self.own = np.random.RandomState(5) if own else None
 
     def __len__(self) -> int:
@@ -27,7 +27,7 @@ class Samples(paddle.io.Dataset):
 
     def __getitem__(self, index: int) -> np.ndarray:
         self.given += 1
-        noise = np.random.rand() + random.random() if self.draws else 0.0
+        noise = np.random.rand() + random.random() if self.draws and index % self.every == 0 else 0.0
         noise += self.own.rand() if self.own is not None else 0.0
         return np.array([index, noise, self.given], np.float64)
 
@@ -55,13 +55,13 @@ class DrawsAsItGoes(paddle.io.BatchSampler):
 def loader_of(kind: str) -> Any:
     if kind == "stream":
         return paddle.io.DataLoader(Stream(), batch_size=4)
-    dataset = Samples(draws=kind != "plain", own=kind == "own generator")
+    dataset = Samples(draws=kind != "plain", own=kind == "own generator", every=7 if kind == "sometimes" else 1)
     if kind == "draws as it goes":
         return paddle.io.DataLoader(dataset, batch_sampler=DrawsAsItGoes(dataset))
     return paddle.io.DataLoader(dataset, batch_size=4, shuffle=True, num_workers=2 if kind == "workers" else 0)
 
 
-KINDS = ["drawing", "plain", "own generator", "stream", "draws as it goes", "workers"]
+KINDS = ["drawing", "sometimes", "plain", "own generator", "stream", "draws as it goes", "workers"]
 
 
 def batches_of(iterator: Any) -> list[bytes]:
