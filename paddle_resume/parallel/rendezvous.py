@@ -23,10 +23,11 @@ _REPLY_SECONDS = 10.0
 _MASTER_SECONDS = 5.0
 
 
-def meet(rank: int, size: int, seconds: float, timeout: float) -> Channel:
+def meet(rank: int, size: int, seconds: float, timeout: float, *, connects: bool = True) -> Channel:
     """Wait until all processes are there, and give the channel between them; `timeout` is the channel's.
 
-    Raises ParallelError if they are not there within so many seconds.
+    `connects`: Paddle's own connections are made right after it. Raises ParallelError if they are not there within so
+    many seconds.
     """
     endpoints = [each for each in (os.environ.get("PADDLE_TRAINER_ENDPOINTS") or "").split(",") if each]
     if len(endpoints) != size:
@@ -39,7 +40,12 @@ def meet(rank: int, size: int, seconds: float, timeout: float) -> Channel:
     host, _, port = endpoints[0].rpartition(":")
     until = time.monotonic() + seconds
     if rank > 0:
-        return Spoke(_go_to(host, int(port), rank, size, secret, until, seconds), timeout)
+        line = _go_to(host, int(port), rank, size, secret, until, seconds)
+        if connects:
+            # Not for long: one who knocks again and again where nobody listens may at last be answered by itself, and
+            # holds the port then.
+            _await_master(time.monotonic() + _MASTER_SECONDS)
+        return Spoke(line, timeout)
     _require_free_master()
     places = addresses_to_listen_at(host, [each.rpartition(":")[0] for each in endpoints])
     with Door(_listening(places, int(port)), size, secret) as door:
@@ -75,7 +81,6 @@ def _go_to(host: str, port: int, rank: int, size: int, secret: bytes, until: flo
                 "and whether every node was started with the same --nnodes and --master and can reach that address."
             )
         time.sleep(_PAUSE)
-    _await_master(time.monotonic() + _MASTER_SECONDS)
     return line
 
 

@@ -68,7 +68,7 @@ class World:
         Raises ParallelError if the processes do not come.
         """
         size, rank = int(os.environ.get("PADDLE_TRAINERS_NUM") or 1), int(os.environ.get("PADDLE_TRAINER_ID") or 0)
-        return cls(rank, size, meet(rank, size, _START_SECONDS, TIMEOUT)) if size > 1 else cls()
+        return cls(rank, size, meet(rank, size, _START_SECONDS, TIMEOUT, connects=False)) if size > 1 else cls()
 
     @property
     def is_single(self) -> bool:
