@@ -108,6 +108,7 @@ class StackReader:
                 raise _refused(level, f"the generator {level.function.qualname} asks for the batches")
             if code.co_name in _SCOPES:
                 raise _refused(level, f"a {code.co_name.strip('<>')} asks for the batches")
+        for level in stack.levels:
             for loop in level.loops:
                 iterator = self._loops.of(level.frame, loop.first) if loop.is_for else None
                 if loop.is_for and iterator is None:

@@ -112,7 +112,7 @@ def test_a_program_of_no_known_suite_is_not_taken_unasked(tmp_path: Path) -> Non
 @pytest.mark.parametrize(
     ("program", "reason"),
     [
-        ("by_generator", "goes through a generator"),
+        ("by_generator", "the generator batches asks for the batches"),
         ("by_comprehension", COMPREHENSION),
         ("by_set", "goes through a set_iterator"),
         ("holding", "holds the value of `total`"),
