@@ -21,12 +21,17 @@ from paddle_resume.checkpoint.foreign_checkpoint import is_foreign, translate
 from paddle_resume.checkpoint.lineage import Lineage
 from paddle_resume.checkpoint.reader import Loaded, sibling
 from paddle_resume.checkpoint.record import SUFFIX
-from paddle_resume.checkpoint.resume_errors import CURE, inexact, inexact_foreign
+from paddle_resume.checkpoint.resume_errors import (
+    CURE,
+    inexact,
+    inexact_foreign,
+    of_another_program,
+    of_earlier_run,
+)
 from paddle_resume.checkpoint.save_job import SaveJob
 from paddle_resume.checkpoint.unreadable import Unreadable
 from paddle_resume.checkpoint.writer_process import BackgroundWriter, InlineWriter
 from paddle_resume.differences import Difference
-from paddle_resume.errors import CheckpointError
 from paddle_resume.parallel.world import World
 from paddle_resume.stateful import Owner, Owners
 from paddle_resume.storage.durable_files import explain
@@ -135,9 +140,9 @@ class CheckpointEngine:
         return prefix
 
     def reserve(self, owners: Mapping[str, Any]) -> None:
-        """Have memory ready for the first save of these owners, so that it is as quick as those after it.
+        """Have memory ready for the first save of these owners, so that it is as quick as those after it: at once.
 
-        Never needed, and returns at once; call it when the optimizer has made its state, after a first step.
+        Never needed; call it when the optimizer has made its state, after a first step.
         """
         if self._world.is_main:
             self.prepare()
@@ -177,11 +182,9 @@ class CheckpointEngine:
 
         `resume` is `auto` (the newest whole checkpoint of this run), a prefix, one of its files, or a run
         folder. A prefix may be one that another program saved, which is never exact; where a run of it stands follows
-        from `steps_per_epoch`. `cure` is what a person can do where something differs.
-
-        Raises CheckpointError for a named checkpoint that is missing or damaged, or if there are checkpoints and none
-        is whole; InexactResumeError if something differs from when it was saved, `allow_inexact` is not set, and it is
-        not all `wanted`.
+        from `steps_per_epoch`. `cure` tells what to do where something differs. Raises CheckpointError for a named
+        checkpoint that is missing or damaged, or if there are checkpoints and none is whole; InexactResumeError if
+        something differs, `allow_inexact` is not set, and it is not all `wanted`.
         """
         self.prepare()
         every, prefix = self.as_owners(owners), named_prefix(resume)
@@ -221,11 +224,7 @@ class CheckpointEngine:
             return 0
         found = self.found()
         if found and not overwrite:
-            names = ", ".join(str(f.prefix) for f in found)
-            raise CheckpointError(
-                f"--resume none would write over the checkpoints of an earlier run: {names}. Add --overwrite to "
-                "remove them, leave out --resume to continue that run, or choose another run.name or run.save_dir."
-            )
+            raise of_earlier_run([checkpoint.prefix for checkpoint in found])
         prefixes = [checkpoint.prefix for checkpoint in found]
         if sibling(self.prefix(BEST), SUFFIX).exists():
             prefixes.append(self.prefix(BEST))
@@ -281,12 +280,7 @@ class CheckpointEngine:
         """Before a fresh start: what another program has saved under this run's names must not be lost."""
         theirs = without_record(self.folder, self.name)
         if theirs:
-            prefix = theirs[0].with_suffix("")
-            raise CheckpointError(
-                f"{', '.join(map(str, theirs))} would be overwritten by this run, and no commit record tells of them: "
-                f"another program saved them, or the record was lost. Go on from them with --resume {prefix} "
-                "--allow-inexact, or choose another run.name or run.save_dir, or move them away."
-            )
+            raise of_another_program(theirs)
 
     def _restore_foreign(
         self, prefix: Path, owners: Owners, allow_inexact: bool, steps_per_epoch: int | None

@@ -1,4 +1,4 @@
-"""The errors of a resume that cannot be: what was named is missing, or would not go on bit for bit."""
+"""The errors of a start that cannot be: what was named is missing, would not go on bit for bit, or be overwritten."""
 
 from __future__ import annotations
 
@@ -53,6 +53,24 @@ def inexact_foreign(prefix: Path, differences: Sequence[Difference], good: list[
         f"its record was lost. Going on from it would not be exact: {sentences(differences)}. Go on all the same with "
         "--allow-inexact (the run's lineage will say so), or load its weights alone into a new run with --weights. "
         f"{offer(good)}"
+    )
+
+
+def of_earlier_run(prefixes: Sequence[Path]) -> CheckpointError:
+    """The error for a fresh start where an earlier run has checkpoints."""
+    return CheckpointError(
+        f"--resume none would write over the checkpoints of an earlier run: {', '.join(map(str, prefixes))}. Add "
+        "--overwrite to remove them, leave out --resume to continue that run, or choose another run.name or "
+        "run.save_dir."
+    )
+
+
+def of_another_program(files: Sequence[Path]) -> CheckpointError:
+    """The error for a fresh start where files lie that no record tells of."""
+    return CheckpointError(
+        f"{', '.join(map(str, files))} would be overwritten by this run, and no commit record tells of them: another "
+        f"program saved them, or the record was lost. Go on from them with --resume {files[0].with_suffix('')} "
+        "--allow-inexact, or choose another run.name or run.save_dir, or move them away."
     )
 
 

@@ -249,10 +249,15 @@ def is_users(module: str) -> bool:
     file = vars(sys.modules[module]).get("__file__")
     if not isinstance(file, str):
         return module == "__main__"
+    return not is_installed(file)
+
+
+def is_installed(file: str) -> bool:
+    """Whether a source file is Python's own, or was installed."""
     paths = sysconfig.get_paths()
     installed = [paths[name] for name in ("stdlib", "platstdlib", "purelib", "platlib")]
     # Not resolved: a link in an environment leads out of it.
-    return not any(os.path.abspath(file).startswith(folder + os.sep) for folder in installed)  # noqa: PTH100
+    return any(os.path.abspath(file).startswith(folder + os.sep) for folder in installed)  # noqa: PTH100
 
 
 def take_as_users(package: str) -> None:

@@ -5,23 +5,21 @@ Paddle's own wait for ever for indices when it is killed.
 
 from __future__ import annotations
 
-import ctypes
 import os
-import signal
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-_PR_SET_PDEATHSIG = 1
+from paddle_resume.data.sample_loader import die_with_parent
+
 _starts_workers = False
 _is_registered = False
 
 
 @contextmanager
 def workers_that_die_too() -> Iterator[None]:
-    """Processes that are forked inside get SIGKILL when the thread that forked them ends, on Linux."""
+    """Processes that are forked inside end when the thread that forked them does, on Linux."""
     global _starts_workers, _is_registered
-    if not _is_registered and sys.platform == "linux":
+    if not _is_registered:
         _is_registered = True
         os.register_at_fork(after_in_child=_after_fork)
     _starts_workers = True
@@ -33,4 +31,4 @@ def workers_that_die_too() -> Iterator[None]:
 
 def _after_fork() -> None:
     if _starts_workers:
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        die_with_parent()

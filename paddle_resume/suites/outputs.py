@@ -18,11 +18,13 @@ class Outputs:
     """Owner of how far each log is: on a resume it is cut back to there.
 
     Args:
+        home: the folder of the checkpoints, from which logs are named: what is moved together stays together.
         name: of the run; VisualDL's files are called by it.
         goes_on: whether there is a checkpoint to go on from; else curves begin anew.
     """
 
-    def __init__(self, name: str, goes_on: bool, tell: Callable[[str], None]) -> None:
+    def __init__(self, home: Path, name: str, goes_on: bool, tell: Callable[[str], None]) -> None:
+        self._home = home.resolve()
         self._name = name
         self._goes_on = goes_on
         self._tell = tell
@@ -31,9 +33,9 @@ class Outputs:
 
     def curves(self, folder: str) -> VisualDLLogger:
         """The log of the curves in this folder."""
-        key = os.path.abspath(folder)  # noqa: PTH100 (links stay as they are)
+        key = os.path.relpath(folder, self._home)
         if key not in self._curves:
-            logger = self._curves[key] = VisualDLLogger(key, self._name)
+            logger = self._curves[key] = VisualDLLogger(Path(folder).absolute(), self._name)
             logger.tell = self._tell
             if not self._goes_on:
                 logger.start_over()
@@ -43,7 +45,7 @@ class Outputs:
         """A handler of Python's `logging` is about to open its file."""
         if self._goes_on and "w" in handler.mode:
             handler.mode = "a"  # What was logged before the checkpoint stays.
-        self._texts[handler.baseFilename] = handler
+        self._texts[os.path.relpath(handler.baseFilename, self._home)] = handler
 
     def before_save(self) -> None:
         """Have all that was written so far outlive this process."""
@@ -55,7 +57,7 @@ class Outputs:
     def state_dict(self) -> dict[str, Any]:
         return {
             "curves": {folder: curves.state_dict() for folder, curves in self._curves.items()},
-            "texts": {path: _size(path) for path in self._texts},
+            "texts": {name: _size(self._home / name) for name in self._texts},
         }
 
     def set_state_dict(self, state: dict[str, Any]) -> None:
@@ -63,15 +65,15 @@ class Outputs:
         known = state["curves"]
         for folder in {*known, *self._curves}:
             if folder in known:
-                self.curves(folder).set_state_dict(known[folder])
+                self._curves_of(folder).set_state_dict(known[folder])
             else:
                 self._curves[folder].start_over()
         self._goes_on = False
-        for path, size in state["texts"].items():
-            handler = self._texts.get(path)
+        for name, size in state["texts"].items():
+            handler = self._texts.get(name)
             if handler is not None:
                 handler.flush()
-            _cut(path, size)
+            _cut(self._home / name, size)
 
     def differences(self, state: dict[str, Any]) -> list[Difference]:
         """Which of the logs do not reach as far as they did. Raises CheckpointError for a state that is none."""
@@ -79,8 +81,12 @@ class Outputs:
             raise CheckpointError("The checkpoint's record of the program's logs is damaged; use another checkpoint.")
         found: list[Difference] = []
         for folder, cursor in state["curves"].items():
-            found += self.curves(folder).differences(cursor)
+            found += self._curves_of(folder).differences(cursor)
         return found
+
+    def _curves_of(self, name: str) -> VisualDLLogger:
+        """Those of a folder as a record names it."""
+        return self.curves(os.path.normpath(self._home / name))
 
     def close(self) -> None:
         """Write what waits to be written."""
@@ -88,13 +94,13 @@ class Outputs:
             curves.close()
 
 
-def _size(path: str) -> int:
-    return Path(path).stat().st_size if Path(path).exists() else 0
+def _size(path: Path) -> int:
+    return path.stat().st_size if path.exists() else 0
 
 
-def _cut(path: str, size: int) -> None:
+def _cut(path: Path, size: int) -> None:
     try:
         if _size(path) > size:
             os.truncate(path, size)
     except OSError as error:
-        raise explain(error, Path(path), size) from error
+        raise explain(error, path, size) from error

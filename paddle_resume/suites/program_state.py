@@ -73,8 +73,6 @@ class ProgramState:
         }
         if model is not None and not world.is_single:
             self.owners["own statistics"] = PerRank(OwnStatistics(model), world)
-        self.model = model
-        self.optimizers = optimizers
 
     def come_again(self, stack: Stack) -> bool:
         """Take note that the program asks again; returns whether it is the place at which it was looked at first.
@@ -109,7 +107,7 @@ class ProgramState:
     def before_save(self, asked: LoaderIterator) -> None:
         """Bring what stands for the program's variables up to date; `asked` is the iterator that is to give a batch."""
         self._read(asked)
-        for iterator in _iterators(self._held):
+        for iterator in self._iterators():
             iterator.before_save()
 
     def write_back(self, tell: Callable[[str], None]) -> LoaderIterator:
@@ -120,8 +118,11 @@ class ProgramState:
             for text, loop in loops.items():
                 loop.inner = held[text]
             set_variables(level, {name: value for name, value in held.items() if name not in loops})
-        go_on(_iterators(self._held), tell)
+        go_on(self._iterators(), tell)
         return vars(self._asked)["asked"]
+
+    def _iterators(self) -> list[LoaderIterator]:
+        return [node.thing for node in self._walker.survey().nodes if isinstance(node.thing, LoaderIterator)]
 
     def _read(self, asked: LoaderIterator) -> None:
         vars(self._asked)["asked"] = asked
@@ -134,10 +135,6 @@ class ProgramState:
 def _held_by(level: Level, reader: StackReader, leave: Mapping[str, frozenset[str]]) -> dict[str, Any]:
     loops = {text: loop.inner for text, loop in reader.iterators(level).items()}
     return {**variables(level, leave), **loops}
-
-
-def _iterators(held: Mapping[str, Variables]) -> list[LoaderIterator]:
-    return [node.thing for node in Walk(held, Claims()).run() if isinstance(node.thing, LoaderIterator)]
 
 
 def _named(optimizers: list[Any]) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from paddle_resume.checkpoint.engine import CheckpointEngine
 from paddle_resume.checkpoint.phases import DONE, TRAIN
 from paddle_resume.checkpoint.reader import Loaded
 from paddle_resume.environment import Environment
-from paddle_resume.errors import CheckpointError, PaddleResumeError
+from paddle_resume.errors import CheckpointError, PaddleResumeError, StateError
 from paddle_resume.parallel.per_rank import PerRank
 from paddle_resume.parallel.world import World
 from paddle_resume.rng import RandomStreams
@@ -88,6 +88,7 @@ class WrappedRun:
         self._owners = Owners()
         self._random = RandomStreams(stepped=False)
         self._elsewhere = 0
+        self._cannot_be_saved = False
 
     def before_iterator(self) -> None:
         """The program is about to go through data: what its suite leaves aside has to be known by then."""
@@ -174,9 +175,9 @@ class WrappedRun:
     def _between_steps(self, asked: LoaderIterator) -> None:
         step = self._position.step
         self._saver.collect(step)
-        wants = self._saver.is_due(step)
+        wants = not self._cannot_be_saved and self._saver.is_due(step)
         agreed = self._world.agree(wants, self._signals.signum)
-        if agreed.save or agreed.signum is not None:
+        if agreed.save or (agreed.signum is not None and not self._cannot_be_saved):
             self._save(asked)
         self._signals.check(self._world, agreed.signum)
 
@@ -222,16 +223,25 @@ class WrappedRun:
         return {name: owner for name, owner in program.owners.items() if name in program.of_model}
 
     def _save(self, asked: LoaderIterator) -> None:
+        """What cannot be saved ends nobody's training: it is told, and the checkpoints before it stay the last ones."""
         assert self._program is not None
-        self._program.before_save(asked)
-        self._outputs.before_save()
         step = self._position.step
-        self._saver.begin(self._owners, step=step, tag=f"step{step}", epoch=None, phase=TRAIN)
+        try:
+            self._program.before_save(asked)
+            self._outputs.before_save()
+            self._saver.begin(self._owners, step=step, tag=f"step{step}", epoch=None, phase=TRAIN)
+        except StateError as error:
+            self._cannot_be_saved = True
+            self._tell(
+                f"{error} From here on nothing is saved: the program goes on, and a resume makes again what comes "
+                "after the last checkpoint."
+            )
 
     def _stopped(self) -> EndOfRun:
         step, signum = self._position.step, self._signals.signum
         self._saver.collect(step, wait=True)
-        saved = "" if self._saver.failed is None else " That step could not be saved."
+        is_saved = self._saver.failed is None and not self._cannot_be_saved
+        saved = "" if is_saved else " That step could not be saved."
         self._tell(f"Stopped after {step} batches.{saved} Run the same command again to continue.")
         self.close()
         return EndOfRun(128 + (signum or 15))

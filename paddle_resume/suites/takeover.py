@@ -68,8 +68,8 @@ def _then(plain: Callable[..., Any], updated: Callable[[], None]) -> Callable[..
     return call
 
 
-def take_files() -> None:
-    """Files of `paddle.save` are whole or not there; what a resume removes for the second time may be gone."""
+def take_files(*, goes_on: bool) -> None:
+    """Files of `paddle.save` are whole or not there; what a run that `goes_on` removes once more may be gone."""
     plain_save = paddle.save
 
     @functools.wraps(plain_save)
@@ -91,6 +91,8 @@ def take_files() -> None:
         return None
 
     paddle.save = save
+    if not goes_on:
+        return
     plain_rmtree = shutil.rmtree
 
     @functools.wraps(plain_rmtree)

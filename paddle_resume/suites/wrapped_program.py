@@ -13,7 +13,7 @@ from paddle_resume.checkpoint.choose import choose_together
 from paddle_resume.checkpoint.engine import CheckpointEngine
 from paddle_resume.checkpoint.phases import DONE
 from paddle_resume.checkpoint.reader import Loaded
-from paddle_resume.found_state.uncaptured import is_users, take_as_users
+from paddle_resume.found_state.uncaptured import is_installed, is_users, take_as_users
 from paddle_resume.parallel.world import World
 from paddle_resume.suites import loader_iterator
 from paddle_resume.suites.adapters import ADAPTERS
@@ -62,7 +62,7 @@ def run_wrapped(arguments: Sequence[str], options: Options) -> None:
         tell(f"This run is complete ({loaded.record.step} batches): nothing is left to do.")
         engine.close()
         return
-    loops, outputs = RunningLoops(), Outputs(options.name, loaded is not None, tell)
+    loops, outputs = RunningLoops(), Outputs(options.save_dir, options.name, loaded is not None, tell)
     modules = RewrittenModules(loops.begin, partial(_is_rewritten, options.any_program), _may_be_rewritten)
     for package in ("__main__", *(adapter.package for adapter in ADAPTERS)):
         take_as_users(package)
@@ -84,7 +84,7 @@ def run_wrapped(arguments: Sequence[str], options: Options) -> None:
     )
     take_loaders(run.before_iterator, tell)
     take_optimizers(run.updated)
-    take_files()
+    take_files(goes_on=loaded is not None)
     take_logs(outputs)
     loader_iterator.ASKED[0] = run.asked
     sys.meta_path.insert(0, modules)
@@ -116,17 +116,11 @@ def _chosen(engine: CheckpointEngine, options: Options, world: World) -> Optiona
 def _is_rewritten(any_program: bool, name: str, path: str) -> bool:
     if any(name in adapter.modules for adapter in ADAPTERS):
         return True
-    return any_program and not _is_installed(path)
+    return any_program and not is_installed(path)
 
 
 def _may_be_rewritten(package: str) -> bool:
     return any(name.partition(".")[0] == package for adapter in ADAPTERS for name in adapter.modules)
-
-
-def _is_installed(path: str) -> bool:
-    return any(part in ("site-packages", "dist-packages") for part in Path(path).parts) or path.startswith(
-        (sys.base_prefix, sys.prefix)
-    )
 
 
 def _tell(is_main: bool, text: str) -> None:

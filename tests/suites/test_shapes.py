@@ -28,6 +28,17 @@ def test_all_outputs_of_a_killed_program_are_those_of_a_straight_one(shape: str,
     assert differences(straight(tmp_path, shape), interrupted) == []
 
 
+def test_what_cannot_be_saved_later_on_is_told_and_ends_nobodys_training(tmp_path: Path) -> None:
+    whole = straight(tmp_path, "anew")
+    killed = wrap(tmp_path, "anew", DIE="9:SIGKILL")
+    assert killed.returncode == -9 and "From here on nothing is saved" in killed.stderr
+    stopped = wrap(tmp_path, "anew", DIE="10:SIGTERM")
+    assert stopped.returncode == 143 and "That step could not be saved" in stopped.stderr
+    assert "Resumed from" in stopped.stderr
+    assert wrap(tmp_path, "anew").returncode == 0
+    assert differences(whole, tmp_path / "wrapped") == []
+
+
 def test_nothing_is_saved_where_a_place_is_not_seen(tmp_path: Path) -> None:
     """The second loader of each turn: a resume makes again what comes after the last batch of the first one."""
     interrupted = through(tmp_path, "by_map", "6:SIGKILL", "13:SIGKILL")
@@ -76,6 +87,15 @@ def test_a_checkpoint_that_lacks_something_does_not_lead_to_the_same_outputs(los
     assert done.returncode == 2 and lost in done.stderr
     wrap(tmp_path, "in_function", options=("--allow-inexact",))
     assert differences(straight(tmp_path, "in_function"), tmp_path / "wrapped") != []
+
+
+def test_a_run_is_moved_with_its_logs(tmp_path: Path) -> None:
+    (tmp_path / "here").mkdir()
+    assert wrap(tmp_path / "here", "nested", DIE="7:SIGTERM").returncode == 143
+    (tmp_path / "here").rename(tmp_path / "there")
+    done = wrap(tmp_path / "there", "nested")
+    assert done.returncode == 0 and "Resumed from" in done.stderr, done.stderr
+    assert differences(straight(tmp_path, "nested"), tmp_path / "there" / "wrapped") == []
 
 
 def test_a_run_that_is_complete_says_so_and_trains_nothing(tmp_path: Path) -> None:
