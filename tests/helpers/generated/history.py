@@ -58,13 +58,16 @@ class GeneratedRun:
     def differences(self) -> list[str]:
         """Train both and compare; [] if nothing differs or if the package refuses the run, which is counted.
 
-        Raises LifeError for a run that fails otherwise.
+        Raises LifeError for a run that fails after an interruption only.
         """
         self._counts.of["runs"] += 1
         try:
             self._live("straight", STEPS)
         except Refused as refused:
             self._counts.refusals[str(refused)] += 1
+            return []
+        except LifeError as error:  # Such as what one of Paddle's optimizers cannot do; nothing was interrupted yet.
+            self._counts.refusals[f"It fails untouched: {_last_words(error.output)}"] += 1
             return []
         try:
             self._go_through()
@@ -112,6 +115,11 @@ class GeneratedRun:
         if not ending.finished and kill is not None:
             self._counts.of["stops" if kill.is_stop else "kills"] += 1
         return ending
+
+
+def _last_words(output: str) -> str:
+    said = [line.strip() for line in output.splitlines() if re.match(r"\s*(\[Hint|\w*Error)", line)]
+    return re.sub(r"\d+", "n", said[-1])[:110] if said else "without a word"
 
 
 def _kind(text: str) -> str:
