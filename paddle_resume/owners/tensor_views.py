@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import weakref
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import paddle
@@ -13,12 +14,49 @@ import paddle
 def views(tensors: Mapping[str, paddle.Tensor]) -> dict[str, np.ndarray]:
     """The values of all of them, each as `view` gives it.
 
-    Copies from a GPU go to pinned memory side by side, with one wait for all.
+    Copies from a GPU go to pinned memory side by side, with one wait for all. A view of a tensor's own memory is kept
+    for the next time, since a save of many small tensors would take most of its time to make them.
     """
-    arrays = {name: view(tensor, overlap=True) for name, tensor in tensors.items()}
+    arrays = {name: _kept_view(tensor) for name, tensor in tensors.items()}
     if paddle.device.get_device().startswith("gpu"):
         paddle.device.synchronize()
     return arrays
+
+
+def _kept_view(tensor: paddle.Tensor) -> np.ndarray:
+    kept = _kept.get(id(tensor))
+    if kept is not None and kept.is_of(tensor):
+        return kept.array
+    array = view(tensor, overlap=True)
+    if tensor.place.is_cpu_place() and not tensor.is_dist() and array.ctypes.data == tensor.data_ptr():
+        key = id(tensor)
+        gone = weakref.ref(tensor, lambda _: _kept.pop(key, None))
+        _kept[key] = _Kept(gone, tensor.data_ptr(), tensor.dtype, list(array.shape), array)
+    return array
+
+
+class _Kept(NamedTuple):
+    """A view of a tensor, which keeps the memory from being another's as long as the tensor lives."""
+
+    tensor: weakref.ref[paddle.Tensor]
+    address: int
+    dtype: Any
+    shape: list[int]
+    array: np.ndarray
+
+    def is_of(self, tensor: paddle.Tensor) -> bool:
+        """Whether the tensor still lies there, in this form; what its values are does not matter."""
+        dtype = tensor.dtype
+        return (
+            self.tensor() is tensor
+            and tensor.data_ptr() == self.address
+            and tensor.shape == self.shape
+            and (dtype is self.dtype or dtype == self.dtype)  # Paddle takes long to compare them.
+            and tensor.is_contiguous()
+        )
+
+
+_kept: dict[int, _Kept] = {}
 
 
 def view(tensor: paddle.Tensor, overlap: bool = False) -> np.ndarray:

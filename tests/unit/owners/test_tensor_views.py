@@ -1,0 +1,73 @@
+"""Views that are kept from save to save show what the tensors hold now, wherever that lies."""
+
+from __future__ import annotations
+
+import gc
+from typing import Any, Callable
+
+import numpy as np
+import paddle
+import pytest
+
+from paddle_resume.owners import tensor_views
+from paddle_resume.owners.tensor_views import views
+
+
+def same(tensor: Any) -> bool:
+    seen, held = views({"x": tensor})["x"], tensor.numpy()
+    return seen.dtype == held.dtype and seen.shape == held.shape and seen.tobytes() == held.tobytes()
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64", "int64", "int32", "bool", "bfloat16", "float16"])
+@pytest.mark.parametrize("shape", [[], [0, 3], [1], [3, 3]])
+def test_every_kind_is_seen_twice_alike(dtype: str, shape: list[int]) -> None:
+    tensor = paddle.ones(shape).astype(dtype)
+    assert same(tensor) and same(tensor)
+
+
+def in_place(tensor: Any) -> None:
+    with paddle.no_grad():
+        tensor.add_(paddle.ones(tensor.shape))
+
+
+def transposed(tensor: Any) -> None:
+    if not hasattr(paddle, "transpose_"):
+        pytest.skip("this Paddle has no transpose_")
+    paddle.transpose_(tensor, [1, 0])
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        in_place,
+        transposed,
+        lambda tensor: tensor.set_value(np.full((3, 3), 7, np.float32)),
+        lambda tensor: tensor.reshape_([9]),
+        lambda tensor: tensor.get_tensor().set(np.full((2, 5), 7, np.float32), paddle.CPUPlace()),
+        lambda tensor: tensor.zero_(),
+    ],
+)
+def test_a_tensor_that_changed_is_seen_as_it_is(change: Callable[[Any], None]) -> None:
+    tensor = paddle.arange(9.0).reshape([3, 3])
+    assert same(tensor)
+    change(tensor)
+    assert same(tensor)
+
+
+def test_what_training_moves_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+    net = paddle.nn.Linear(4, 4)
+    adam = paddle.optimizer.Adam(0.1, parameters=net.parameters())
+    for _ in range(4):
+        assert all(same(each) for each in net.parameters())
+        net(paddle.ones([2, 4])).sum().backward()
+        adam.step()
+        adam.clear_grad()
+
+
+def test_a_kept_view_is_used_and_goes_with_its_tensor() -> None:
+    tensor = paddle.ones([5])
+    assert views({"x": tensor})["x"] is views({"x": tensor})["x"]
+    key = id(tensor)
+    del tensor
+    gc.collect()
+    assert key not in tensor_views._kept
