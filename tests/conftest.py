@@ -14,6 +14,8 @@ from idx_files import idx
 
 import paddle_resume  # noqa: F401 - first of all, since it sets up the CPU before Paddle is imported
 
+# What lies on disk is what most tests are about; those about checkpoints in memory turn them on again.
+os.environ["PADDLE_RESUME_MEMORY"] = "off"
 _ENVIRONMENT = dict(os.environ)
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from paddle.optimizer.lr import LRScheduler
 
 from paddle_resume.builders.lr_schedule import Rate, rates_of_steps
-from paddle_resume.checkpoint.engine import Restored
+from paddle_resume.checkpoint.restored import Restored
 from paddle_resume.config.allowed_changes import AllowedChanges
 from paddle_resume.differences import Difference, within
 from paddle_resume.lr.stepper import LR_SCOPE

@@ -3,54 +3,42 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from paddle_resume.checkpoint import commit, owner_states
-from paddle_resume.checkpoint.catalog import BEST, Found, named_prefix, require_run_name, unfinished, without_record
+from paddle_resume.checkpoint import owner_states
+from paddle_resume.checkpoint.catalog import (
+    Found,
+    named_prefix,
+    run_of,
+)
 from paddle_resume.checkpoint.choose import (
     AUTO,
     choose,
     choose_together,
     good_checkpoints,
-    list_checkpoints,
     not_whole,
 )
 from paddle_resume.checkpoint.foreign_checkpoint import is_foreign, translate
 from paddle_resume.checkpoint.lineage import Lineage
-from paddle_resume.checkpoint.reader import Loaded, sibling
-from paddle_resume.checkpoint.record import SUFFIX
+from paddle_resume.checkpoint.memory_tier import MemoryTier
+from paddle_resume.checkpoint.reader import Loaded
+from paddle_resume.checkpoint.restored import MEMORY, InMemory, Restored
 from paddle_resume.checkpoint.resume_errors import (
     CURE,
     inexact,
     inexact_foreign,
-    of_another_program,
-    of_earlier_run,
 )
-from paddle_resume.checkpoint.save_job import SaveJob
+from paddle_resume.checkpoint.run_folder import RunFolder
+from paddle_resume.checkpoint.save_job import SaveJob, make_durable
 from paddle_resume.checkpoint.unreadable import Unreadable
 from paddle_resume.checkpoint.writer_process import BackgroundWriter, InlineWriter
 from paddle_resume.differences import Difference
 from paddle_resume.parallel.world import World
 from paddle_resume.stateful import Owner, Owners
-from paddle_resume.storage.durable_files import explain
-from paddle_resume.storage.lock import RunLock
 
 Wanted = Callable[[Sequence[Difference]], Sequence[Difference]]
 """Tells which differences of a resume were asked for, as `AllowedChanges.wanted` does."""
-
-
-@dataclass(frozen=True)
-class Restored:
-    """What a restore did: where the run stands now, and what was passed over or differs."""
-
-    prefix: Path
-    step: int
-    passed_over: list[str] = field(default_factory=list)
-    differences: list[Difference] = field(default_factory=list)
-    changes: list[Difference] = field(default_factory=list)
-    """Differences that were asked for: the run goes on with them, as reproducible as before."""
 
 
 class CheckpointEngine:
@@ -62,6 +50,7 @@ class CheckpointEngine:
         keep: how many step checkpoints are kept.
         keep_epochs: how many epoch checkpoints are kept; None keeps all.
         background: write in a process of its own, behind training; else `save` returns when all is durable.
+        memory: whether saves in memory are looked for.
         world: the processes of the run. All of them call `save` and `restore`; rank 0 writes and chooses, and the
             others read what it chose, so that `save_dir` has to be one that every node sees.
     """
@@ -74,16 +63,20 @@ class CheckpointEngine:
         keep: int = 2,
         keep_epochs: int | None = None,
         background: bool = True,
+        memory: bool = True,
         world: World | None = None,
     ) -> None:
-        require_run_name(name)
         self._world = world or World()
         self.folder = Path(save_dir)
         self.name = name
         self.lineage = Lineage()
         self._keep = max(1, keep)
         self._keep_epochs = keep_epochs
-        self._lock = RunLock(self.folder, name)
+        self._home = RunFolder(self.folder, name)
+        self._memory = MemoryTier(self.folder, name)
+        self._looks_in_memory = memory and self._world.is_single
+        self._newest: Path | None = None
+        """The newest durable checkpoint from which the same command would go on."""
         self._writer: BackgroundWriter | InlineWriter = BackgroundWriter() if background else InlineWriter()
 
     def as_owners(self, owners: Mapping[str, Any]) -> Owners:
@@ -92,7 +85,7 @@ class CheckpointEngine:
 
     def prefix(self, tag: str) -> Path:
         """The prefix of this run's checkpoint called `tag`."""
-        return self.folder / f"{self.name}_{tag}"
+        return self._home.prefix(tag)
 
     def save(
         self,
@@ -116,28 +109,49 @@ class CheckpointEngine:
             self.prepare()
             self.wait()
         owner_states.prepare(every)
+        logs = owner_states.written_files(every)
         if not self._world.is_main:
+            make_durable(logs)
             return prefix
         states, files = owner_states.capture(every)
         job = SaveJob(
             folder=str(self.folder),
             name=self.name,
             prefix=prefix.name,
-            header={
-                "step": step,
-                "epoch": epoch,
-                "phase": phase,
-                "exact": self.lineage.is_exact,
-                "lineage": self.lineage.events,
-            },
+            header=self._header(step, epoch, phase),
             owners=states,
             files=self._writer.block.take(files),
             keep=self._keep,
             keep_epochs=self._keep_epochs,
             protect=protect,
+            logs=[str(path) for path in logs],
         )
         self._writer.submit(job)
         return prefix
+
+    def save_in_memory(
+        self, step: int, owners: Mapping[str, Any], *, epoch: int | None = None, phase: str | None = None
+    ) -> None:
+        """Keep the owners' state in shared memory, which outlives this process, until the next such save but one.
+
+        The next `restore` of `auto` goes on from there if nothing durable was saved after it. Only for a run of one
+        process, with no save under way. Raises OSError if there is no room, StateError as `save` does.
+        """
+        every = self.as_owners(owners)
+        self.prepare()
+        owner_states.prepare(every)
+        states, files = owner_states.capture(every)
+        self._memory.save(self._header(step, epoch, phase), states, files, self._newest)
+
+    def newest_in_memory(self, on_disk: Loaded | None) -> Loaded | None:
+        """The save in memory that continues `on_disk`, the newest durable checkpoint, if there is one."""
+        self._newest = on_disk.prefix if on_disk is not None else None
+        return self._memory.newest(self._newest) if self._looks_in_memory else None
+
+    def forget_memory(self) -> None:
+        """Give back what this run has in memory: it is complete, or starts from elsewhere."""
+        if self._world.is_main:
+            self._memory.clear()
 
     def reserve(self, owners: Mapping[str, Any]) -> None:
         """Have memory ready for the first save of these owners, so that it is as quick as those after it: at once.
@@ -159,14 +173,14 @@ class CheckpointEngine:
 
         Raises SaveError if that save failed.
         """
-        return self._writer.collect()
+        return self._noted(self._writer.collect())
 
     def wait(self) -> Path | None:
         """Wait until the save under way is durable, and return its prefix; None if there is none.
 
         Raises SaveError if it failed.
         """
-        return self._writer.collect(wait=True)
+        return self._noted(self._writer.collect(wait=True))
 
     def restore(
         self,
@@ -191,7 +205,15 @@ class CheckpointEngine:
         if resume != AUTO and not Path(resume).is_dir() and is_foreign(prefix):
             return self._restore_foreign(prefix, every, allow_inexact, steps_per_epoch)
         loaded, passed_over = self._choose(resume)
+        on_disk = loaded
+        if resume in (AUTO, MEMORY):
+            kept = self.newest_in_memory(loaded)
+            if kept is not None and (resume == MEMORY or not owner_states.differences(every, kept.record)):
+                loaded = kept
+        elif self._world.is_main:
+            self._newest = next((found.prefix for found in self.found() if found.record), None)
         if loaded is None:
+            self.forget_memory()
             return None
         found = owner_states.differences(every, loaded.record)
         changes = list(wanted(found))
@@ -202,8 +224,13 @@ class CheckpointEngine:
         self.lineage = Lineage(loaded.record.lineage)
         if changes:
             self.lineage.changed(loaded.prefix, loaded.record.step, changes)
-        self.lineage.resumed(loaded.prefix, loaded.record.step, differences)
-        return Restored(loaded.prefix, loaded.record.step, passed_over, differences, changes)
+        if loaded is on_disk:
+            self.forget_memory()
+        source = loaded.prefix if loaded is on_disk else Path("memory")
+        self.lineage.resumed(source, loaded.record.step, differences)
+        after = (on_disk.prefix, on_disk.record.step) if on_disk is not None else None
+        in_memory = InMemory(after) if loaded is not on_disk else None
+        return Restored(loaded.prefix, loaded.record.step, passed_over, differences, changes, in_memory)
 
     def roll_back(self, owners: Mapping[str, Owner], prefix: Path) -> None:
         """Bring the owners back to this run's own checkpoint; the lineage goes on as it is.
@@ -222,40 +249,22 @@ class CheckpointEngine:
         self.prepare()
         if not self._world.is_main:
             return 0
-        found = self.found()
-        if found and not overwrite:
-            raise of_earlier_run([checkpoint.prefix for checkpoint in found])
-        prefixes = [checkpoint.prefix for checkpoint in found]
-        if sibling(self.prefix(BEST), SUFFIX).exists():
-            prefixes.append(self.prefix(BEST))
-        for prefix in prefixes:
-            commit.remove(prefix)
-        return len(prefixes)
+        self._newest = None
+        removed = self._home.clear(overwrite)
+        self.forget_memory()
+        return removed
 
     def found(self) -> list[Found]:
         """This run's checkpoints, the last written first."""
-        return list_checkpoints(self.folder, self.name)
+        return self._home.found()
 
     def prepare(self) -> None:
         """Become the only writer of this run, and tidy up what dead processes left behind.
 
         Raises CheckpointError if a living process holds the run, SaveError if the folder cannot be written.
         """
-        if not self._world.is_main:
-            return
-        try:
-            if self._lock.held:
-                self._lock.renew()
-                return
-            self._lock.acquire()
-            for prefix in unfinished(self.folder, self.name, "removed"):
-                commit.remove(prefix)
-            for prefix in unfinished(self.folder, self.name, "tmp"):
-                commit.recover(prefix)
-            self._writer.start()
-        except OSError as error:
-            self._lock.release()  # So that another attempt tidies up as well.
-            raise explain(error, self.folder, 0) from error
+        if self._world.is_main:
+            self._home.take(self._writer.start)
 
     def close(self) -> None:
         """Finish the save under way, and let another process write this run.
@@ -263,24 +272,31 @@ class CheckpointEngine:
         Raises SaveError if that save failed, or if an old checkpoint could not be removed after it.
         """
         try:
-            self._writer.close()
+            self.wait()
         finally:
-            self._lock.release()
+            self._memory.close(self._newest)
+            try:
+                self._writer.close()
+            finally:
+                self._home.release()
+
+    def _header(self, step: int, epoch: int | None, phase: str | None) -> dict[str, Any]:
+        events = {"exact": self.lineage.is_exact, "lineage": self.lineage.events}
+        return {"step": step, "epoch": epoch, "phase": phase, **events}
+
+    def _noted(self, prefix: Path | None) -> Path | None:
+        if prefix is not None and run_of(prefix) == self.name:
+            self._newest = prefix
+        return prefix
 
     def _choose(self, resume: str) -> tuple[Loaded | None, list[str]]:
         loaded: Loaded | None = None
         passed_over: list[str] = []
         if self._world.is_main:
-            loaded, passed_over = choose(resume, self.folder, self.name)
+            loaded, passed_over = choose(AUTO if resume == MEMORY else resume, self.folder, self.name)
             if loaded is None:
-                self._refuse_to_overwrite()
+                self._home.refuse_to_overwrite()
         return choose_together(self._world, loaded), passed_over
-
-    def _refuse_to_overwrite(self) -> None:
-        """Before a fresh start: what another program has saved under this run's names must not be lost."""
-        theirs = without_record(self.folder, self.name)
-        if theirs:
-            raise of_another_program(theirs)
 
     def _restore_foreign(
         self, prefix: Path, owners: Owners, allow_inexact: bool, steps_per_epoch: int | None

@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from paddle_resume.checkpoint.record import FILE_SUFFIX, MAX_BYTES, SUFFIX, Record, encode_state
 from paddle_resume.checkpoint.snapshot import Files
 from paddle_resume.differences import Difference, reported_by
 from paddle_resume.errors import StateError
-from paddle_resume.stateful import Compared, HasFile, MayBeAbsent, Owner, Owners, PreparesSave, Stateful
+from paddle_resume.stateful import Compared, HasFile, MayBeAbsent, Owner, Owners, PreparesSave, Stateful, WritesFiles
 from paddle_resume.storage.bounded_json import is_readable
 
 
@@ -20,6 +21,13 @@ def prepare(owners: Owners) -> None:
     for owner in reversed(list(owners.values())):
         if isinstance(owner, PreparesSave):
             owner.prepare_save()
+
+
+def written_files(owners: Owners) -> list[Path]:
+    """The files that have to be durable before a checkpoint of these owners is."""
+    return [
+        path.absolute() for owner in owners.values() if isinstance(owner, WritesFiles) for path in owner.written_files()
+    ]
 
 
 def capture(owners: Owners) -> tuple[str, Files]:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import datetime
 import json
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Callable
 
@@ -33,6 +34,8 @@ class SaveJob:
     keep: int
     keep_epochs: int | None
     protect: str | None = None
+    logs: list[str] = field(default_factory=list)
+    """Files that the checkpoint tells of; they are made durable first."""
 
     def to_json(self) -> bytes:
         # Not asdict: its copy of every tensor's entry would take longer than all else in a small save.
@@ -56,6 +59,7 @@ def execute(
     folder = Path(job.folder)
     prefix = folder / job.prefix
     files = {suffix: SealedFile(FramedFile(image.content(block))) for suffix, image in job.files.items()}
+    make_durable(map(Path, job.logs), disk)
     try:
         found = find_all(folder, job.name)
     except OSError as error:
@@ -79,6 +83,27 @@ def execute(
     _prune(job, [one for one in found if one.prefix != prefix], is_epoch(prefix), disk)
     _sweep_shards(job, disk)
     return prefix
+
+
+# The kernel forgets the pages of a failed fsync, so a second one would succeed over lost records.
+_failed_logs: set[Path] = set()
+
+
+def make_durable(logs: Iterable[Path], disk: FileSystem = DISK) -> None:
+    """Have all that was written to these files outlive the machine; raises SaveError."""
+    for path in logs:
+        try:
+            if path not in _failed_logs:
+                disk.fsync_file(path)
+        except FileNotFoundError:
+            continue  # Deleted just now: the run writes it anew, whole.
+        except OSError:
+            _failed_logs.add(path)
+        if path in _failed_logs:
+            raise SaveError(
+                f"{path}: the disk failed to keep the log. Check the disk, then run the same command again: it "
+                "continues from the last checkpoint."
+            )
 
 
 def now() -> str:

@@ -52,21 +52,16 @@ class Block:
 
         Raises StateError for a value that has no form in a file.
         """
-        layout = _Layout()
-        images = {suffix: FileImage(layout.describe(content)) for suffix, content in files.items()}
+        layout = Layout(files)
         self._join()
         if self._map is None or len(self._map) < layout.size:
             self._map = map_memory(self.fd, _grown(self.fd, layout.size), populate=True)
-        target = memoryview(self._map)
-        for start, array in layout.arrays:
-            self._copy(target[start : start + array.nbytes], array)
-        return images
+        layout.copy_into(memoryview(self._map))
+        return layout.images
 
     def reserve(self, files: Files) -> None:
         """Have memory ready for content like this, behind the back of the caller: its first touch takes long."""
-        layout = _Layout()
-        for content in files.values():
-            layout.describe(content)
+        layout = Layout(files)
         self._join()
         if self._map is None or len(self._map) < layout.size:
             begin = len(self._map) if self._map is not None else 0
@@ -93,14 +88,6 @@ class Block:
             self._warming.join()
             self._warming = None
 
-    @staticmethod
-    def _copy(target: memoryview, array: np.ndarray) -> None:
-        source = array.reshape(-1).view(np.uint8)
-        if source.nbytes < _SMALL_COPY:
-            target[:] = source.data
-        else:
-            np.copyto(np.frombuffer(target, np.uint8), source)
-
 
 def map_memory(fd: int, size: int, *, populate: bool = False, writable: bool = True) -> mmap.mmap:
     """Map the first `size` bytes of a block; `populate` maps them all at once, instead of page by page at first use."""
@@ -108,18 +95,31 @@ def map_memory(fd: int, size: int, *, populate: bool = False, writable: bool = T
     return mmap.mmap(fd, size, flags=flags, prot=mmap.PROT_READ | (mmap.PROT_WRITE if writable else 0))
 
 
-class _Layout:
-    """Gives each array a place in the block, and notes what stands around it."""
+class Layout:
+    """Gives each array a place in a block of `size` bytes, and tells in `images` what stands around it.
 
-    def __init__(self) -> None:
+    Raises StateError for a value that has no form in a file.
+    """
+
+    def __init__(self, files: Files) -> None:
         self.size = 0
-        self.arrays: list[tuple[int, np.ndarray]] = []
+        self._arrays: list[tuple[int, np.ndarray]] = []
+        self.images = {suffix: FileImage(self._describe(content)) for suffix, content in files.items()}
 
-    def describe(self, content: Mapping[str, Any]) -> dict[str, Any]:
+    def copy_into(self, block: memoryview) -> None:
+        """Copy every array to its place."""
+        for start, array in self._arrays:
+            target, source = block[start : start + array.nbytes], array.reshape(-1).view(np.uint8)
+            if source.nbytes < _SMALL_COPY:
+                target[:] = source.data
+            else:
+                np.copyto(np.frombuffer(target, np.uint8), source)
+
+    def _describe(self, content: Mapping[str, Any]) -> dict[str, Any]:
         return {
             name: self._place(name, value)
             if isinstance(value, np.ndarray)
-            else self.describe(value)
+            else self._describe(value)
             if isinstance(value, Mapping) and any(isinstance(v, np.ndarray) for v in value.values())
             else _plain(name, value)
             for name, value in content.items()
@@ -132,7 +132,7 @@ class _Layout:
         if array.dtype.byteorder == ">" or not array.flags.c_contiguous:
             array = np.ascontiguousarray(array, array.dtype.newbyteorder("<"))
         start = self.size
-        self.arrays.append((start, array))
+        self._arrays.append((start, array))
         self.size = -(-(start + array.nbytes) // _ALIGNMENT) * _ALIGNMENT
         return {_ARRAY: [start, array.dtype.str, shape]}
 

@@ -230,6 +230,11 @@ class CheckpointConfig(Section):
         default=0.03, gt=0, lt=1, description="the share of training time that every_steps: auto may spend on saving"
     )
     background: bool = Field(default=True, description="whether a process of its own writes them, behind training")
+    memory: Union[int, str] = Field(
+        default="auto",
+        description="steps between two saves in shared memory, from which a killed run goes on; auto = as often as 1 % "
+        "of the time allows; off",
+    )
     on_error: Literal["continue", "stop"] = Field(
         default="continue", description="what the training does when a save fails"
     )
@@ -240,6 +245,15 @@ class CheckpointConfig(Section):
         if value is None or value == "auto" or (type(value) is int and value >= 1):
             return value
         raise PydanticCustomError("unexpected", "a whole number of 1 or more, auto, or null")
+
+    @field_validator("memory", mode="before")
+    @classmethod
+    def _count_auto_or_off(cls, value: Any) -> Any:
+        if value is False:  # YAML reads `off` so.
+            return "off"
+        if value in ("auto", "off") or (type(value) is int and value >= 1):
+            return value
+        raise PydanticCustomError("unexpected", "a whole number of 1 or more, auto, or off")
 
 
 class Config(Section):

@@ -7,11 +7,12 @@ from typing import Any, Optional, Union
 
 import paddle
 
-from paddle_resume.checkpoint.engine import CheckpointEngine, Restored
+from paddle_resume.checkpoint.engine import CheckpointEngine
+from paddle_resume.checkpoint.restored import Restored
 from paddle_resume.errors import StateError
 from paddle_resume.hapi.fit import ResumableFit
 from paddle_resume.hapi.takeover import callbacks_of_fit
-from paddle_resume.training.save_schedule import SaveSchedule
+from paddle_resume.training.save_schedule import OFF, SaveSchedule
 
 _EVERY_MINUTES = 10.0
 
@@ -76,6 +77,7 @@ class ExactResume(paddle.callbacks.Callback):
                 keep=self.schedule.keep,
                 keep_epochs=self.schedule.keep_epochs,
                 background=self.schedule.background,
+                memory=self.schedule.memory_now != OFF,
             ),
             seed=self.seed,
             schedule=self.schedule,

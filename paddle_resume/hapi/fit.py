@@ -10,8 +10,9 @@ from typing import Any, Optional
 
 import paddle
 
-from paddle_resume.checkpoint.engine import CheckpointEngine, Restored
+from paddle_resume.checkpoint.engine import CheckpointEngine
 from paddle_resume.checkpoint.phases import DONE, EVALUATE, TRAIN
+from paddle_resume.checkpoint.restored import Restored
 from paddle_resume.data.evaluation_data import EvaluationData
 from paddle_resume.data.feed import Feed
 from paddle_resume.errors import SaveError
@@ -216,7 +217,7 @@ class ResumableFit:
         if isinstance(found, FoundState) and found.note:
             _tell(found.note)
         position = self._position
-        _tell(f"Resumed from {self.restored.prefix}: epoch {position.epoch}, step {position.step}.")
+        _tell(f"Resumed from {self.restored.source}: epoch {position.epoch}, step {position.step}.")
         self._is_behind = position.epoch > 0 or position.has_begun
         if not self._is_behind:
             self._pass_on("on_epoch_begin", 0, None)
@@ -237,6 +238,8 @@ class ResumableFit:
         self._saver.collect(position.step)
         if self._signals.signum is not None or self._saver.is_due(position.step):
             self._save(f"step{position.step}", position.epoch)
+        elif self._saver.memory_is_due(position.step):
+            self._saver.keep_in_memory(self._owners, step=position.step, epoch=position.epoch, phase=position.phase)
         self._signals.check()
 
     def _end_evaluation(self) -> None:

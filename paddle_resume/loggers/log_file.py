@@ -36,7 +36,6 @@ class Logger(ABC):
         self._handle: int | None = None
         self._pending = bytearray()
         self._next_flush = 0.0
-        self._failed_fsync = False
         self.before_end: Optional[dict[str, Any]] = None
         """The cursor from before the run began to end, to which a run that is made longer cuts the log back."""
         self.is_cut_before_end = False
@@ -100,10 +99,11 @@ class Logger(ABC):
             self._close_handle()
 
     def prepare_save(self) -> None:
-        """Make all that was logged durable on disk; raises SaveError if that fails."""
+        """Hand all that was logged to the system, so that it outlives the process; raises SaveError if that fails."""
         self.flush()
-        if self._handle is not None:
-            self._make_durable(self._handle)
+
+    def written_files(self) -> list[Path]:
+        return [self._path] if self._handle is not None else []
 
     def state_dict(self) -> dict[str, Any]:
         """The cursor: how many bytes there are, with those that wait to be written."""
@@ -197,19 +197,6 @@ class Logger(ABC):
         if self._handle is not None:
             os.close(self._handle)
             self._handle = None
-
-    def _make_durable(self, handle: int) -> None:
-        # The kernel forgets the pages of a failed fsync, so a second one would succeed over lost records.
-        try:
-            if not self._failed_fsync:
-                os.fsync(handle)
-        except OSError:
-            self._failed_fsync = True
-        if self._failed_fsync:
-            raise SaveError(
-                f"{self._path}: the disk failed to keep the log. Check the disk, then run the same command "
-                "again: it continues from the last checkpoint."
-            )
 
     def _size(self) -> int:
         if self._handle is not None:

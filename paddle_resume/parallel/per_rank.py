@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from paddle_resume.differences import Difference
 from paddle_resume.errors import StateError
 from paddle_resume.parallel.world import World
+from paddle_resume.stateful import WritesFiles
 
 
 class PerRank:
@@ -24,6 +27,10 @@ class PerRank:
         """Have every process learn the states of all."""
         if not self._world.is_single:
             self._gathered = self._world.gather(self._owner.state_dict())
+
+    def written_files(self) -> Sequence[Path]:
+        """Those of this process."""
+        return self._owner.written_files() if isinstance(self._owner, WritesFiles) else ()
 
     def state_dict(self) -> dict[str, Any]:
         """The states by rank, with several processes those of the last `prepare_save`; raises StateError before it."""

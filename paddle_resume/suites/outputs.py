@@ -54,6 +54,11 @@ class Outputs:
         for handler in self._texts.values():
             handler.flush()
 
+    def written_files(self) -> list[Path]:
+        """The curves and the logs, as far as they were begun."""
+        texts = [Path(handler.baseFilename) for handler in self._texts.values()]
+        return [path for curves in self._curves.values() for path in curves.written_files()] + texts
+
     def state_dict(self) -> dict[str, Any]:
         return {
             "curves": {folder: curves.state_dict() for folder, curves in self._curves.items()},

@@ -24,7 +24,7 @@ def resume_from(resume: str, folder: Path, name: str) -> tuple[Loaded | None, li
             "the command, such as -r, --resume_model or Global.checkpoints: that is a new run, which begins there."
         )
     loaded, passed_over = choose(resume, folder, name)
-    if loaded is not None and not _is_wrapped(loaded):
+    if loaded is not None and not is_wrapped(loaded):
         raise CheckpointError(
             f"{loaded.prefix} was saved by a run of another kind, not by this command, so it does not say where the "
             "program stood. Give this run another --save-dir or --name."
@@ -43,6 +43,7 @@ def _is_of_suite(resume: str) -> bool:
     return sibling(prefix, _WEIGHTS).is_file() and not is_ours(record) and not temporary(record).exists()
 
 
-def _is_wrapped(loaded: Loaded) -> bool:
+def is_wrapped(loaded: Loaded) -> bool:
+    """Whether a run of this kind has saved it."""
     position = loaded.record.owners.get("position")
     return isinstance(position, dict) and "site" in position

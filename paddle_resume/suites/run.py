@@ -59,6 +59,7 @@ class WrappedRun:
         adapters: Collection[Adapter],
         any_program: bool,
         loaded: Optional[Loaded],
+        source: str,
         allow_inexact: bool,
         signals: SignalWatch,
         world: World,
@@ -72,6 +73,8 @@ class WrappedRun:
         self._adapters = adapters
         self._any_program = any_program
         self._loaded = loaded
+        self._source = source
+        """What of `loaded` the engine is to restore."""
         self._allow_inexact = allow_inexact
         self._signals = signals
         self._world = world
@@ -152,7 +155,7 @@ class WrappedRun:
             self._last = self._looked.get(key)
             self._note(asked)
             if self._loaded is not None and self._last is not None:
-                return self._restore(self._last, self._loaded)
+                return self._restore(self._last)
             return asked
         here = self._program.come_again(stack)
         self._last = self._program if here else None
@@ -178,7 +181,9 @@ class WrappedRun:
         wants = not self._cannot_be_saved and self._saver.is_due(step)
         agreed = self._world.agree(wants, self._signals.signum)
         if agreed.save or (agreed.signum is not None and not self._cannot_be_saved):
-            self._save(asked)
+            self._save(asked, self._saver.begin, tag=f"step{step}")
+        elif not self._cannot_be_saved and self._saver.memory_is_due(step):
+            self._save(asked, self._saver.keep_in_memory)
         self._signals.check(self._world, agreed.signum)
 
     def _look(self, stack: Stack, asked: LoaderIterator, key: str) -> None:
@@ -200,16 +205,16 @@ class WrappedRun:
         self._loops.keep_only(_loops_of(program.stack))
         self._tell_what_is_found(program)
 
-    def _restore(self, program: ProgramState, loaded: Loaded) -> LoaderIterator:
+    def _restore(self, program: ProgramState) -> LoaderIterator:
         self._take(program)
         self._loaded = None
-        restored = self._engine.restore(self._owners, str(loaded.prefix), allow_inexact=self._allow_inexact, cure=_CURE)
+        restored = self._engine.restore(self._owners, self._source, allow_inexact=self._allow_inexact, cure=_CURE)
         assert restored is not None
         asked = program.write_back(self._tell)
         self._note(asked)
         for each in restored.differences:
             self._tell(f"Goes on, inexact: {each}.")
-        self._tell(f"Resumed from {restored.prefix}: {self._position.step} batches had been made.")
+        self._tell(f"Resumed from {restored.source}: {self._position.step} batches had been made.")
         return asked
 
     def _all_owners(self, program: ProgramState) -> Owners:
@@ -222,14 +227,17 @@ class WrappedRun:
     def _of_model(self, program: ProgramState) -> dict[str, Any]:
         return {name: owner for name, owner in program.owners.items() if name in program.of_model}
 
-    def _save(self, asked: LoaderIterator) -> None:
-        """What cannot be saved ends nobody's training: it is told, and the checkpoints before it stay the last ones."""
+    def _save(self, asked: LoaderIterator, save: Callable[..., None], **options: Any) -> None:
+        """Save by `save`, on disk or in memory.
+
+        What cannot be saved ends nobody's training: it is told, and the checkpoints before it stay the last ones.
+        """
         assert self._program is not None
         step = self._position.step
         try:
             self._program.before_save(asked)
             self._outputs.before_save()
-            self._saver.begin(self._owners, step=step, tag=f"step{step}", epoch=None, phase=TRAIN)
+            save(self._owners, step=step, epoch=None, phase=TRAIN, **options)
         except StateError as error:
             self._cannot_be_saved = True
             self._tell(

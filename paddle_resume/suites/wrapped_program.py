@@ -9,10 +9,11 @@ from functools import partial
 from pathlib import Path
 from typing import Optional
 
-from paddle_resume.checkpoint.choose import choose_together
+from paddle_resume.checkpoint.choose import AUTO, choose_together
 from paddle_resume.checkpoint.engine import CheckpointEngine
 from paddle_resume.checkpoint.phases import DONE
 from paddle_resume.checkpoint.reader import Loaded
+from paddle_resume.checkpoint.restored import MEMORY
 from paddle_resume.found_state.uncaptured import is_installed, is_users, take_as_users
 from paddle_resume.parallel.world import World
 from paddle_resume.suites import loader_iterator
@@ -20,13 +21,13 @@ from paddle_resume.suites.adapters import ADAPTERS
 from paddle_resume.suites.command import Command
 from paddle_resume.suites.loops import RunningLoops
 from paddle_resume.suites.outputs import Outputs
-from paddle_resume.suites.resume_from import resume_from
+from paddle_resume.suites.resume_from import is_wrapped, resume_from
 from paddle_resume.suites.rewriting import RewrittenModules, find_program
 from paddle_resume.suites.run import WrappedRun
 from paddle_resume.suites.stack import StackReader
 from paddle_resume.suites.takeover import take_files, take_loaders, take_logs, take_optimizers, take_signals
 from paddle_resume.training.interrupt import SignalWatch
-from paddle_resume.training.save_schedule import SaveSchedule
+from paddle_resume.training.save_schedule import OFF, SaveSchedule
 
 
 @dataclass(frozen=True)
@@ -51,11 +52,18 @@ def run_wrapped(arguments: Sequence[str], options: Options) -> None:
     find_program(arguments)
     world = World.beside_program()
     tell = partial(_tell, world.is_main)
-    engine = CheckpointEngine(options.save_dir, options.name, keep=options.schedule.keep, world=world)
+    schedule = options.schedule
+    looks_in_memory = schedule.memory_now != OFF
+    engine = CheckpointEngine(options.save_dir, options.name, keep=schedule.keep, memory=looks_in_memory, world=world)
     engine.prepare()
     if options.resume == "none":
         engine.start_over(options.overwrite)
-    loaded = _chosen(engine, options, world)
+    loaded = on_disk = _chosen(engine, options, world)
+    if options.resume == AUTO:
+        kept = engine.newest_in_memory(on_disk)
+        loaded = kept if kept is not None and is_wrapped(kept) else on_disk
+    if loaded is None:
+        engine.forget_memory()
     command = Command(arguments)
     if loaded is not None and loaded.record.phase == DONE:
         command.require_same(loaded.record.owners.get("command"))
@@ -69,7 +77,7 @@ def run_wrapped(arguments: Sequence[str], options: Options) -> None:
     signals = SignalWatch()
     run = WrappedRun(
         engine,
-        options.schedule,
+        schedule,
         command,
         StackReader(modules, loops, is_users),
         loops,
@@ -77,6 +85,7 @@ def run_wrapped(arguments: Sequence[str], options: Options) -> None:
         adapters=ADAPTERS,
         any_program=options.any_program,
         loaded=loaded,
+        source=MEMORY if loaded is not on_disk else str(on_disk.prefix) if on_disk is not None else "",
         allow_inexact=options.allow_inexact,
         signals=signals,
         world=world,

@@ -96,11 +96,13 @@ def run_life(
     timeout: Optional[float] = None,
     duration: float = 0.0,
     start: Start = spawn,
+    variables: Mapping[str, str] = NO_VARIABLES,
 ) -> bool:
     """Run one life of the program; True if it reached its end, False if it was interrupted as planned.
 
-    `program` is as in `run_and_compare`; `duration`, in seconds, is what a kill at a time is a share of. Raises
-    LifeError, with its output, for a program that fails by itself, and subprocess.TimeoutExpired.
+    `program` is as in `run_and_compare`; `duration`, in seconds, is what a kill at a time is a share of; `variables`
+    are added to the environment. Raises LifeError, with its output, for a program that fails by itself, and
+    subprocess.TimeoutExpired.
     """
     return live(
         program,
@@ -111,6 +113,7 @@ def run_life(
         timeout=timeout,
         duration=duration,
         start=start,
+        variables=variables,
     ).finished
 
 
@@ -124,6 +127,7 @@ def live(
     timeout: Optional[float] = None,
     duration: float = 0.0,
     start: Start = spawn,
+    variables: Mapping[str, str] = NO_VARIABLES,
 ) -> Ending:
     """The same as `run_life`; tells how the life ended."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -138,7 +142,7 @@ def live(
             arguments = ["-m", "paddle_resume.testing.harness", str(plan_path)]
             arguments += [argument.replace("{folder}", str(folder)) for argument in program]
             sink = stack.enter_context(outputs[rank].open("w", encoding="utf-8"))
-            ranks.append(start(arguments, working_directory or folder, sink, environment))
+            ranks.append(start(arguments, working_directory or folder, sink, {**environment, **variables}))
             stack.callback(ranks[-1].kill)
         codes = _Wait(ranks, plan, outputs, timeout, duration).codes()
     return _ending(codes, plan, outputs)

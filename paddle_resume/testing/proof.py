@@ -57,6 +57,7 @@ def run_and_compare(
     timeout: Optional[float] = None,
     tell: Callable[[str], Any] = lambda text: None,
     start: Start = spawn,
+    memory: bool = False,
 ) -> Proof:
     """Run `program` once untouched in `folder`/straight, and once killed again and again in `folder`/killed.
 
@@ -66,7 +67,8 @@ def run_and_compare(
     its processes, over gloo; whichever a kill leaves over has to end by itself. `resumed` is the program used after the
     first kill, if it is to be another (more workers, say). `forget` names owners whose restore is left out: with any
     of them the proof has to fail. `start` starts the processes: each a new Python, or by `forked.ForkServers`, without
-    the seconds in which it imports Paddle.
+    the seconds in which it imports Paddle. With `memory` each step is saved in memory too, and two of three lives look
+    for such a save; else nothing is.
 
     After a SIGTERM or SIGINT every process has to end by that signal or by 128 and its number, and the step after
     which the run says that it stopped has to be saved and to be the one that was under way, or the next one. That
@@ -78,14 +80,14 @@ def run_and_compare(
     tell("Running once, untouched.")
     run = partial(live, processes=processes, working_directory=working_directory, timeout=timeout, start=start)
     began = time.monotonic()
-    run(program, folder / "straight", Plan(str(folder / "report")))
+    run(program, folder / "straight", Plan(str(folder / "report")), variables=_variables(False, 0))
     run = partial(run, duration=time.monotonic() - began)
     report = folder / "report-killed"
-    for kill in kills:
+    for life, kill in enumerate(kills):
         tell(f"Running until {kill.until}.")
         plan = Plan(str(report), kill, list(forget))
         plan.came.unlink(missing_ok=True)
-        ending = run(program, folder / "killed", plan)
+        ending = run(program, folder / "killed", plan, variables=_variables(memory, life))
         if ending.finished:
             break
         proof.landed.append(kill)
@@ -95,12 +97,16 @@ def run_and_compare(
         program = resumed or program
     else:
         tell("Running to the end.")
-        run(program, folder / "killed", Plan(str(report), None, list(forget)))
+        run(program, folder / "killed", Plan(str(report), None, list(forget)), variables=_variables(memory, len(kills)))
     if report.exists():
         proof.differences += report.read_text(encoding="utf-8").splitlines()
     stopped = {one.stopped_after for one in proof.endings if one.stopped_after is not None}
     proof.differences += first_differences(folder / "straight", folder / "killed", stopped_after=stopped)
     return proof
+
+
+def _variables(memory: bool, life: int) -> dict[str, str]:
+    return {"PADDLE_RESUME_MEMORY": "1" if memory and life % 3 < 2 else "off"}
 
 
 def _stop_problems(folder: Path, plan: Plan, ending: Ending) -> Iterator[str]:
@@ -143,6 +149,7 @@ def assert_exact_resume(
     forget: Sequence[str] = (),
     timeout: float = 300,
     start: Start = spawn,
+    memory: bool = False,
 ) -> None:
     """Fail with the first differences unless `program` ends the same after these kills; see `run_and_compare`."""
     proof = run_and_compare(
@@ -154,6 +161,7 @@ def assert_exact_resume(
         forget=forget,
         timeout=timeout,
         start=start,
+        memory=memory,
     )
     if not proof.holds:
         raise AssertionError(f"the killed run is not the straight one:\n{proof.explain()}")

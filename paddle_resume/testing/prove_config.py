@@ -57,6 +57,7 @@ def prove_config(
             plan,
             processes=count,
             working_directory=Path.cwd(),
+            memory=count == 1,
             tell=tell,
             start=start,
         )

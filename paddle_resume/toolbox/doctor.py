@@ -14,6 +14,7 @@ from typing import Any, Callable
 import psutil
 
 from paddle_resume._version import __version__
+from paddle_resume.checkpoint.memory_place import all_places
 from paddle_resume.environment import cpu_field, describe_device, physical_cores
 from paddle_resume.storage.durable_files import format_bytes
 from paddle_resume.toolbox.disk_checks import examine_folder
@@ -131,7 +132,11 @@ def _shared_memory() -> Check:
     if size < _LITTLE_SHARED_MEMORY:
         advice = "Data workers need it: in Docker give --shm-size=1g, or keep data.num_workers at 0."
         return Check("shared memory", WARNING, f"{format_bytes(size)} free in /dev/shm", advice)
-    return Check("shared memory", OK, f"{format_bytes(size)} free in /dev/shm")
+    kept = list(all_places())
+    held = (
+        f"; {len(kept)} runs keep checkpoints there, {format_bytes(sum(place.bytes for place in kept))}" if kept else ""
+    )
+    return Check("shared memory", OK, f"{format_bytes(size)} free in /dev/shm{held}")
 
 
 def _data() -> Check:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Optional
 
 from paddle_resume.checkpoint.catalog import find_all, run_of
+from paddle_resume.checkpoint.memory_place import runs_in_memory
+from paddle_resume.checkpoint.memory_tier import MemoryTier
 from paddle_resume.checkpoint.reader import sibling
 from paddle_resume.checkpoint.record import SUFFIX, Record
 from paddle_resume.checkpoint.unreadable import Unreadable
@@ -14,6 +17,7 @@ from paddle_resume.toolbox.byte_progress import Advance, unheard
 from paddle_resume.toolbox.checkpoint_source import OPTIMIZER, WEIGHTS, has_record, locate
 
 COMPLETE, UNPUBLISHED, DAMAGED, NO_RECORD = "complete", "unpublished", "damaged", "no record"
+IN_MEMORY = "in memory"
 
 
 @dataclass(frozen=True)
@@ -21,7 +25,8 @@ class Listed:
     """One line of the list; what a damaged checkpoint cannot tell is None or empty.
 
     `state` is `complete`, `unpublished` (whole, but a save died among its renames; the next start completes it),
-    `damaged` for the `reason`, or `no record` for files that another program saved.
+    `damaged` for the `reason`, `no record` for files that another program saved, or `in memory` for what a killed run
+    goes on from, which is on no disk.
     """
 
     prefix: str
@@ -41,11 +46,11 @@ class Listed:
     @property
     def good(self) -> bool:
         """Whether a run can go on from it exactly, as far as was looked."""
-        return self.state in (COMPLETE, UNPUBLISHED)
+        return self.state in (COMPLETE, UNPUBLISHED, IN_MEMORY)
 
 
 def list_checkpoints(folder: Path, *, verify: bool = False, advance: Advance = unheard) -> list[Listed]:
-    """Every checkpoint in `folder`, the last written first, then files that no record tells of.
+    """What runs have in memory, every checkpoint in `folder`, the last written first, then files without a record.
 
     Files count as whole by their size; with `verify` every digest is matched.
     """
@@ -56,7 +61,11 @@ def list_checkpoints(folder: Path, *, verify: bool = False, advance: Advance = u
     known = {Path(one.prefix) for one in listed}
     files = [path for suffix in (WEIGHTS, OPTIMIZER) for path in sorted(folder.glob(f"*{suffix}"))]
     prefixes = dict.fromkeys(path.with_suffix("") for path in files if not path.name.startswith("."))
-    return [*listed, *(_foreign(prefix) for prefix in prefixes if not _told_of(prefix, known))]
+    return [
+        *_in_memory(folder, listed),
+        *listed,
+        *(_foreign(prefix) for prefix in prefixes if not _told_of(prefix, known)),
+    ]
 
 
 def metrics_of(record: Record) -> dict[str, float]:
@@ -65,6 +74,29 @@ def metrics_of(record: Record) -> dict[str, float]:
     results: Any = progress.get("results") if isinstance(progress, dict) else None
     given = results.items() if isinstance(results, dict) else ()
     return {tag: value for tag, value in given if isinstance(value, (int, float))}
+
+
+def _in_memory(folder: Path, on_disk: list[Listed]) -> Iterator[Listed]:
+    """The newest save in memory of each run from which its next start will go on."""
+    for run in runs_in_memory(folder):
+        newest = next((Path(one.prefix) for one in on_disk if one.run == run and one.good), None)
+        kept = MemoryTier(folder, run).newest(newest)
+        if kept is not None:
+            record = kept.record
+            yield Listed(
+                prefix=f"{run} ({'before any checkpoint' if newest is None else f'after {newest.name}'})",
+                state=IN_MEMORY,
+                verified=True,
+                run=run,
+                step=record.step,
+                epoch=record.epoch,
+                phase=record.phase,
+                metrics=metrics_of(record),
+                size=sum(entry.size for entry in record.files.values()),
+                saved_at=record.saved_at,
+                exact=record.exact,
+                resumes=sum(event.get("event") == "resume" for event in record.lineage),
+            )
 
 
 def _look(prefix: Path, verify: bool, advance: Advance) -> Listed:

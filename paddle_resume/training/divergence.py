@@ -77,6 +77,10 @@ class Divergence:
         if found is not None:
             raise NonFiniteLossError(f"The loss became {found[1]} in step {found[0]} (counted from 0)")
 
+    def would_stop(self, metrics: RunningMetrics) -> bool:
+        """Whether a loss is known to be NaN or infinite, and that is not to be ignored."""
+        return self.policy != IGNORE and metrics.non_finite() is not None
+
     def check_all(self, metrics: RunningMetrics, model: paddle.nn.Layer, step: int) -> None:
         """Before a save: also the last update must not have ruined the weights, of which no loss tells yet."""
         self.check_losses(metrics)

@@ -117,6 +117,8 @@ class TrainingLoop:
             self.saver.collect()
             if agreed.save or self.progress.phase == EVALUATE:
                 self.saver.save()
+            else:
+                self.saver.keep_in_memory()
             if self.progress.phase == EVALUATE:
                 self._evaluate()
                 self.saver.save()

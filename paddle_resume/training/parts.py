@@ -48,7 +48,7 @@ from paddle_resume.training.run_length import RunLength
 from paddle_resume.training.run_log import RunLog
 from paddle_resume.training.run_saver import RunSaver
 from paddle_resume.training.save_hook import SaveHook
-from paddle_resume.training.save_schedule import SaveSchedule
+from paddle_resume.training.save_schedule import OFF, SaveSchedule
 from paddle_resume.training.saver import Saver
 from paddle_resume.training.state_as_now import state_as_now
 from paddle_resume.training.step_runner import StepRunner
@@ -96,6 +96,7 @@ class RunParts:
             keep=schedule.keep,
             keep_epochs=schedule.keep_epochs,
             background=schedule.background,
+            memory=schedule.memory_now != OFF,
             world=self.world,
         )
         self.progress = Progress()

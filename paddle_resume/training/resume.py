@@ -8,8 +8,8 @@ from typing import Any, Optional
 
 from paddle_resume.checkpoint.catalog import BEST
 from paddle_resume.checkpoint.choose import AUTO, steps_back
-from paddle_resume.checkpoint.engine import Restored
 from paddle_resume.checkpoint.phases import DONE, FINISH
+from paddle_resume.checkpoint.restored import Restored
 from paddle_resume.data.feed import Feed
 from paddle_resume.rng import preserved
 from paddle_resume.training.loop import TrainingLoop
@@ -68,7 +68,7 @@ class Resume:
             parts.hooks.call("on_train_begin")
         if trainer.restored is not None and parts.hooks.has_users("on_train_begin"):
             # Nor what it changes: what it changed in the first start is in the checkpoint.
-            self._restore(str(trainer.restored.prefix), True)
+            self._restore(trainer.restored.again, True)
             self._go_on_if_wanted_longer(again=True)
             self._carry_out_changes()
         if doubt:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
-from paddle_resume.checkpoint.engine import Restored
+from paddle_resume.checkpoint.restored import Restored
 from paddle_resume.differences import Difference
 from paddle_resume.training.run_view import RunView
 

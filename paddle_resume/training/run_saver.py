@@ -104,6 +104,17 @@ class RunSaver:
         self._made_again.saving(tag, progress.step)
         return self._engine.prefix(tag)
 
+    def keep_in_memory(self) -> None:
+        """Keep this step in memory, if that is due; never what has diverged, or came out otherwise than before."""
+        progress = self._progress
+        if not self._saver.memory_is_due(progress.step):
+            return
+        self._metrics.read_losses()
+        if self._divergence.would_stop(self._metrics):
+            return  # Whoever reads the losses next tells of it, at the step at which a run without this would.
+        self._made_again.before_save(progress.step)
+        self._saver.keep_in_memory(self._owners(), step=progress.step, epoch=self.epoch, phase=progress.phase)
+
     def save_now(self, tag: Optional[str] = None) -> Path:
         """Save, and wait until it is durable; raises SaveError, and what `save` raises."""
         prefix = self.save(tag)

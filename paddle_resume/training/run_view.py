@@ -8,8 +8,8 @@ from typing import Any, Optional, Protocol
 
 import paddle
 
-from paddle_resume.checkpoint.engine import Restored
 from paddle_resume.checkpoint.lineage import Lineage
+from paddle_resume.checkpoint.restored import Restored
 from paddle_resume.loggers import Logger
 from paddle_resume.parallel.world import World
 from paddle_resume.training.run_length import RunLength

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import time
 from collections import deque
 from dataclasses import dataclass
@@ -12,6 +13,9 @@ from typing import Optional, Union
 # An automatic schedule measures its first save after this many steps, when the first slow ones are over.
 _PROBE_STEP = 10
 _SAMPLES = 5
+_MEMORY_BUDGET = 0.01
+OFF = "off"
+_MEMORY_VARIABLE = "PADDLE_RESUME_MEMORY"
 
 
 @dataclass(frozen=True)
@@ -37,6 +41,17 @@ class SaveSchedule:
     """How many epoch checkpoints stay; None keeps all."""
     background: bool = True
     """Write them behind training, in a process of its own; else training waits for each."""
+    memory: Union[int, str] = "auto"
+    """Steps between two saves in shared memory, from which the same command goes on after a kill; `auto`: as often as
+    1 % of the training time allows, if there is room; `off`. PADDLE_RESUME_MEMORY in the environment goes before."""
+
+    @property
+    def memory_now(self) -> Union[int, str]:
+        """`memory`, or what the environment says in its place."""
+        given = os.environ.get(_MEMORY_VARIABLE, "")
+        if given.isdigit() and int(given):
+            return int(given)
+        return given if given in ("auto", OFF) else self.memory
 
     def epoch_is_due(self, epoch: int) -> bool:
         return self.every_epochs is not None and (epoch + 1) % self.every_epochs == 0
@@ -44,6 +59,40 @@ class SaveSchedule:
     def step_is_due(self, step: int) -> bool:
         """Whether a checkpoint belongs to this step whatever time has passed and wherever the run was interrupted."""
         return isinstance(self.every_steps, int) and step % self.every_steps == 0
+
+
+class MemoryClock:
+    """Tells at each step whether a save in memory is due, and measures what they cost."""
+
+    def __init__(self, wanted: Union[int, str]) -> None:
+        self._is_auto = wanted == "auto"
+        self._every: Optional[int] = None if isinstance(wanted, str) else wanted
+        self._is_off = wanted == OFF
+        self._first = self._last = -1
+        self._start_time = 0.0
+        self._costs: deque[float] = deque(maxlen=_SAMPLES)
+
+    def is_due(self, step: int) -> bool:
+        if self._is_off:
+            return False
+        if not self._is_auto:
+            return self._every is not None and step % self._every == 0
+        if self._first < 0:
+            self._first = self._last = step
+            self._start_time = time.monotonic()
+        return step - self._last >= (self._every or _PROBE_STEP)
+
+    def saved(self, step: int, seconds: float) -> None:
+        """A save of `step` has stopped training for so long."""
+        self._last = step
+        self._costs.append(seconds)
+        if self._is_auto and step > self._first:
+            step_time = (time.monotonic() - self._start_time) / (step - self._first)
+            self._every = max(1, math.ceil(median(self._costs) / _MEMORY_BUDGET / step_time))
+
+    def stop(self) -> None:
+        """None is due any more."""
+        self._is_off = True
 
 
 class SaveClock:

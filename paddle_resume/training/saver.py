@@ -10,10 +10,11 @@ from typing import Callable, Optional
 
 from paddle_resume.checkpoint.catalog import BEST
 from paddle_resume.checkpoint.engine import CheckpointEngine
-from paddle_resume.errors import SaveError
+from paddle_resume.checkpoint.phases import DONE
+from paddle_resume.errors import CheckpointError, SaveError, StateError
 from paddle_resume.parallel.world import World
 from paddle_resume.stateful import Owners
-from paddle_resume.training.save_schedule import SaveClock, SaveSchedule
+from paddle_resume.training.save_schedule import MemoryClock, SaveClock, SaveSchedule
 
 
 class Saver:
@@ -37,11 +38,15 @@ class Saver:
         """Why the latest save failed; None if it did not."""
         self._checkpointer = checkpointer
         self._clock = SaveClock(schedule)
+        self._memory_clock = MemoryClock(schedule.memory_now)
         self._landed = landed
         self._tell = tell
         self._world = world or World()
+        if not self._world.is_single:
+            self._memory_clock.stop()  # The state of the others is brought together only for a save on disk.
         self._position: Optional[tuple[int, str]] = None
         self._is_ready = False
+        self._is_last = False
 
     def make_ready(self, owners: Callable[[], Owners]) -> None:
         """Have memory ready for the first save; called after a first step, when the optimizer has its state."""
@@ -91,6 +96,25 @@ class Saver:
             if tag != BEST:
                 self._clock.began(step, time.monotonic() - began)
                 self._position = (step, phase)
+                self._is_last = phase == DONE
+
+    def memory_is_due(self, step: int) -> bool:
+        """Whether this step is to be kept in memory: that is due, and all that was saved before is durable."""
+        return self._memory_clock.is_due(step) and not (self._checkpointer.busy or self.has_saved_step(step))
+
+    def keep_in_memory(self, owners: Owners, *, step: int, epoch: Optional[int], phase: str) -> None:
+        """Keep this step in memory, from which the same command goes on after a kill."""
+        began = time.monotonic()
+        try:
+            self._checkpointer.save_in_memory(step, owners, epoch=epoch, phase=phase)
+        except (OSError, StateError, SaveError, CheckpointError) as error:
+            # Only a kill costs more now. Where this hinders a save on disk as well, that one will tell.
+            self._memory_clock.stop()
+            self._checkpointer.forget_memory()
+            if isinstance(error, OSError):
+                self._tell(f"No checkpoints in memory: {error}. A kill costs the steps since the last one on disk.")
+            return
+        self._memory_clock.saved(step, time.monotonic() - began)
 
     def collect(self, step: int, wait: bool = False) -> None:
         """Take notice of a save that has become durable, or has failed, behind training."""
@@ -101,6 +125,8 @@ class Saver:
                 picked = self._clock.landed(step)
                 if picked:
                     self._tell(picked)
+                if self._is_last:
+                    self._checkpointer.forget_memory()  # The run is complete.
                 self._landed(prefix)
 
     @contextmanager

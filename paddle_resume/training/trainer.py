@@ -11,8 +11,8 @@ import numpy as np
 import paddle
 
 from paddle_resume.checkpoint.catalog import Found
-from paddle_resume.checkpoint.engine import Restored
 from paddle_resume.checkpoint.lineage import Lineage
+from paddle_resume.checkpoint.restored import Restored
 from paddle_resume.data.batch import Batch, MicroBatches
 from paddle_resume.data.feed import Feed
 from paddle_resume.errors import StateError

@@ -97,7 +97,7 @@ def _position(run: RunView) -> list[tuple[str, str]]:
     """What was resumed, from which step, and the run's history so far."""
     if run.restored is None:
         return [("Resume", "nothing to resume: a fresh start")]
-    lines = [("Resume", f"{run.restored.prefix}, step {run.restored.step}, next: {run.phase}")]
+    lines = [("Resume", f"{run.restored.source}, step {run.restored.step}, next: {run.phase}")]
     resumes, inexact = run.lineage.resumes, run.lineage.inexact_since
     story = f"{len(resumes)} resume{'s' if len(resumes) > 1 else ''}"
     story += ", all exact" if inexact is None else f", inexact since step {inexact}"

@@ -28,6 +28,17 @@ def test_all_outputs_of_a_killed_program_are_those_of_a_straight_one(shape: str,
     assert differences(straight(tmp_path, shape), interrupted) == []
 
 
+def test_a_killed_program_goes_on_from_memory(tmp_path: Path) -> None:
+    """The checkpoints on disk come every third batch; in memory each is."""
+    every = {"PADDLE_RESUME_MEMORY": "1"}
+    killed = wrap(tmp_path, "nested", DIE="2:SIGKILL", **every)
+    assert killed.returncode == -9
+    again = wrap(tmp_path, "nested", DIE="8:SIGKILL", **every)
+    assert "Resumed from memory (before any checkpoint on disk)" in again.stderr
+    assert wrap(tmp_path, "nested", **every).returncode == 0
+    assert differences(straight(tmp_path, "nested"), tmp_path / "wrapped") == []
+
+
 def test_what_cannot_be_saved_later_on_is_told_and_ends_nobodys_training(tmp_path: Path) -> None:
     whole = straight(tmp_path, "anew")
     killed = wrap(tmp_path, "anew", DIE="9:SIGKILL")

@@ -17,8 +17,8 @@ import numpy as np
 import pytest
 
 from paddle_resume.checkpoint import commit, engine, record, writer_process
-from paddle_resume.checkpoint.engine import Restored
 from paddle_resume.checkpoint.reader import load
+from paddle_resume.checkpoint.restored import Restored
 from paddle_resume.checkpoint.save_job import execute
 from paddle_resume.checkpoint.weights import read_weights
 from paddle_resume.errors import CheckpointError, InexactResumeError, SaveError, StateError

@@ -358,20 +358,6 @@ def test_a_full_disk_leaves_whole_records_and_loses_none(kind, tmp_path):
     assert losses(kind, tmp_path) == [(step, float(step)) for step in range(20)]
 
 
-def test_a_failed_fsync_is_not_believed_the_second_time(logger, monkeypatch):
-    def fails(handle):
-        raise OSError(5, "Input/output error")
-
-    logger.log_scalars({"train/loss": 0.5}, 0)
-    logger.flush()
-    monkeypatch.setattr(os, "fsync", fails)
-    with pytest.raises(SaveError, match="the disk failed to keep the log"):
-        logger.prepare_save()
-    monkeypatch.undo()
-    with pytest.raises(SaveError, match="the disk failed to keep the log"):
-        logger.prepare_save()
-
-
 def test_a_reader_sees_only_whole_records_while_another_process_writes(kind, tmp_path):
     with start_child(kind, tmp_path, 0, 10**9, cursor_at=1, pause=0.001) as child:
         try:
