@@ -15,7 +15,7 @@ from paddle_resume.found_state.kind import CAPTURED, DERIVED, REFUSED, TOLD, is_
 from paddle_resume.found_state.known import Known, function_key
 from paddle_resume.found_state.leaves import Names, class_key, leaf_cell, same_cells
 from paddle_resume.found_state.node import BulkKind, Node, RootsKind
-from paddle_resume.found_state.object_kinds import ClassKind, ObjectKind, SubclassKind
+from paddle_resume.found_state.object_kinds import ClassKind, ObjectKind, SubclassKind, WrapperKind
 from paddle_resume.found_state.packed_values import pack_numbers, pack_picked
 from paddle_resume.found_state.problem import Problem
 from paddle_resume.found_state.program_globals import ModuleKind
@@ -79,7 +79,7 @@ class Capture:
             return [AT_START, node.path]
         if id(value) in self._index:
             return [NEW, self._index[id(value)]]
-        is_left = node.owner or kind.standing == TOLD or kind in (INSIDE, CACHE)
+        is_left = node.owner or kind.standing == TOLD or kind in (INSIDE, CACHE) or isinstance(kind, WrapperKind)
         if is_left and may_be_left:
             return [LEAVE, kind.told(value)]
         return self._reference(value, path)

@@ -29,7 +29,13 @@ from paddle_resume.found_state.function_kinds import CellKind, FunctionKind, Met
 from paddle_resume.found_state.iterator_kinds import CountKind, PositionKind
 from paddle_resume.found_state.kind import Kind, is_a
 from paddle_resume.found_state.leaves import ALWAYS, main_programs
-from paddle_resume.found_state.object_kinds import ClassKind, ObjectKind, SubclassKind, has_hidden_storage
+from paddle_resume.found_state.object_kinds import (
+    ClassKind,
+    ObjectKind,
+    SubclassKind,
+    WrapperKind,
+    has_hidden_storage,
+)
 from paddle_resume.found_state.owner_kind import OwnerKind, is_owner
 from paddle_resume.found_state.tensor_kind import TensorKind
 
@@ -38,6 +44,7 @@ LEAF = Kind()
 OWNER = OwnerKind()
 CLASS = ClassKind()
 _LOOKED_INTO = (paddle.nn.Layer, paddle.optimizer.Optimizer, paddle.optimizer.lr.LRScheduler)
+_WRAPPED = (*_LOOKED_INTO, paddle.amp.AmpScaler)
 _NESTED = 3  # tuples in tuples that count as one value
 _Rule = Union[Kind, Callable[[Any], Kind]]
 
@@ -128,6 +135,14 @@ def _of_numpy_dtype(thing: np.dtype) -> Kind:
     return LEAF if thing.kind in "biufcUSOMm" else uncaptured.PROGRAM
 
 
+def _is_wrapped(thing: Any) -> bool:
+    """Whether Paddle's wrappers for several processes hold it for somebody, or it is one of them that holds such."""
+    if is_a(thing, _WRAPPED):
+        return True
+    held = vars(thing).values() if uncaptured.may_wrap(type(thing)) else ()
+    return any(is_a(each, _WRAPPED) for each in held)
+
+
 def _of_paddles_program(thing: Any) -> Kind:
     return LEAF if any(thing is program for program in main_programs().values()) else uncaptured.INSIDE
 
@@ -200,7 +215,7 @@ def _learn_outside(cls: type) -> Any:
     if uncaptured.is_running(cls):
         return uncaptured.ITERATOR
     if uncaptured.is_inside_paddle(cls):
-        return uncaptured.INSIDE
+        return WrapperKind(cls, _is_wrapped) if uncaptured.may_wrap(cls) else uncaptured.INSIDE
     return uncaptured.PROGRAM if uncaptured.is_of_the_program(cls) else None
 
 

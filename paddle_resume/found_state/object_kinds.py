@@ -7,7 +7,7 @@ from collections.abc import Hashable, Sequence
 from typing import Any, Callable, Optional
 
 from paddle_resume.found_state.claims import Claimed
-from paddle_resume.found_state.kind import Beside, Kind, is_a
+from paddle_resume.found_state.kind import DERIVED, Beside, Kind, is_a
 from paddle_resume.found_state.paddle_rules import derived_attributes
 from paddle_resume.found_state.problem import Problem
 from paddle_resume.found_state.stored_arrays import ArraySink, ArraySource
@@ -126,6 +126,34 @@ class ObjectKind(Kind):
 
     def is_of(self, cls: type) -> bool:
         return not has_hidden_storage(cls)
+
+
+class WrapperKind(ObjectKind):
+    """The objects of one of Paddle's own classes that may hold somebody's optimizer, as `fleet` does: only that.
+
+    Args:
+        cls: the class.
+        is_part: tells which of the attributes' values are looked at.
+    """
+
+    tag = "wrapper"
+    standing = DERIVED
+
+    def __init__(self, cls: type, is_part: Callable[[Any], bool]) -> None:
+        super().__init__(cls)
+        self._is_part = is_part
+
+    def read(self, thing: Any, claimed: Claimed) -> tuple[list[Any], Hashable]:
+        held = self._dict_of(thing) if self._dict_of is not None else {}
+        parts = {name: value for name, value in held.items() if self._is_part(value)}
+        return [*parts, *parts.values()], None
+
+    def expand(self, thing: Any, objects: list[Any], claimed: Claimed) -> tuple[Optional[list[Any]], list[Any]]:
+        count = len(objects) // 2
+        return objects[:count], objects[count:]
+
+    def told(self, thing: Any) -> str:
+        return "a part of Paddle"
 
 
 class SubclassKind(ObjectKind):

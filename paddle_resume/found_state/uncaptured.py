@@ -208,6 +208,11 @@ def is_inside_paddle(cls: type) -> bool:
     return module_of(cls).startswith(_INSIDE_PADDLE)
 
 
+def may_wrap(cls: type) -> bool:
+    """Whether objects of `cls` may stand for an optimizer or a model of somebody's, as those of `fleet` do."""
+    return module_of(cls).startswith("paddle.distributed") and cls.__dictoffset__ != 0
+
+
 def is_of_the_program(cls: type) -> bool:
     """Whether objects of `cls` describe the program, and not where it stands."""
     return (top_level(cls) in _PROGRAM and cls is not object) or issubclass(cls, types.ModuleType)

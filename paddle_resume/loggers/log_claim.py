@@ -14,6 +14,8 @@ from paddle_resume.errors import CheckpointError
 from paddle_resume.storage.bounded_json import parse_json
 from paddle_resume.storage.durable_files import open_in_place
 
+_ADVICE = "Give this run another folder or name for its logs (run.log_dir or run.name), or move the log away."
+
 
 class LogClaim:
     """A run's claim on the log at `path`: a hidden file beside it that names the run, locked while the run writes.
@@ -21,10 +23,15 @@ class LogClaim:
     The run is known by the prefix of its checkpoints, as seen from the log's folder: logs and checkpoints that were
     moved or copied together still belong together. A copy of a log, and one whose run has no checkpoints there, are
     free for another run.
+
+    Args:
+        path: the log.
+        advice: what a person can do where it is another run's.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, advice: str = _ADVICE) -> None:
         self._log = path
+        self._advice = advice
         # VisualDL's server takes every file for a log that has this in its name.
         self._path = path.with_name(f".{path.name.replace('vdlrecords.', '')}.run")
         self._handle: int | None = None
@@ -99,10 +106,7 @@ class LogClaim:
             raise
 
     def _taken(self, why: str) -> CheckpointError:
-        return CheckpointError(
-            f"The log {self._log} {why}, and would be cut. Give this run another folder or name for its logs "
-            "(run.log_dir or run.name), or move the log away."
-        )
+        return CheckpointError(f"The log {self._log} {why}, and would be cut. {self._advice}")
 
 
 def _has_checkpoints(run: Path) -> bool:

@@ -13,9 +13,10 @@ def per_process_statistics(model: paddle.nn.Layer) -> list[paddle.Tensor]:
     """The tensors of `model` that no gradient moves and that each process would move by its own share of the data.
 
     Buffers, and the running mean and variance of batch norms, which Paddle keeps as parameters. After each step
-    all processes take on rank 0's, so that what is evaluated, saved and resumed is the same everywhere.
+    all processes take on rank 0's, so that what is evaluated, saved and resumed is the same everywhere. Buffers without
+    memory, such as the one for dropout that each LSTM keeps, have none to take on.
     """
-    found = {id(tensor): tensor for tensor in model.buffers()}
+    found = {id(tensor): tensor for tensor in model.buffers() if tensor._is_initialized()}
     for layer in model.sublayers(include_self=True):
         if isinstance(layer, BATCH_NORMS):
             for tensor in (layer._mean, layer._variance):

@@ -1,17 +1,23 @@
-"""What a wrapped program writes as it goes: VisualDL curves, text logs, whole files; each follows the checkpoint."""
+"""What a wrapped program writes as it goes: VisualDL curves and text logs; each follows the checkpoint."""
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import logging
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
-from typing import Any, Callable
+from typing import Any, Callable, Optional
 
 from paddle_resume.differences import Difference
 from paddle_resume.errors import CheckpointError
 from paddle_resume.loggers import VisualDLLogger
-from paddle_resume.storage.durable_files import explain
+from paddle_resume.loggers.log_claim import LogClaim
+from paddle_resume.storage.durable_files import explain, open_in_place
+
+_ELSEWHERE = "Have the training write to another folder, or wait until that one has ended."
 
 
 class Outputs:
@@ -20,29 +26,57 @@ class Outputs:
     Args:
         home: the folder of the checkpoints, from which logs are named: what is moved together stays together.
         name: of the run; VisualDL's files are called by it.
-        goes_on: whether there is a checkpoint to go on from; else curves begin anew.
+        rank: of this process: each has curves of its own, and a text log of several is kept from other runs by rank 0.
+        saved: the state to go on from, or None: then curves begin anew.
     """
 
-    def __init__(self, home: Path, name: str, goes_on: bool, tell: Callable[[str], None]) -> None:
+    def __init__(
+        self, home: Path, name: str, rank: int, saved: Optional[Mapping[str, Any]], tell: Callable[[str], None]
+    ) -> None:
         self._home = home.resolve()
         self._name = name
-        self._goes_on = goes_on
+        self._rank = rank
+        self._goes_on = saved is not None
         self._tell = tell
         self._curves: dict[str, VisualDLLogger] = {}
+        self._claims: list[LogClaim] = []
         self._texts: dict[str, logging.FileHandler] = {}
+        self._locks: dict[str, int] = {}
+        self._unnamed: list[str] = []
+        """The folders of writers that were given none, in the order in which they were made."""
+        self._unnamed_before: list[str] = list((saved or {}).get("unnamed", ()))
+
+    def unnamed(self, new: str) -> str:
+        """The folder for a writer that was given none: that of the run that goes on, else `new`."""
+        number = len(self._unnamed)
+        known = self._unnamed_before[number : number + 1]
+        folder = os.path.normpath(self._home / known[0]) if known else new
+        self._unnamed.append(os.path.relpath(folder, self._home))
+        return folder
 
     def curves(self, folder: str) -> VisualDLLogger:
-        """The log of the curves in this folder."""
+        """The log of the curves in this folder; raises CheckpointError if another run has one of this name there."""
         key = os.path.relpath(folder, self._home)
         if key not in self._curves:
-            logger = self._curves[key] = VisualDLLogger(Path(folder).absolute(), self._name)
+            # VisualDL shows the last file by name: that of rank 0.
+            name = f"{self._name}-rank{self._rank}" if self._rank else self._name
+            logger = VisualDLLogger(Path(folder).absolute(), name)
             logger.tell = self._tell
+            claim = LogClaim(logger.path, _ELSEWHERE)
+            claim.take(self._home / self._name)
+            self._claims.append(claim)
+            self._curves[key] = logger
             if not self._goes_on:
                 logger.start_over()
         return self._curves[key]
 
     def text(self, handler: logging.FileHandler) -> None:
-        """A handler of Python's `logging` is about to open its file."""
+        """A handler of Python's `logging` is about to open its file.
+
+        Raises CheckpointError if another wrapped run is writing to it.
+        """
+        if self._rank == 0:
+            self._lock(Path(handler.baseFilename))
         if self._goes_on and "w" in handler.mode:
             handler.mode = "a"  # What was logged before the checkpoint stays.
         self._texts[os.path.relpath(handler.baseFilename, self._home)] = handler
@@ -63,6 +97,7 @@ class Outputs:
         return {
             "curves": {folder: curves.state_dict() for folder, curves in self._curves.items()},
             "texts": {name: _size(self._home / name) for name in self._texts},
+            **({"unnamed": self._unnamed} if self._unnamed else {}),
         }
 
     def set_state_dict(self, state: dict[str, Any]) -> None:
@@ -97,6 +132,24 @@ class Outputs:
         """Write what waits to be written."""
         for curves in self._curves.values():
             curves.close()
+        for claim in self._claims:
+            claim.release()
+
+    def _lock(self, path: Path) -> None:
+        """Keep other wrapped runs from this text log for as long as the process lives."""
+        if str(path) in self._locks:
+            return
+        with suppress(OSError):  # The program itself tells what it cannot open.
+            # POSIX would free a lock on the log itself whenever the program closes it.
+            handle = open_in_place(path.with_name(f".{path.name}.lock"), os.O_RDWR)
+            self._locks[str(path)] = handle
+            try:
+                fcntl.lockf(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError as error:
+                if error.errno in (errno.EACCES, errno.EAGAIN):
+                    raise CheckpointError(
+                        f"The log {path} is being written by another wrapped run. {_ELSEWHERE}"
+                    ) from None
 
 
 def _size(path: Path) -> int:

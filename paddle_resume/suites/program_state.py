@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Callable, Optional
 
 import paddle
 
+from paddle_resume.errors import StateError
 from paddle_resume.found_state.claims import Claims
+from paddle_resume.found_state.dispatch import OWNER, kind_of
 from paddle_resume.found_state.owners import FoundArrays, FoundState
 from paddle_resume.found_state.paddle_rules import claim_owned
 from paddle_resume.found_state.walk import Walk
@@ -55,6 +57,8 @@ class ProgramState:
         things = [node.thing for node in Walk(self._held, Claims()).run()]
         optimizers = _named([each for each in things if isinstance(each, paddle.optimizer.Optimizer)])
         model = _model([each for each in things if _is_layer(each)], optimizers)
+        self._optimizers: dict[int, Any] = {}
+        self._find_optimizers(things)
         self.of_model: dict[str, Any] = {}
         if model is not None:
             self.of_model = paddle_owners(model, optimizers)
@@ -73,6 +77,24 @@ class ProgramState:
         }
         if model is not None and not world.is_single:
             self.owners["own statistics"] = PerRank(OwnStatistics(model), world)
+
+    def is_found(self, optimizer: Any) -> bool:
+        """Whether an optimizer was seen from the program's variables, when it was looked at last."""
+        return id(optimizer) in self._optimizers
+
+    def require_found(self, optimizer: Any) -> None:
+        """Raises StateError for an optimizer that was not seen, and that nobody's `state_dict` can stand for."""
+        if not self.is_found(optimizer) and not self._has_owners:
+            raise StateError(
+                f"{self.stack.told}: the parameters are moved by an optimizer {type(optimizer).__name__}, to which no "
+                "variable of the functions that are training leads, so that its state cannot be saved. Keep it in a "
+                "variable, or in an attribute of an object, that they use."
+            )
+
+    def _find_optimizers(self, things: Sequence[Any]) -> None:
+        found = [each for each in things if isinstance(each, paddle.optimizer.Optimizer)]
+        self._optimizers = {id(each): each for each in found}
+        self._has_owners = any(kind_of(each) is OWNER for each in things)
 
     def come_again(self, stack: Stack) -> bool:
         """Take note that the program asks again; returns whether it is the place at which it was looked at first.
@@ -107,8 +129,11 @@ class ProgramState:
     def before_save(self, asked: LoaderIterator) -> None:
         """Bring what stands for the program's variables up to date; `asked` is the iterator that is to give a batch."""
         self._read(asked)
-        for iterator in self._iterators():
-            iterator.before_save()
+        things = [node.thing for node in self._walker.survey().nodes]
+        self._find_optimizers(things)
+        for each in things:
+            if isinstance(each, LoaderIterator):
+                each.before_save()
 
     def write_back(self, tell: Callable[[str], None]) -> LoaderIterator:
         """Have the program's variables and loops be what was put back; returns the iterator that is to give a batch."""

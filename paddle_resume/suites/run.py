@@ -91,6 +91,8 @@ class WrappedRun:
         self._owners = Owners()
         self._random = RandomStreams(stepped=False)
         self._elsewhere = 0
+        self._later_optimizer: Any = None
+        """One that has made an update, and was not seen yet from the program's variables."""
         self._cannot_be_saved = False
 
     def before_iterator(self) -> None:
@@ -110,13 +112,19 @@ class WrappedRun:
         except PaddleResumeError as error:
             raise self._failed(error) from error
 
-    def updated(self) -> None:
+    def updated(self, optimizer: Any) -> None:
         """An optimizer has changed the parameters."""
         if self._loaded is not None and self._previous is not None:
             raise self._failed(_not_there(self._loaded))
         if self._program is None and self._last is not None:
+            try:
+                self._last.require_found(optimizer)
+            except StateError as error:
+                raise self._failed(error) from error
             self._take(self._last)
         elif self._program is not None:
+            if not self._program.is_found(optimizer):
+                self._later_optimizer = optimizer
             self._elsewhere = 0 if self._last is self._program else self._elsewhere + 1
             if self._elsewhere == _ELSEWHERE:
                 self._tell_of_other_place(self._program)
@@ -236,6 +244,8 @@ class WrappedRun:
         step = self._position.step
         try:
             self._program.before_save(asked)
+            if self._later_optimizer is not None:
+                self._program.require_found(self._later_optimizer)
             self._outputs.before_save()
             save(self._owners, step=step, epoch=None, phase=TRAIN, **options)
         except StateError as error:

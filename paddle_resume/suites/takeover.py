@@ -7,6 +7,7 @@ import logging
 import os
 import shutil
 import signal
+import time
 from pathlib import Path
 from typing import Any, Callable
 
@@ -17,6 +18,7 @@ from paddle_resume.suites.loader_iterator import LoaderIterator, loader_iterator
 from paddle_resume.suites.outputs import Outputs
 
 _OURS = (signal.SIGINT, signal.SIGTERM)
+_plain_signal: Callable[[int, Any], Any] = signal.signal
 
 
 def take_loaders(before: Callable[[], None], tell: Callable[[str], None]) -> None:
@@ -36,8 +38,8 @@ def take_loaders(before: Callable[[], None], tell: Callable[[str], None]) -> Non
     loader_class.__iter__ = begin
 
 
-def take_optimizers(updated: Callable[[], None]) -> None:
-    """Have `updated` called after each `step` or `minimize` of any optimizer, also of classes that come later."""
+def take_optimizers(updated: Callable[[Any], None]) -> None:
+    """Have `updated` called with each optimizer after its `step` or `minimize`, also of classes that come later."""
 
     def watch(cls: Any) -> None:
         for name in ("step", "minimize"):
@@ -58,11 +60,11 @@ def take_optimizers(updated: Callable[[], None]) -> None:
     paddle.optimizer.Optimizer.__init_subclass__ = classmethod(of_subclass)
 
 
-def _then(plain: Callable[..., Any], updated: Callable[[], None]) -> Callable[..., Any]:
+def _then(plain: Callable[..., Any], updated: Callable[[Any], None]) -> Callable[..., Any]:
     @functools.wraps(plain)
-    def call(*args: Any, **options: Any) -> Any:
-        result = plain(*args, **options)
-        updated()
+    def call(optimizer: Any, *args: Any, **options: Any) -> Any:
+        result = plain(optimizer, *args, **options)
+        updated(optimizer)
         return result
 
     return call
@@ -123,21 +125,28 @@ def take_logs(outputs: Outputs) -> None:
     class LogWriter(home.LogWriter):
         """As VisualDL's, into one file of this run in each folder."""
 
+        def __init__(self, logdir: Any = None, comment: str = "", *args: Any, **options: Any) -> None:
+            if not logdir:  # VisualDL would name it by the time at which this process has begun.
+                began = time.strftime("%b%d_%H-%M-%S") + (f".{comment}" if comment else "")
+                logdir = outputs.unnamed(str(Path("runs") / began))
+            super().__init__(logdir, comment, *args, **options)
+
         def _get_file_writer(self) -> Any:
-            return _Records(outputs, self.logdir)
+            return _Records(outputs, self.logdir) if self._write_to_disk else super()._get_file_writer()
 
         def add_meta(self, *args: Any, **options: Any) -> None:
             """Nothing: each file begins with one such record."""
 
         @property
         def file_name(self) -> str:
-            return str(outputs.curves(self.logdir).path)
+            return str(outputs.curves(self.logdir).path) if self._write_to_disk else super().file_name
 
         def flush(self) -> None:
-            outputs.curves(self.logdir).flush()
+            if self._write_to_disk:
+                outputs.curves(self.logdir).flush()
 
         def close(self) -> None:
-            outputs.curves(self.logdir).flush()
+            self.flush()
 
     visualdl.LogWriter = home.LogWriter = LogWriter
 
@@ -158,18 +167,23 @@ class _Records:
 def take_signals() -> None:
     """SIGINT and SIGTERM save the run; a handler that the program sets for them, such as one that kills its process
     group, is remembered and not called."""
-    plain = signal.signal
     theirs: dict[int, Any] = {}
 
     def note(signum: int, handler: Any) -> Any:
         if signum not in _OURS:
-            return plain(signum, handler)
+            return _plain_signal(signum, handler)
         before, theirs[signum] = theirs.get(signum, signal.SIG_DFL), handler
         return before
 
     def forget() -> None:
-        plain(signal.SIGTERM, signal.SIG_DFL)
-        plain(signal.SIGINT, signal.default_int_handler)
+        _plain_signal(signal.SIGTERM, signal.SIG_DFL)
+        _plain_signal(signal.SIGINT, signal.default_int_handler)
 
     signal.signal = note  # type: ignore[assignment]
     os.register_at_fork(after_in_child=forget)  # The program's own helpers end when they are told to.
+
+
+def ignore_signals() -> None:
+    """This process is about to end: a launcher that stops all processes when one has ended is not to hit it in that."""
+    for signum in _OURS:
+        _plain_signal(signum, signal.SIG_IGN)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Optional
+from typing import Any, Optional
 
 from paddle_resume.checkpoint.choose import AUTO, choose_together
 from paddle_resume.checkpoint.engine import CheckpointEngine
@@ -25,7 +25,14 @@ from paddle_resume.suites.resume_from import is_wrapped, resume_from
 from paddle_resume.suites.rewriting import RewrittenModules, find_program
 from paddle_resume.suites.run import WrappedRun
 from paddle_resume.suites.stack import StackReader
-from paddle_resume.suites.takeover import take_files, take_loaders, take_logs, take_optimizers, take_signals
+from paddle_resume.suites.takeover import (
+    ignore_signals,
+    take_files,
+    take_loaders,
+    take_logs,
+    take_optimizers,
+    take_signals,
+)
 from paddle_resume.training.interrupt import SignalWatch
 from paddle_resume.training.save_schedule import OFF, SaveSchedule
 
@@ -70,7 +77,8 @@ def run_wrapped(arguments: Sequence[str], options: Options) -> None:
         tell(f"This run is complete ({loaded.record.step} batches): nothing is left to do.")
         engine.close()
         return
-    loops, outputs = RunningLoops(), Outputs(options.save_dir, options.name, loaded is not None, tell)
+    outputs = Outputs(options.save_dir, options.name, world.rank, _saved_outputs(loaded, world), tell)
+    loops = RunningLoops()
     modules = RewrittenModules(loops.begin, partial(_is_rewritten, options.any_program), _may_be_rewritten)
     for package in ("__main__", *(adapter.package for adapter in ADAPTERS)):
         take_as_users(package)
@@ -104,6 +112,8 @@ def run_wrapped(arguments: Sequence[str], options: Options) -> None:
                 modules.run_script(arguments)
         except SystemExit as end:
             if end.code not in (None, 0):
+                if not world.is_single:
+                    ignore_signals()
                 run.close()
                 raise
         except BaseException:
@@ -120,6 +130,14 @@ def _chosen(engine: CheckpointEngine, options: Options, world: World) -> Optiona
         for line in passed_over:
             _tell(True, f"Passed over {line}.")
     return choose_together(world, loaded)
+
+
+def _saved_outputs(loaded: Optional[Loaded], world: World) -> Optional[Mapping[str, Any]]:
+    """What the checkpoint tells of this process's logs; None for a new run."""
+    if loaded is None:
+        return None
+    ranks = loaded.record.owners.get("outputs", {}).get("ranks", [])
+    return ranks[world.rank] if world.rank < len(ranks) else {}
 
 
 def _is_rewritten(any_program: bool, name: str, path: str) -> bool:

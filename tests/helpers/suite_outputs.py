@@ -37,7 +37,7 @@ def outputs(folder: Path) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for path in sorted(folder.rglob("*")):
         name = str(path.relative_to(folder))
-        if not path.is_file() or path.suffix in _TEXTS:
+        if not path.is_file() or path.suffix in _TEXTS or path.name.startswith("."):
             continue
         if path.suffix in _WEIGHTS:
             found.update(_leaves(paddle.load(str(path)), name))

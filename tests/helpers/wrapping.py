@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,7 @@ import forking
 from paddle_resume.loggers.visualdl import read_values
 
 PROGRAMS = Path(__file__).parent / "programs" / "wrapped"
+_SECONDS = 60
 _INTERRUPTED = {"SIGKILL": -9, "SIGTERM": 143, "SIGINT": 130}
 
 
@@ -24,8 +27,31 @@ def straight(folder: Path, name: str, *arguments: str, **environment: str) -> Pa
 
 def wrap(folder: Path, name: str, *arguments: str, options: tuple[str, ...] = (), **environment: str) -> Any:
     """Run it wrapped, once."""
-    command = ["-m", "paddle_resume.wrap", "--auto", "--every-steps", "3", *options, "--", PROGRAMS / f"{name}.py"]
-    return forking.run([*command, *arguments], folder, OUT="wrapped", **environment)
+    return forking.run([*_wrapped(name, options), *arguments], folder, OUT="wrapped", **environment)
+
+
+@contextmanager
+def held(folder: Path, name: str, step: int = 7) -> Iterator[forking.Started]:
+    """Run it wrapped, and have it stand still after this step; it is killed at the end of the block."""
+    process = forking.start(_wrapped(name, ()), folder, OUT="wrapped", DIE=f"{step}:SIGSTOP")
+    try:
+        deadline = time.monotonic() + _SECONDS
+        while "T" not in _standing(process.pid) and process.poll() is None and time.monotonic() < deadline:
+            time.sleep(0.01)
+        assert process.poll() is None
+        yield process
+    finally:
+        process.kill()
+        process.communicate(_SECONDS)
+
+
+def _wrapped(name: str, options: Sequence[str]) -> list[object]:
+    return ["-m", "paddle_resume.wrap", "--auto", "--every-steps", "3", *options, "--", PROGRAMS / f"{name}.py"]
+
+
+def _standing(pid: int) -> str:
+    """Whether Linux says that the process runs, sleeps, or was stopped."""
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
 
 
 def through(folder: Path, name: str, *interruptions: str, arguments: Sequence[str] = (), **environment: str) -> Path:
@@ -44,7 +70,8 @@ def differences(one: Path, other: Path) -> list[str]:
     names = {path.relative_to(root) for root in (one, other) for path in root.rglob("*") if path.is_file()}
     found = []
     for name in sorted(names):
-        if "vdlrecords" not in name.name and _bytes(one / name) != _bytes(other / name):
+        is_ours = name.name.startswith(".") or "vdlrecords" in name.name
+        if not is_ours and _bytes(one / name) != _bytes(other / name):
             found.append(str(name))
     if _curves(one) != _curves(other) or not _curves(one):
         found.append("curves")

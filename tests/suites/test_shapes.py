@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import shutil
 import sys
+import time
 from pathlib import Path
 
 import forking
 import paddle
 import pytest
-from wrapping import PROGRAMS, differences, straight, through, wrap
+from wrapping import PROGRAMS, differences, held, straight, through, wrap
 
 from paddle_resume.checkpoint.record import decode, encode
+from paddle_resume.loggers.visualdl import read_scalars
 
 pytestmark = pytest.mark.skipif(
     paddle.__version__.startswith("2."), reason="Paddle 2.6 does not give its CPU generator away"
@@ -147,6 +149,7 @@ def test_a_program_of_no_known_suite_is_not_taken_unasked(tmp_path: Path) -> Non
         ("by_comprehension", COMPREHENSION),
         ("by_set", "goes through a set_iterator"),
         ("holding", "holds the value of `total`"),
+        ("parked", "moved by an optimizer Adam, to which no variable"),
         ("by_fit", "Give it the callback ExactResume"),
     ],
 )
@@ -154,15 +157,38 @@ def test_what_no_process_could_be_brought_to_is_refused(program: str, reason: st
     done = wrap(tmp_path, program)
     assert done.returncode == 2
     line = next(line for line in done.stderr.splitlines() if "error:" in line)
-    assert reason in line and (f"{program}.py, line" in line or program == "by_fit")
+    assert reason in line and ("line" in line or program == "by_fit")
     assert "Traceback" not in done.stderr
+
+
+def test_a_writer_without_a_folder_goes_on_in_that_of_its_first_process(tmp_path: Path) -> None:
+    assert wrap(tmp_path, "unnamed_log", DIE="5:SIGTERM").returncode == 143
+    time.sleep(1.1)  # VisualDL calls such a folder by the second.
+    assert wrap(tmp_path, "unnamed_log").returncode == 0
+    (folder,) = (tmp_path / "runs").iterdir()
+    (log,) = folder.glob("vdlrecords*")
+    assert [step for step, _, _ in read_scalars(log)["loss"]] == [*range(1, 13)]
+
+
+def test_two_runs_do_not_write_to_the_same_checkpoints_or_logs(tmp_path: Path) -> None:
+    with held(tmp_path, "in_method") as first:
+        same = wrap(tmp_path, "in_method")
+        assert same.returncode == 2 and "Another process already writes this run" in same.stderr
+        logs = wrap(tmp_path, "in_method", options=("--save-dir", "others"))
+        assert logs.returncode == 2 and "is being written by another wrapped run" in logs.stderr
+        assert first.poll() is None
+    curves = wrap(tmp_path, "in_method", options=("--save-dir", "others"))
+    assert curves.returncode == 2 and "is that of the run whose checkpoints are" in curves.stderr
+    for refused in (same, logs, curves):
+        assert "Traceback" not in refused.stderr
+    assert wrap(tmp_path, "in_method").returncode == 0
 
 
 def test_files_are_whole_whenever_a_program_dies(tmp_path: Path) -> None:
     assert wrap(tmp_path, "in_method", DIE="5:SIGKILL").returncode == -9
     for path in (tmp_path / "wrapped").glob("*.pdparams"):
         assert paddle.load(str(path))
-    assert not list((tmp_path / "wrapped").glob(".*"))
+    assert not list((tmp_path / "wrapped").rglob("*.tmp"))
 
 
 def test_the_checkpoints_are_those_that_all_commands_know(tmp_path: Path) -> None:

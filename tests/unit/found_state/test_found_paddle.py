@@ -14,6 +14,7 @@ from graphs import Life, Roots, Thing, after, resumed, written
 from paddle_resume.errors import StateError
 from paddle_resume.found_state.claims import Claims
 from paddle_resume.found_state.paddle_rules import claim_model, claim_optimizer
+from paddle_resume.found_state.walker import Walker
 
 optim = paddle.optimizer
 nn = paddle.nn
@@ -405,3 +406,24 @@ def test_a_million_parameters_of_a_frozen_net_are_told_by_their_digest_alone() -
     assert not arrays
     assert not record["moved"]
     assert len(str(record)) < 5000
+
+
+def test_an_optimizer_that_fleet_holds_is_found() -> None:
+    """Of Paddle's own parts the walk leaves out all else."""
+    cls = paddle.distributed.fleet.Fleet
+    fleet = cls.__new__(
+        cls
+    )  # Its own constructor makes an optimizer of nothing, which Paddle refuses outside of static.
+    fleet._context = {}
+    net = nn.Linear(4, 3)
+    fleet.user_defined_optimizer = optim.Adam(0.1, parameters=net.parameters())
+    walker = Walker({"optimizer": fleet})
+    found = {id(node.thing): node.path for node in walker.survey().nodes}
+    assert found[id(fleet.user_defined_optimizer)] == "optimizer.user_defined_optimizer"
+    assert id(fleet._context) not in found
+    assert walker.capture()[1] == {}
+    train(net, fleet.user_defined_optimizer, range(2))
+    moved, arrays = walker.capture()
+    moments = fleet.user_defined_optimizer._accumulators["moment1"].values()
+    saved = {array.tobytes() for array in arrays.values()}
+    assert {moment.numpy().tobytes() for moment in moments} <= saved and moved["moved"]
