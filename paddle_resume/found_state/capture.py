@@ -20,8 +20,8 @@ from paddle_resume.found_state.packed_values import pack_numbers, pack_picked
 from paddle_resume.found_state.problem import Problem
 from paddle_resume.found_state.program_globals import ModuleKind
 from paddle_resume.found_state.refusals import Refusals
-from paddle_resume.found_state.same_functions import SameFunctions
 from paddle_resume.found_state.shared_memory import VIEWS, SharedMemory
+from paddle_resume.found_state.stand_ins import StandIns
 from paddle_resume.found_state.tensor_kind import TensorKind
 from paddle_resume.found_state.uncaptured import CACHE, INSIDE
 from paddle_resume.found_state.walk import HOOK_COUNTER, Walk
@@ -44,7 +44,7 @@ class Capture:
         self._known = known
         self._names = names
         self._deep = deep
-        self._same = SameFunctions(walk, order)
+        self._same = StandIns(walk, order)
         self._shared = SharedMemory(order)
         self._new = [node for node in order if self._is_new(node)]
         self._index = {id(node.thing): index for index, node in enumerate(self._new)}

@@ -15,10 +15,11 @@ from paddle.io.dataloader.collate import default_collate_fn
 
 from paddle_resume.errors import StateError
 from paddle_resume.found_state.paddle_rules import LAST_ITERATOR
+from paddle_resume.found_state.stand_ins import MADE_ANEW
 from paddle_resume.suites.dying_workers import workers_that_die_too
 from paddle_resume.suites.host_generators import host_state, set_host_state
-from paddle_resume.suites.loader_data import is_same_but, look, put_back
-from paddle_resume.suites.noting_sampler import NotingIterator, NotingSampler, Place, plain_fields
+from paddle_resume.suites.loader_data import is_same_but_plain, look, plain_values, put_back, set_plain_values
+from paddle_resume.suites.noting_sampler import NotingIterator, NotingSampler, Place
 
 _TOLD_SECONDS = 2.0
 _SECONDS_TO_STOP = 10.0
@@ -78,6 +79,9 @@ class LoaderIterator:
         self.loader = loader
         self.given = 0
         """How many batches it has given out, in all epochs."""
+        self.is_made_anew = False
+        """Whether its loader was made in the course of the run: another process has the one of its start in its place,
+        whose data were other ones when they were first looked at."""
         self.start()
 
     def start(self) -> None:
@@ -88,6 +92,7 @@ class LoaderIterator:
         self.is_through = False
         self.born = host_state()
         self.data_at_birth = look(self.loader)
+        self.plain_at_birth = plain_values(self.loader)
         self.needs_replay = self.loader.num_workers > 0 or not _is_map(self.loader)
         self.place: Optional[list[Any]] = None
         """Where the data stood before the next batch was made, as of the last save: the digest of the samples up to it,
@@ -126,10 +131,10 @@ class LoaderIterator:
         return batch
 
     def before_save(self) -> None:
-        """Note where the data stand, for what is saved next."""
+        """Note where the data stand, for what is saved next; raises StateError for a place that cannot be come to."""
         live = _LIVE[self]
-        if not self.needs_replay and not self.is_through and self._keeps_other_state():
-            self.needs_replay = True
+        if not self.is_through and (not self.needs_replay or self.is_made_anew):
+            self._note_other_state()
         place = live.place()
         self.place = None
         if place is not None and live.noting is not None:
@@ -137,10 +142,20 @@ class LoaderIterator:
             made, generators = live.noting.between_batches(thread)
             self.place = [place.digest, place.generators.values(), place.fields, made, generators.values()]
 
-    def _keeps_other_state(self) -> bool:
+    def _note_other_state(self) -> None:
         """Whether something of the dataset has moved that is not among what each batch notes."""
-        noted = {f"dataset.{name}" for name in plain_fields(self.loader.dataset)}
-        return not is_same_but(self.data_at_birth, look(self.loader), noted)
+        # What a sampler moves it moves again when it is gone through again, from where it stood.
+        is_same = is_same_but_plain(
+            self.data_at_birth, look(self.loader), self.loader, sampler=self.is_made_anew, dataset=_is_map(self.loader)
+        )
+        if is_same:
+            return
+        self.needs_replay = True
+        if self.is_made_anew:
+            raise StateError(
+                "The data of a DataLoader that was made in the course of the run have moved since it began, so that a "
+                "resume could not begin it again. Make it once, before the loop."
+            )
 
     def stop(self) -> None:
         """Let go of Paddle's iterator."""
@@ -150,11 +165,19 @@ class LoaderIterator:
         """Pass over what was seen; None if the batches have to be made again. The generators are anywhere then."""
         if self.needs_replay or self.place is None:
             return None
-        set_host_state(self.born)
-        put_back(self.loader, self.data_at_birth)
+        self._put_at_birth()
         noting = self._noting(_LIVE[self])
         # Otherwise the sampler draws as it goes, between what the batches draw.
         return noting if noting is not None and noting.pass_over(self.count) == self.place[0] else None
+
+    def _put_at_birth(self) -> None:
+        """Have the generators and the data stand where they stood when it began."""
+        set_host_state(self.born)
+        if self.is_made_anew:  # Nothing else has moved since, or it would not have been saved.
+            set_plain_values(self.loader, self.plain_at_birth)
+            self.data_at_birth = look(self.loader)
+        else:
+            put_back(self.loader, self.data_at_birth)
 
     def go_on(self, noting: Optional[NotingIterator]) -> None:
         """Have Paddle's iterator begin where this one stands; the generators stand where they did at the save."""
@@ -171,8 +194,7 @@ class LoaderIterator:
 
     def _make_again(self, live: _Live) -> None:
         now, data_now = host_state(), look(self.loader)
-        set_host_state(self.born)
-        put_back(self.loader, self.data_at_birth)
+        self._put_at_birth()
         live.plain = self._plain(live, self._noting(live))
         for made in range(self.count):
             try:
@@ -227,6 +249,8 @@ class LoaderIterator:
         finally:
             loader.batch_sampler, loader.collate_fn = sampler, collate
 
+
+MADE_ANEW.add(LoaderIterator)
 
 ASKED: list[Optional[Callable[[LoaderIterator], LoaderIterator]]] = [None]
 """Called whenever the main thread asks for a batch; gives the iterator that is to give it."""

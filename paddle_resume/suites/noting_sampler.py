@@ -11,9 +11,9 @@ from typing import Any, Callable, NamedTuple, Optional
 import xxhash
 
 from paddle_resume.suites.host_generators import HostState
+from paddle_resume.suites.loader_data import plain_fields
 
 _MOMENT = 0.0005
-_PLAIN = (bool, int, float, str, type(None))
 
 
 class Place(NamedTuple):
@@ -149,8 +149,3 @@ class NotingSampler:
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._sampler, name)
-
-
-def plain_fields(dataset: Any) -> dict[str, Any]:
-    """The plain values that a dataset keeps, such as the number of its epoch."""
-    return {name: value for name, value in getattr(dataset, "__dict__", {}).items() if type(value) in _PLAIN}

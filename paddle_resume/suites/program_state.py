@@ -129,11 +129,12 @@ class ProgramState:
     def before_save(self, asked: LoaderIterator) -> None:
         """Bring what stands for the program's variables up to date; `asked` is the iterator that is to give a batch."""
         self._read(asked)
-        things = [node.thing for node in self._walker.survey().nodes]
-        self._find_optimizers(things)
-        for each in things:
-            if isinstance(each, LoaderIterator):
-                each.before_save()
+        nodes = self._walker.survey().nodes
+        self._find_optimizers([node.thing for node in nodes])
+        new = {id(node.thing) for node in nodes if node.start is None}
+        for each in self._iterators():
+            each.is_made_anew |= id(each.loader) in new
+            each.before_save()
 
     def write_back(self, tell: Callable[[str], None]) -> LoaderIterator:
         """Have the program's variables and loops be what was put back; returns the iterator that is to give a batch."""

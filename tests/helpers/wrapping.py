@@ -26,8 +26,11 @@ def straight(folder: Path, name: str, *arguments: str, **environment: str) -> Pa
 
 
 def wrap(folder: Path, name: str, *arguments: str, options: tuple[str, ...] = (), **environment: str) -> Any:
-    """Run it wrapped, once."""
-    return forking.run([*_wrapped(name, options), *arguments], folder, OUT="wrapped", **environment)
+    """Run it wrapped, once; what was told of it is added to `told.txt`."""
+    done = forking.run([*_wrapped(name, options), *arguments], folder, OUT="wrapped", **environment)
+    with (folder / "told.txt").open("a") as told:
+        told.write(done.stderr)
+    return done
 
 
 @contextmanager

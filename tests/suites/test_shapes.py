@@ -41,14 +41,44 @@ def test_a_killed_program_goes_on_from_memory(tmp_path: Path) -> None:
     assert differences(straight(tmp_path, "nested"), tmp_path / "wrapped") == []
 
 
+ANEW = [
+    ("loop", "0"),
+    ("own_sampler", "2"),
+    pytest.param("function", "2", marks=pytest.mark.full),
+    pytest.param("other_data", "0", marks=pytest.mark.full),
+    pytest.param("stream", "0", marks=pytest.mark.full),
+]
+
+
+@pytest.mark.parametrize(("way", "workers"), ANEW)
+def test_a_loader_that_is_made_anew_in_each_epoch_goes_on(way: str, workers: str, tmp_path: Path) -> None:
+    whole = straight(tmp_path, "anew", way, WORKERS=workers)
+    interrupted = through(tmp_path, "anew", "6:SIGTERM", "10:SIGTERM", arguments=[way], WORKERS=workers)
+    assert differences(whole, interrupted) == []
+    assert "From here on" not in (tmp_path / "told.txt").read_text()
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("way", ["loop", "function", "other_data", "own_sampler"])
+@pytest.mark.parametrize("workers", ["0", "2"])
+def test_so_it_does_after_any_batch(way: str, workers: str, tmp_path: Path) -> None:
+    whole = straight(tmp_path, "anew", way, WORKERS=workers)
+    for step in range(3, 12):
+        folder = tmp_path / str(step)
+        folder.mkdir()
+        interrupted = through(folder, "anew", f"{step}:SIGTERM", arguments=[way], WORKERS=workers)
+        assert differences(whole, interrupted) == []
+
+
 def test_what_cannot_be_saved_later_on_is_told_and_ends_nobodys_training(tmp_path: Path) -> None:
-    whole = straight(tmp_path, "anew")
-    killed = wrap(tmp_path, "anew", DIE="9:SIGKILL")
+    whole = straight(tmp_path, "anew", "own_generator")
+    assert wrap(tmp_path, "anew", "own_generator", DIE="3:SIGTERM").returncode == 143
+    killed = wrap(tmp_path, "anew", "own_generator", DIE="9:SIGKILL")
     assert killed.returncode == -9 and "From here on nothing is saved" in killed.stderr
-    stopped = wrap(tmp_path, "anew", DIE="10:SIGTERM")
+    stopped = wrap(tmp_path, "anew", "own_generator", DIE="10:SIGTERM")
     assert stopped.returncode == 143 and "That step could not be saved" in stopped.stderr
     assert "Resumed from" in stopped.stderr
-    assert wrap(tmp_path, "anew").returncode == 0
+    assert wrap(tmp_path, "anew", "own_generator").returncode == 0
     assert differences(whole, tmp_path / "wrapped") == []
 
 
