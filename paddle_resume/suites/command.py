@@ -41,7 +41,8 @@ class Command:
         if found:
             raise CheckpointError(
                 f"The run of these checkpoints is complete, and differs from this one: {'; '.join(map(str, found))}. "
-                "Give this run another --save-dir or --name."
+                "Give this run another --save-dir or --name; what was trained longer begins as a new run from its last "
+                "files, by the program's own option."
             )
 
     def state_dict(self) -> dict[str, Any]:

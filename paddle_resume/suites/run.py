@@ -21,6 +21,7 @@ from paddle_resume.suites.command import Command
 from paddle_resume.suites.loader_iterator import LoaderIterator
 from paddle_resume.suites.loops import RunningLoops
 from paddle_resume.suites.outputs import Outputs
+from paddle_resume.suites.position import Position
 from paddle_resume.suites.program_state import ProgramState
 from paddle_resume.suites.stack import Stack, StackReader
 from paddle_resume.training.interrupt import Interruption, SignalWatch
@@ -29,7 +30,8 @@ from paddle_resume.training.saver import Saver
 
 _CURE = (
     "Put them back; or go on all the same with --allow-inexact (the run's lineage will say so); or start over with "
-    "--resume none --overwrite, or with another --save-dir or --name."
+    "--resume none --overwrite, or with another --save-dir or --name. A run is not made longer, since where its loops "
+    "end was saved with them: let it end, and begin a new one from its last files by the program's own option."
 )
 _ELSEWHERE = 20
 """Updates in a row that are made in another place, until it is told; a program may ask for single batches elsewhere."""
@@ -85,7 +87,7 @@ class WrappedRun:
         """What may be the program's training, by the place: until an update tells."""
         self._program: Optional[ProgramState] = None
         self._last: Optional[ProgramState] = None
-        self._position = _Position()
+        self._position = Position()
         self._previous: Optional[LoaderIterator] = None
         self._given = 0
         self._owners = Owners()
@@ -286,20 +288,6 @@ class WrappedRun:
                     "On a CPU Paddle 2.6 does not give its generator away: what draws from it, such as dropout, comes "
                     "out otherwise after a resume, which needs --allow-inexact. Paddle 3 can be gone on with exactly."
                 )
-
-
-class _Position:
-    """Owner of how far the program is: how many batches it has asked for, and where."""
-
-    def __init__(self) -> None:
-        self.step = 0
-        self.site: list[list[Any]] = []
-
-    def state_dict(self) -> dict[str, Any]:
-        return {"step": self.step, "site": self.site}
-
-    def set_state_dict(self, state: dict[str, Any]) -> None:
-        self.step = state["step"]
 
 
 def _not_there(loaded: Loaded) -> CheckpointError:
