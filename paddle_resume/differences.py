@@ -6,6 +6,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Callable, Optional, Union
 
+from paddle_resume.user_terms import ARGUMENTS, speaks_command
+
 _UNSAID = object()
 
 
@@ -65,9 +67,11 @@ class Difference:
     @property
     def advice(self) -> str:
         """Its text, and where the value is set."""
-        places = [] if self.scope is None or self.subject in self.scope.keys else [str(self.scope)]
-        places += [self.argument] if self.argument else []
-        return f"{self} (set by {', in Python '.join(places)})" if places else str(self)
+        key = "" if self.scope is None or self.subject in self.scope.keys else str(self.scope)
+        place = (key or self.argument) if speaks_command() else (self.argument or key)
+        # The subject may be the very key, whose argument then stands in its place.
+        says_all = not speaks_command() and ARGUMENTS.get(self.subject) == place
+        return f"{self} (set by {place})" if place and not says_all else str(self)
 
     def _spell(self, value: Any) -> str:
         return repr(value) if value is ABSENT else self.spelled(value)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 
 class PaddleResumeError(Exception):
     """Base of all errors of this package; the command line prints its text and exits with `exit_code`."""
@@ -85,6 +87,22 @@ class RankError(ParallelError):
         self.exit_code = exit_code
 
 
-def last_line(error: Exception) -> str:
-    """Class and last line of an error of another library, without the full stop."""
-    return f"{type(error).__name__}: {(str(error).strip().splitlines() or [''])[-1].strip()}".rstrip(".: ")
+_SUMMARY = "Error Message Summary:"
+_LONGEST = 600
+# Where in Paddle's sources it was raised, and the operator that was called: no help to who reads the sentence.
+_TRACE = re.compile(r"\s*\bAt:\s+\S+\(\d+\): .*", re.DOTALL)  # through Python, as pybind writes it
+_PLACES = re.compile(
+    r"\s*\(at [^()\s]+:\d+\)|\s*\[operator < .*? > error\]|\s*\[Hint: If you need C\+\+ stacktraces.*?\]"
+)
+
+
+def own_sentence(error: Exception) -> str:
+    """What an error of another library says, with its class, on one line and without the full stop.
+
+    Of Paddle's it is the sentence and the hint, without the trace through its sources.
+    """
+    text = str(error).rpartition(_SUMMARY)[2]
+    lines = [line.strip() for line in _PLACES.sub("", _TRACE.sub("", text)).splitlines() if line.strip(" -")]
+    said = " ".join(lines)
+    said = said if len(said) <= _LONGEST else f"{said[:_LONGEST]}..."
+    return f"{type(error).__name__}: {said}".rstrip(".: ")

@@ -15,6 +15,7 @@ import numpy as np
 import paddle
 import xxhash
 
+from paddle_resume.checked_arguments import AT_LEAST_ZERO, SEED, checked, checked_class
 from paddle_resume.differences import Difference
 
 _WORD = 2**32
@@ -27,6 +28,7 @@ def derive_seed(*key: int) -> int:
     return xxhash.xxh3_64_intdigest(struct.pack(f"<{len(key)}q", *key)) % _WORD
 
 
+@checked(seed=SEED)
 def seed_everything(seed: int) -> None:
     """Seed Paddle (every device), NumPy's global generator and Python's."""
     random.seed(seed)
@@ -46,6 +48,7 @@ def preserved() -> Iterator[None]:
         _set_paddle_states(devices)
 
 
+@checked_class(rank=AT_LEAST_ZERO)
 class RandomStreams:
     """Owner of the training randomness: Python's, NumPy's and Paddle's generators (CPU and each GPU).
 

@@ -30,6 +30,7 @@ _WRAPPERS: dict[type, str] = {LinearWarmup: "warmup_steps", Warmup: "steps"}
 LENGTH_KEYS = (
     "trainer.epochs",
     "trainer.max_steps",
+    "trainer.limit_batches",
     "trainer.accumulate_steps",
     "data.global_batch_size",
     "data.drop_last",

@@ -13,6 +13,7 @@ from paddle_resume.builders.data import build_data, class_names, describe
 from paddle_resume.builders.lr_schedule import check_rate
 from paddle_resume.builders.optimizer import check_optimizer
 from paddle_resume.builders.registry import build, check_arguments, resolve
+from paddle_resume.checked_arguments import checked
 from paddle_resume.checkpoint.reader import Arrays
 from paddle_resume.checkpoint.weights import read_weights
 from paddle_resume.config import Component, Config
@@ -25,6 +26,7 @@ from paddle_resume.rng import seed_everything
 _NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 
+@checked()
 def build_model(config: Config, described: Mapping[str, Any] = _NOTHING) -> paddle.nn.Layer:
     """The model, with freshly drawn parameters; `described` is what `describe` says of its data."""
     return build("model", config.model.name, model_arguments(config, described))

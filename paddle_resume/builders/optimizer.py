@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping
-from typing import Any, NoReturn
+from typing import Any, NoReturn, Union
 
 import paddle
 
 from paddle_resume.builders.parameter_groups import ClipAcrossGroups, parameter_groups, regularize
 from paddle_resume.builders.registry import build, check_arguments, resolve
+from paddle_resume.checked_arguments import checked
 from paddle_resume.config import Component
 from paddle_resume.config.optimizer import OptimizerConfig
 from paddle_resume.config.wording import show
@@ -26,8 +27,9 @@ _LBFGS = "it makes one step over all parameters at once and would ignore it with
 _RPROP = "it keeps a learning rate for each single weight, which only starts from the given one"
 
 
+@checked()
 def build_optimizer(
-    section: OptimizerConfig, model: paddle.nn.Layer, rate: float | paddle.optimizer.lr.LRScheduler
+    section: OptimizerConfig, model: paddle.nn.Layer, rate: Union[float, paddle.optimizer.lr.LRScheduler]
 ) -> paddle.optimizer.Optimizer:
     """The optimizer of a config's section for a freshly built model, at the learning rate or schedule `rate`.
 

@@ -7,11 +7,13 @@ from typing import Any
 
 import paddle
 
+from paddle_resume.checked_arguments import checked
 from paddle_resume.config.wording import show
 from paddle_resume.errors import ConfigError
 from paddle_resume.owners.parameter_patterns import matches, parameter_names, require_matches
 
 
+@checked()
 def parameter_groups(
     model: paddle.nn.Layer,
     groups: Sequence[Mapping[str, Any]] = (),
@@ -57,6 +59,7 @@ def parameter_groups(
     return list(buckets.values())
 
 
+@checked()
 def regularize(model: paddle.nn.Layer, rules: Sequence[Mapping[str, Any]], *, where: str = "") -> None:
     """Give parameters regularizers of their own, as `paddle.ParamAttr(regularizer=...)` does.
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn, get_args
 
+from paddle_resume.checked_arguments import checked
 from paddle_resume.config.wording import nearest, show
 from paddle_resume.errors import ConfigError, PaddleResumeError
 
@@ -54,6 +55,7 @@ _IMPORT_PATH = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*")
 _MODEL_FUNCTIONS = "paddle.vision.models."
 
 
+@checked()
 def register(kind: str, name: str) -> Callable[[type], type]:
     """A class decorator: configs read in this process may call the class `name`.
 

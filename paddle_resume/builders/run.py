@@ -28,25 +28,26 @@ from paddle_resume.builders.registry import build, resolve
 from paddle_resume.config import Config
 from paddle_resume.config.allowed_changes import AllowedChanges
 from paddle_resume.config.config_state import ConfigState
+from paddle_resume.data.batch import Batch
 from paddle_resume.data.feed import Feed
 from paddle_resume.environment import Environment
-from paddle_resume.errors import ConfigError, PaddleResumeError, last_line
-from paddle_resume.loggers import JsonlLogger, VisualDLLogger
-from paddle_resume.metrics import RunningMetrics, evaluation_tags
+from paddle_resume.errors import ConfigError
+from paddle_resume.metrics import evaluation_tags
 from paddle_resume.parallel.batch_norm import synchronized
 from paddle_resume.parallel.world import World
 from paddle_resume.rng import seed_everything
-from paddle_resume.storage.durable_files import format_bytes
 from paddle_resume.training.best import Best
 from paddle_resume.training.divergence import Divergence
 from paddle_resume.training.ema import WeightAverage
-from paddle_resume.training.evaluator import training_undisturbed
+from paddle_resume.training.first_samples import try_first_samples
 from paddle_resume.training.options import Monitoring, Processes, StepOptions
 from paddle_resume.training.precision import Precision
+from paddle_resume.training.run_console import RunConsole
 from paddle_resume.training.run_length import RunLength
 from paddle_resume.training.save_schedule import SaveSchedule
+from paddle_resume.training.start_block import model_size, processes_fact
 from paddle_resume.training.trainer import Trainer
-from paddle_resume.ui.run_console import RunConsole
+from paddle_resume.user_terms import command_terms
 
 
 @dataclass(frozen=True)
@@ -77,7 +78,7 @@ class Run:
         model in every name, shape and dtype; with `partial` those that do are loaded. Raises CheckpointError.
         `allow_change` are overrides `key=value` whose keys may differ from those of the checkpoint.
         """
-        with self.trainer.world.together():
+        with command_terms(), self.trainer.world.together():
             allowed = AllowedChanges(allow_change, self.counted, LENGTH_KEYS)
             data, trainer = self.config.data, self.trainer
             prepare_weights(trainer, resume, weights, partial, quiet=self.verbosity == 0 or not trainer.world.is_main)
@@ -87,6 +88,7 @@ class Run:
                 self.data.test,
                 epochs=self.config.trainer.epochs,
                 max_steps=self.config.trainer.max_steps,
+                limit_batches=self.config.trainer.limit_batches,
                 global_batch_size=data.global_batch_size,
                 shuffle=data.shuffle,
                 drop_last=data.drop_last,
@@ -97,10 +99,26 @@ class Run:
                 changes=ConfigChanges(allowed, self.new_rate),
             )
 
+    def trial(self, weights: Optional[str] = None, partial: bool = False) -> None:
+        """Try all of it in seconds, in a temporary folder; see `Trainer.trial`."""
+        with command_terms(), self.trainer.world.together():
+            data = self.config.data
+            if weights is not None:
+                prepare_weights(self.trainer, "none", weights, partial, quiet=self.verbosity == 0)
+            self.trainer.trial(
+                self.data.train,
+                self.data.valid,
+                self.data.test,
+                global_batch_size=data.global_batch_size,
+                shuffle=data.shuffle,
+                drop_last=data.drop_last,
+                num_workers=data.num_workers,
+            )
+
 
 def build_run(config: Config, verbosity: int = 1) -> Run:
     """All objects of the run; raises ConfigError or DataError, and writes nothing."""
-    with World.current().together():
+    with command_terms(), World.current().together():
         return _build_run(config, World.current(), verbosity)
 
 
@@ -119,12 +137,12 @@ def _build_run(config: Config, world: World, verbosity: int) -> Run:
     rate = new_rate()
     resolved = rate.resolve(config)
     resolved["model"].update(model_arguments(config, described))
-    _try_one_batch(config, data.train, model, loss, metrics)
     facts = _facts(config, data, model, described)
     if config.parallel.sync_batch_norm and not world.is_single:
         model = synchronized(model)
     mesh = build_mesh(config, world)
     if mesh is not None:
+        _try_first_samples(config, data.train, model, loss, metrics)  # While one process can: see Session for others.
         mesh.shard_model(model, config.parallel.plan)
     optimizer = build_optimizer(config.optimizer, model, rate.value)
     if mesh is not None:
@@ -136,7 +154,8 @@ def _build_run(config: Config, world: World, verbosity: int) -> Run:
         metrics=metrics,
         save_dir=config.run.save_dir,
         name=config.run.name,
-        logger=_build_loggers(config),
+        log_dir=config.run.log_dir,
+        console=False,
         callbacks=[
             *([RunConsole(facts, verbosity)] if world.is_main else []),
             *_build_callbacks(config),
@@ -164,7 +183,15 @@ def evaluate_weights(config: Config, weights: str, split: str = "test") -> dict[
     splits = build_data(config)
     data = part_of(splits, split)
     metrics = build_metrics(config, splits.train)
-    evaluator = Trainer(model, {}, loss=component("loss", config.loss), metrics=metrics, seed=config.run.seed)
+    evaluator = Trainer(
+        model,
+        {},
+        loss=component("loss", config.loss),
+        metrics=metrics,
+        seed=config.run.seed,
+        console=False,
+        logger=None,
+    )
     return evaluator.evaluate(
         data, split, batch_size=config.data.global_batch_size, num_workers=config.data.num_workers
     )
@@ -184,7 +211,10 @@ def count_steps(config: Config, data: DataSplits) -> tuple[int, Optional[int]]:
 def run_length(config: Config, data: DataSplits) -> RunLength:
     """How long the config's run on these data is."""
     fed, options = config.data, config.trainer
-    batches = Feed(data.train, batch_size=fed.global_batch_size, drop_last=fed.drop_last).batches_per_epoch
+    feed = Feed(
+        data.train, batch_size=fed.global_batch_size, drop_last=fed.drop_last, limit_batches=options.limit_batches
+    )
+    batches = feed.batches_per_epoch
     return RunLength(options.epochs, options.max_steps, batches, options.accumulate_steps, fed.global_batch_size)
 
 
@@ -196,33 +226,16 @@ def only_watches(name: str) -> bool:
         return False
 
 
-def _try_one_batch(config: Config, data: Any, model: Any, loss: Any, metrics: list[Any]) -> None:
+def _try_first_samples(config: Config, data: Any, model: Any, loss: Any, metrics: list[Any]) -> None:
     """Tell before training starts if data, model, loss and metrics do not go together; leaves no trace."""
-    if isinstance(data, paddle.io.IterableDataset):
-        return  # Its first samples cannot be had twice.
-    batch = next(Feed(data, batch_size=2, shuffle=False).from_start())
-    try:
-        with training_undisturbed(model):
-            output = model(*batch[:-1])
-            value = loss(output, batch[-1])
-            float(value)
-            for split in ("train", "valid", "test"):
-                trial = RunningMetrics(metrics).fresh(split)
-                trial.update(-1, value, output, batch[-1], len(batch[0]))
-                trial.results()
-    except PaddleResumeError:
-        raise
-    except Exception as error:
-        shapes = ", ".join(f"{list(part.shape)} {str(part.dtype).split('.')[-1]}" for part in batch)
-        raise ConfigError(
-            f"model {config.model.name}, loss {config.loss.name}, metrics and data do not go together: a batch of "
-            f"{shapes} failed with {last_line(error)}"
-        ) from error
 
+    def forward(batch: Batch) -> tuple[Any, Any]:
+        output = batch.through(model)
+        return loss(output, batch.label), output
 
-def _build_loggers(config: Config) -> list[Any]:
-    folder = f"{config.run.log_dir}/{config.run.name}"
-    return [VisualDLLogger(folder, config.run.name), JsonlLogger(folder)]
+    feed = Feed(data, batch_size=2, seed=config.run.seed)
+    names = f"model {config.model.name}, loss {config.loss.name}, metrics and data"
+    try_first_samples(feed, model, forward, metrics, lambda: None, names)
 
 
 def _step_options(config: Config, rate: Rate) -> StepOptions:
@@ -265,29 +278,20 @@ def _facts(
         for name, part in lengths.items()
         if part is not None and not isinstance(part, paddle.io.IterableDataset)
     )
-    parameters = sum(p.size for p in model.parameters())
     arguments = model_arguments(config, described)
     found = ", ".join(f"{name} {arguments[name]}" for name, value in config.model.args.items() if value == "auto")
-    weight = format_bytes(sum(p.size * p.element_size() for p in model.parameters()))
     return [
         ("Environment", Environment().summary()),
         ("Data", f"{data.source}{'; ' + sizes if sizes else ''}"),
         *[("Note", note) for note in data.notes],
-        *_processes(World.current(), config),
-        ("Model", f"{config.model.name}, {parameters:,} parameters ({weight}){f'; {found}' if found else ''}"),
+        *(
+            processes_fact(World.current(), config.data.global_batch_size)
+            if config.parallel.mesh is None
+            else [("Processes", f"{World.current().size}, as a mesh: {config.parallel.mesh}")]
+        ),
+        ("Model", f"{config.model.name}, {model_size(model)}{f'; {found}' if found else ''}"),
         (
             "Run",
             f"{config.run.name} in {config.run.save_dir}, logs in {config.run.log_dir}/{config.run.name}",
         ),
     ]
-
-
-def _processes(world: World, config: Config) -> list[tuple[str, str]]:
-    if config.parallel.mesh is not None:
-        return [("Processes", f"{world.size}, as a mesh: {config.parallel.mesh}")]
-    if world.is_single:
-        return []
-    size = config.data.global_batch_size
-    at_most = "" if size % world.size == 0 else "at most "
-    each = f"{at_most}{-(-size // world.size)} samples each"
-    return [("Processes", f"{world.size}, which share each batch of {size}: {each}")]

@@ -6,6 +6,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "train": (
         "paddle-resume train -c configs/mnist.yaml",
         "paddle-resume train -c configs/mnist.yaml -o trainer.epochs=5 --resume checkpoint/mnist_epoch0",
+        "paddle-resume train -c configs/mnist.yaml --trial",
     ),
     "eval": ("paddle-resume eval -c configs/mnist.yaml --weights checkpoint/mnist_epoch2 --split valid",),
     "export": ("paddle-resume export -c configs/mnist.yaml --weights checkpoint/mnist_epoch2 --output export/mnist",),

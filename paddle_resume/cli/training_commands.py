@@ -36,6 +36,9 @@ def train(
     weights_partial: Annotated[
         bool, typer.Option("--weights-partial", help="With --weights: load what fits the model, and leave the rest.")
     ] = False,
+    trial: Annotated[
+        bool, typer.Option("--trial", help="Try all of it in seconds, in a temporary folder: steps, save, resume.")
+    ] = False,
     print_config: Annotated[bool, typer.Option("--print-config", help="Print the resolved config and exit.")] = False,
     quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Print only what needs attention.")] = False,
     verbose: Annotated[bool, typer.Option("-v", "--verbose", help="Print every save as well.")] = False,
@@ -58,7 +61,15 @@ def train(
         raise ConfigError(
             "--allow-change allows the keys given with -o to change; give one, such as optimizer.lr=0.001."
         )
+    if trial and (resume != "auto" or overwrite or allow_inexact or allow_change):
+        raise ConfigError(
+            "--trial works in a folder of its own, where nothing is resumed, overwritten or changed; give it "
+            "without these options."
+        )
     run = build_run(loaded, verbosity=0 if quiet else 2 if verbose else 1)
+    if trial:
+        run.trial(weights, weights_partial)
+        return
     allowed = (override or []) if allow_change else []
     run.train(resume, allow_inexact, overwrite, weights, weights_partial, allowed)
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator
-from typing import Any
+from typing import Any, Union
 
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
+from paddle_resume.checked_arguments import checked
 from paddle_resume.config.schema import Config, defaults, model_at
 from paddle_resume.config.sections import TAG_MARK
 from paddle_resume.config.shipped import find_config
@@ -33,7 +34,8 @@ _EXPECTED = {
 }
 
 
-def load_config(path: str | os.PathLike[str], overrides: Iterable[str] = ()) -> Config:
+@checked()
+def load_config(path: Union[str, os.PathLike[str]], overrides: Iterable[str] = ()) -> Config:
     """The config in the YAML file `path`, with each override `a.b=value` (a YAML value) laid over it.
 
     A bare name such as `mnist` is that of a config of the package, unless there is a file of that name.

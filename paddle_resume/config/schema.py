@@ -153,6 +153,11 @@ class TrainerConfig(Section):
         description="stop after this many steps; null = after all epochs",
         json_schema_extra=ASIDE,
     )
+    limit_batches: Optional[int] = Field(
+        default=None,
+        ge=1,
+        description="end each epoch, and each evaluation, after this many batches, to try a run; null = all batches",
+    )
     log_every: int = Field(default=100, ge=1, description="steps between two lines of the log", json_schema_extra=ASIDE)
     evaluate_every: Optional[int] = Field(
         default=None,

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
 import math
-from collections.abc import Iterable
 from typing import Any
 
 import yaml
 
 from paddle_resume.config.dialect import Dumper
+from paddle_resume.near_names import nearest as nearest
 
 
 def dump(value: Any, **style: Any) -> str:
@@ -21,10 +20,3 @@ def show(value: Any) -> str:
     """`value` on one line, spelled as it would be in a YAML file."""
     text = dump(value, default_flow_style=True, width=math.inf)
     return text.removesuffix("...\n").strip()
-
-
-def nearest(word: str, known: Iterable[str]) -> str | None:
-    """The known word most like `word`, whatever the case of its letters; None when nothing is like it."""
-    by_folded = {name.casefold(): name for name in known}
-    matches = difflib.get_close_matches(word.casefold(), by_folded, n=1)
-    return by_folded[matches[0]] if matches else None

@@ -2,40 +2,96 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from typing import Any
+from collections.abc import Iterator, Mapping
+from typing import Any, Callable, Union
 
 import numpy as np
 
+from paddle_resume.data.batch_tree import map_tensors, part_of, samples_in
+from paddle_resume.errors import ConfigError
 
-class Batch(list):
-    """`[*inputs, label]`: `local_size` of the `global_size` samples, each entry a tensor [local_size, ...].
+_LABELS = ("label", "labels")
+
+
+class _Share:
+    """`local_size` of the `global_size` samples of a batch.
 
     If there are fewer samples than processes, some have `local_size` 0: their entries hold one sample that stands in
-    and does not count, so that every process takes the same steps.
+    and does not count, so that every process takes the same steps. `key` says which samples these are: their indices,
+    or their place in a stream.
     """
 
-    def __init__(self, entries: Iterable[Any], local_size: int, global_size: int, key: bytes = b"") -> None:
-        """`key` says which samples these are: their indices, or their place in a stream."""
-        super().__init__(entries)
-        self.local_size = local_size
-        self.global_size = global_size
-        self.key = key
+    local_size: int
+    global_size: int
+    key: bytes
 
-    @classmethod
-    def of(cls, batch: list) -> Batch:
-        """`batch` as what it is, or as a global batch that this process has all of."""
-        return batch if isinstance(batch, cls) else cls(batch, len(batch[0]), len(batch[0]))
+    def with_entries(self, entries: Any) -> Batch:
+        """A batch of the same samples with other entries."""
+        return Batch.of(entries, self.local_size, self.global_size, self.key)
+
+    def mapped(self, function: Callable[[Any], Any]) -> Batch:
+        """The same batch with `function` of each tensor in its place."""
+        return self.with_entries(map_tensors(function, self))
 
     def micro_batches(self, most: int) -> Iterator[Batch]:
         """The batch in as few pieces as have at most `most` samples each; their sizes differ by one at most."""
         pieces = -(-self.local_size // most)
         if pieces <= 1:
-            yield self
+            yield self  # type: ignore[misc]
             return
         for piece in range(pieces):
             part = share(self.local_size, piece, pieces)
-            yield Batch([entry[part] for entry in self], part.stop - part.start, self.global_size)
+            yield Batch.of(part_of(self, part), part.stop - part.start, self.global_size)
+
+
+class Batch(_Share, list):
+    """`[*inputs, label]`, each entry a tensor [local_size, ...], or what the dataset has there instead of an array."""
+
+    @classmethod
+    def of(cls, entries: Any, local_size: int | None = None, global_size: int | None = None, key: bytes = b"") -> Batch:
+        """`entries` as what they are, or as a global batch that this process has all of."""
+        if isinstance(entries, _Share) and local_size is None:
+            return entries  # type: ignore[return-value]
+        made: Any = NamedBatch(entries) if isinstance(entries, Mapping) else cls(entries)
+        made.local_size = samples_in(entries) if local_size is None else local_size
+        made.global_size = made.local_size if global_size is None else global_size
+        made.key = key
+        return made
+
+    @property
+    def label(self) -> Any:
+        """What the loss and the metrics compare the output with: the last entry."""
+        return self[-1]
+
+    @property
+    def inputs(self) -> list[Any]:
+        """All but the label."""
+        return self[:-1]
+
+    def through(self, model: Callable[..., Any], without_label: bool = False) -> Any:
+        """The output of the model for its inputs, or for its only entry if it has no label and need not have one."""
+        return model(*(self.inputs or (self if without_label else ())))
+
+
+class NamedBatch(_Share, dict):
+    """A batch of samples that are dicts: under `label` or `labels` the label, all else inputs by name."""
+
+    @property
+    def label(self) -> Any:
+        return next((self[name] for name in _LABELS if name in self), None)
+
+    @property
+    def inputs(self) -> dict[str, Any]:
+        return {name: entry for name, entry in self.items() if name not in _LABELS}
+
+    def through(self, model: Callable[..., Any], without_label: bool = False) -> Any:
+        """The output of the model for its inputs, which it takes by their names."""
+        if self.label is None and not without_label:
+            raise ConfigError(
+                f"A sample is a dict with {', '.join(map(repr, self))}, and none of them is called 'label' or "
+                "'labels'. Have the dataset call the label so, or override Trainer.compute_loss(batch)."
+            )
+        return model(**self.inputs)
 
 
 def share(length: int, rank: int, size: int) -> slice:
@@ -48,6 +104,9 @@ def share_or_stand_in(indices: np.ndarray, rank: int, size: int) -> np.ndarray:
     """The rank's share of a batch's indices; if that is none, the first of the batch."""
     mine = indices[share(len(indices), rank, size)]
     return mine if len(mine) else indices[:1]
+
+
+AnyBatch = Union[Batch, NamedBatch]
 
 
 class MicroBatches(list[Batch]):

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from paddle_resume.data.feed import Feed, identity_differences
+from paddle_resume.data.fed_differences import identity_differences
+from paddle_resume.data.feed import Feed
 from paddle_resume.differences import Difference
 
 

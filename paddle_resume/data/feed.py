@@ -3,42 +3,30 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from itertools import islice
 from typing import Any, Callable, Optional
 
 import numpy as np
 import paddle
+from paddle.io.dataloader.collate import default_collate_fn
 
+from paddle_resume.checked_arguments import AT_LEAST_ONE, AT_LEAST_ZERO, checked_class
 from paddle_resume.data.batch import Batch, share, share_or_stand_in
+from paddle_resume.data.batch_tree import part_of, samples_in
 from paddle_resume.data.dataset_identity import dataset_identity
 from paddle_resume.data.dataset_probe import probe
-from paddle_resume.data.loader_options import loader_options
+from paddle_resume.data.fed_differences import identity_differences
+from paddle_resume.data.loader_options import loader_options, own_collate
 from paddle_resume.data.order import batches, epoch_order
 from paddle_resume.data.sample_loader import load_batches
 from paddle_resume.data.stream import Stream
-from paddle_resume.differences import ConfigScope, Difference, compare_fields
+from paddle_resume.differences import Difference
 from paddle_resume.errors import DataError
 
-# What in a config decides each field of a feed's identity; all else follows from the data themselves.
-_SCOPES = {
-    "global_batch_size": ConfigScope(("data.global_batch_size",)),
-    "seed": ConfigScope(("run.seed",)),
-    "shuffle": ConfigScope(("data.shuffle",)),
-    "drop_last": ConfigScope(("data.drop_last",)),
-    # The samples' transforms are keyed by the seed.
-    "digest": ConfigScope(("data", "run.seed"), without=("data.global_batch_size", "data.shuffle", "data.drop_last")),
-}
-_DATA = ConfigScope(("data",), without=("data.global_batch_size", "data.shuffle", "data.drop_last"))
-_ARGUMENTS = {
-    "global_batch_size": "Trainer.train(global_batch_size=)",
-    "seed": "Trainer(seed=)",
-    "shuffle": "Trainer.train(shuffle=)",
-    "drop_last": "Trainer.train(drop_last=)",
-}
 
-
+@checked_class(batch_size=AT_LEAST_ONE, num_samples=AT_LEAST_ONE, num_workers=AT_LEAST_ZERO, limit_batches=AT_LEAST_ONE)
 class Feed:
     """Owner of the data position over a dataset.
 
@@ -51,7 +39,10 @@ class Feed:
         num_samples: of a shuffled epoch; None: as many as the dataset has.
         replacement: shuffled samples may come again in one epoch, with the same transforms, as each is drawn from all.
         drop_last: leave out the last batch of an epoch if it is short.
+        limit_batches: no more batches an epoch than these; None: all. Of a stream only where no position is kept.
         num_workers: worker processes that load samples; 0 loads in this one. Does not alter what is fed.
+        collate_fn: makes a batch of a list of samples; None: the dataset's own method `collate_fn`, if it has one, or
+            Paddle's, with a list of tensors for a field whose samples have different shapes.
         rank, size: this process among those that share each batch. They do not alter what is fed to all together.
 
     Raises DataError for an empty dataset, or workers with an IterableDataset.
@@ -68,6 +59,7 @@ class Feed:
         replacement: bool = False,
         drop_last: bool = False,
         num_workers: int = 0,
+        limit_batches: Optional[int] = None,
         collate_fn: Optional[Callable[..., Any]] = None,
         rank: int = 0,
         size: int = 1,
@@ -84,7 +76,8 @@ class Feed:
         self._replacement = replacement
         self._drop_last = drop_last
         self._workers = num_workers
-        self.collate = collate_fn
+        self._limit = limit_batches
+        self.collate = own_collate(dataset) if collate_fn in (None, default_collate_fn) else collate_fn
         self._rank = rank
         self._size = size
         self._stream: Optional[Stream] = None
@@ -95,7 +88,9 @@ class Feed:
                     f"{type(dataset).__name__} is an IterableDataset, whose order would depend on the workers; set "
                     f"data.num_workers to 0 (found {num_workers})."
                 )
-            self._stream = Stream(dataset, seed=seed, batch_size=batch_size, drop_last=drop_last, collate_fn=collate_fn)
+            self._stream = Stream(
+                dataset, seed=seed, batch_size=batch_size, drop_last=drop_last, collate_fn=self.collate
+            )
         # Before the first epoch, so that what a stream consumes to tell of itself cannot be missed later.
         self._dataset_identity = dataset_identity(dataset, seed)
         if self._stream is None and self.batches_per_epoch == 0:
@@ -122,8 +117,7 @@ class Feed:
         """Batches an epoch; None for a stream, whose length is not known."""
         if self._stream is not None:
             return None
-        length = self._epoch_length
-        return length // self.batch_size if self._drop_last else -(-length // self.batch_size)
+        return -(-self._samples_per_epoch // self.batch_size)
 
     @property
     def batches_in_epoch(self) -> int:
@@ -160,28 +154,41 @@ class Feed:
         lost = (lambda: None, self.collate) if self._workers else (put_back, None)
         return probe(self.dataset, self._seed, *lost)
 
-    def from_start(self) -> Iterator[list[paddle.Tensor]]:
+    def from_start(self) -> Iterator[Any]:
         """All batches of the first epoch, leaving the position alone."""
         if self._stream is not None:
-            yield from self._stream.first_epoch()
+            yield from islice(self._stream.first_epoch(), self._limit)
             return
         yield from self._load(0, batches(self._order(0), 0, self.batch_size, self._drop_last))
 
-    def round_robin(self) -> Iterator[Optional[list[paddle.Tensor]]]:
+    def samples_at(self, indices: Sequence[int], epoch: int = 0) -> Any:
+        """A batch of these samples as that epoch has them, loaded in this process; not of a stream."""
+        if getattr(self.dataset, "can_gather", False):
+            return next(self._load(epoch, iter([np.asarray(indices)])))
+        groups = [np.asarray(indices)]
+        return next(load_batches(self.dataset, groups, seed=self._seed, epoch=epoch, collate_fn=self.collate))
+
+    def first_indices(self, count: int) -> list[int]:
+        """The indices of the first samples of the first epoch, as many as there are up to `count`."""
+        return [int(index) for index in self._order(0)[:count]]
+
+    def round_robin(self) -> Iterator[Any]:
         """The same for an evaluation in which the processes take turns: this one's batch of each round.
 
         Whole batches, so that what each gives is the same in a world of any size. Every process has as many rounds;
         in the last there may be no batch for it, and None comes.
         """
         if self._stream is not None:
-            rounds = self._stream.first_epoch()
+            rounds = islice(self._stream.first_epoch(), self._limit)
             while each := list(islice(rounds, self._size)):
                 yield each[self._rank] if self._rank < len(each) else None
             return
         groups = list(batches(self._order(0), 0, self.batch_size, self._drop_last))
-        mine = self._load(0, iter(groups[self._rank :: self._size]))
+        own = groups[self._rank :: self._size]
+        mine = zip(own, self._load(0, iter(own)))
         for _ in range(0, len(groups), self._size):
-            yield next(mine, None)
+            group, batch = next(mine, (None, None))
+            yield None if group is None else Batch.of(batch, len(group), len(group), group.tobytes())
 
     def remaining(self) -> Iterator[Batch]:
         """This process's share of the batches that are left of the current epoch.
@@ -206,7 +213,7 @@ class Feed:
         """Whether the current epoch has no batch left; of a stream this is known once it has ended."""
         if self._stream is not None:
             return self._stream_ended
-        return self.samples >= self._epoch_length - (self._epoch_length % self.batch_size if self._drop_last else 0)
+        return self.samples >= self._samples_per_epoch
 
     @property
     def between_epochs(self) -> bool:
@@ -235,39 +242,48 @@ class Feed:
             "drop_last": self._drop_last,
             **({"num_samples": self._num_samples} if self._num_samples is not None else {}),
             **({"replacement": True} if self._replacement else {}),
+            **({"limit_batches": self._limit} if self._limit is not None else {}),
         }
 
     def _shares(self, epoch: int, start: int) -> Iterator[Batch]:
         if self._stream is not None:
             for batch in self._stream.batches(epoch, start):
                 yield self._share_of(batch, struct.pack("<2q", epoch, start))
-                start += len(batch[0])
+                start += samples_in(batch)
             return
         groups = list(batches(self._order(epoch), start, self.batch_size, self._drop_last))
         mine = (share_or_stand_in(group, self._rank, self._size) for group in groups)
         with self.while_workers_load() if self._workers else nullcontext():
             for group, loaded in zip(groups, self._load(epoch, mine)):
                 part = share(len(group), self._rank, self._size)
-                yield Batch(loaded, part.stop - part.start, len(group), group.tobytes())
+                yield Batch.of(loaded, part.stop - part.start, len(group), group.tobytes())
 
-    def _share_of(self, batch: list[paddle.Tensor], key: bytes) -> Batch:
+    def _share_of(self, batch: Any, key: bytes) -> Batch:
         """The part of a stream's batch that is this process's; its samples have to be drawn by every process."""
-        whole = len(batch[0])
+        whole = samples_in(batch)
         part = share(whole, self._rank, self._size)
         count = part.stop - part.start
         if self._size == 1:
-            return Batch(batch, whole, whole, key)
-        return Batch([entry[part] if count else entry[:1] for entry in batch], count, whole, key)
+            return Batch.of(batch, whole, whole, key)
+        return Batch.of(part_of(batch, part if count else slice(1)), count, whole, key)
 
     @property
     def _epoch_length(self) -> int:
         return len(self.dataset) if self._num_samples is None else self._num_samples
 
+    @property
+    def _samples_per_epoch(self) -> int:
+        """As many as are fed in an epoch."""
+        length = self._epoch_length
+        length -= length % self.batch_size if self._drop_last else 0
+        return length if self._limit is None else min(length, self._limit * self.batch_size)
+
     def _order(self, epoch: int) -> np.ndarray:
         length = len(self.dataset)
-        return epoch_order(self._seed, epoch, length, self._shuffle, self._num_samples, self._replacement)
+        order = epoch_order(self._seed, epoch, length, self._shuffle, self._num_samples, self._replacement)
+        return order[: self._samples_per_epoch]
 
-    def _load(self, epoch: int, indices: Iterator[np.ndarray]) -> Iterator[list[paddle.Tensor]]:
+    def _load(self, epoch: int, indices: Iterator[np.ndarray]) -> Iterator[Any]:
         if getattr(self.dataset, "can_gather", False):
             for batch in indices:
                 yield [paddle.to_tensor(array) for array in self.dataset.gather(batch)]
@@ -280,14 +296,3 @@ class Feed:
                 num_workers=self._workers,
                 collate_fn=self.collate,
             )
-
-
-def identity_differences(what: str, before: dict[str, Any], after: dict[str, Any]) -> list[Difference]:
-    """How the data that are fed differ from those that a checkpoint tells of."""
-    return [
-        one
-        for key in dict.fromkeys([*before, *after])
-        for one in compare_fields(
-            f"{what} {{}}", before, after, keys=[key], scope=_SCOPES.get(key, _DATA), argument=_ARGUMENTS.get(key, "")
-        )
-    ]

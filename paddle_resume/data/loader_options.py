@@ -1,8 +1,11 @@
-"""What a `paddle.io.DataLoader` was told, as the options of a feed: its order is replaced by a resumable one."""
+"""What a `paddle.io.DataLoader` or a dataset says of its batches, as the options of a feed.
+
+A loader's order is replaced by a resumable one.
+"""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Callable, Optional
 
 import paddle
 
@@ -32,6 +35,13 @@ def loader_options(loader: paddle.io.DataLoader) -> dict[str, Any]:
         raise _refusal("RandomSampler(generator=)", "whose position cannot be saved")
     drawn = {"num_samples": order._num_samples, "replacement": order.replacement} if is_random else {}
     return {**options, "drop_last": sampler.drop_last, "shuffle": is_random, **drawn}
+
+
+def own_collate(dataset: Any) -> Optional[Callable[..., Any]]:
+    """The method by which a dataset, also one of which this is a part, makes batches itself."""
+    while isinstance(dataset, paddle.io.Subset):
+        dataset = dataset.dataset
+    return getattr(dataset, "collate_fn", None)
 
 
 def _refusal(order: str, why: str) -> DataError:

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import atexit
 import ctypes
+import itertools
 import random
 import signal
 import sys
 import weakref
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 from typing import Any, Callable, Optional, Tuple
 
 import numpy as np
 import paddle
-from paddle.io.dataloader.collate import default_collate_fn
 
+from paddle_resume.data.batch_tree import OtherTypeError, as_tensors, collate
 from paddle_resume.errors import DataError
 from paddle_resume.rng import derive_seed, preserved
 
@@ -35,8 +36,8 @@ def load_batches(
     epoch: int,
     num_workers: int = 0,
     collate_fn: Optional[Callable[..., Any]] = None,
-) -> Iterator[list[paddle.Tensor]]:
-    """Collated batches of `dataset` for each array of indices, in that order, whatever the workers do.
+) -> Iterator[Any]:
+    """Collated batches of `dataset` for each array of indices, in that order, whatever the workers do; see `as_batch`.
 
     The generators of this process stand still: building the loader and every transform that runs here would
     otherwise draw from them.
@@ -44,35 +45,38 @@ def load_batches(
     samples = (_SeededSamples if num_workers == 0 else _WorkerSamples)(dataset, seed)
     keys = [[(epoch, int(index)) for index in batch] for batch in batches]
     if num_workers == 0:
-        yield from _load_here(samples, keys, collate_fn or default_collate_fn)
+        yield from _load_here(samples, keys, collate_fn or collate)
     else:
-        yield from _load_by_workers(samples, keys, num_workers, collate_fn)
+        yield from _load_by_workers(samples, keys, num_workers, collate_fn or collate)
 
 
-def as_batch(collated: Any) -> list[paddle.Tensor]:
-    """What a collate function gave, as a list of tensors."""
-    parts = collated if isinstance(collated, (list, tuple)) else [collated]
-    return [paddle.to_tensor(part) if isinstance(part, np.ndarray) else part for part in parts]
+def as_batch(collated: Any) -> Any:
+    """What a collate function gave, with tensors for its arrays; a single field as a list of one."""
+    batch = as_tensors(collated)
+    return batch if isinstance(batch, (list, dict)) else list(batch) if isinstance(batch, tuple) else [batch]
 
 
-def _load_here(samples: _SeededSamples, keys: list[list[_Key]], collate: Callable[..., Any]) -> Iterator[list[Any]]:
+def _load_here(samples: _SeededSamples, keys: list[list[_Key]], collate_fn: Callable[..., Any]) -> Iterator[Any]:
     # Without workers DataLoader loads in a thread, which would draw from the generators that the step uses.
     for batch in keys:
         with preserved():
-            collated = collate([samples[key] for key in batch])
+            try:
+                collated = collate_fn([samples[key] for key in batch])
+            except OtherTypeError as error:
+                raise DataError(_other_type(error, batch)) from None
         yield as_batch(collated)
 
 
 def _load_by_workers(
-    samples: _SeededSamples, keys: list[list[_Key]], num_workers: int, collate: Optional[Callable[..., Any]]
-) -> Iterator[list[Any]]:
+    samples: _SeededSamples, keys: list[list[_Key]], num_workers: int, collate_fn: Callable[..., Any]
+) -> Iterator[Any]:
     with preserved():
         loader: Any = iter(
             paddle.io.DataLoader(
                 samples,
                 batch_sampler=_Keys(keys),
                 num_workers=num_workers,
-                collate_fn=partial(_collate_unless_failed, collate or default_collate_fn),
+                collate_fn=partial(_collate_unless_failed, collate_fn),
                 worker_init_fn=_prepare_worker,
                 return_list=True,
             )
@@ -80,7 +84,7 @@ def _load_by_workers(
     _LOADERS.add(loader)
     workers = list(loader._workers)
     try:
-        while True:
+        for group in itertools.chain(keys, itertools.repeat([])):
             try:
                 with preserved():
                     batch = next(loader, _END)
@@ -90,7 +94,8 @@ def _load_by_workers(
             if batch is _END:
                 return
             if isinstance(batch, dict) and _FAILURE in batch:
-                raise DataError(batch[_FAILURE])
+                failure = batch[_FAILURE]
+                raise DataError(failure if isinstance(failure, str) else _other_type(OtherTypeError(*failure), group))
             yield as_batch(batch)
     finally:
         _shut_down(loader)
@@ -158,12 +163,22 @@ class _WorkerSamples(_SeededSamples):
             return error
 
 
-def _collate_unless_failed(collate: Callable[..., Any], samples: list[Any]) -> Any:
+def _collate_unless_failed(collate_fn: Callable[..., Any], samples: list[Any]) -> Any:
     """The batch, or the text of the first sample that is an error, with an array that Paddle wants beside it."""
     for sample in samples:
         if isinstance(sample, DataError):
             return {_FAILURE: str(sample), "array": np.zeros(1)}
-    return collate(samples)
+    try:
+        return collate_fn(samples)
+    except OtherTypeError as error:
+        return {_FAILURE: list(error.args), "array": np.zeros(1)}
+
+
+def _other_type(error: OtherTypeError, keys: Sequence[_Key]) -> str:
+    return (
+        f"dataset[{keys[error.place][1]}] has {error.found} where the others of its batch have {error.expected}. Give "
+        "all samples one type."
+    )
 
 
 class _Keys(paddle.io.BatchSampler):

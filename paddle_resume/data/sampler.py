@@ -7,12 +7,14 @@ from typing import Any
 
 import paddle
 
+from paddle_resume.checked_arguments import AT_LEAST_ONE, SEED, checked_class
 from paddle_resume.data.feed import Feed
 from paddle_resume.data.order import batches, epoch_order
 from paddle_resume.differences import Difference
 from paddle_resume.errors import DataError, StateError
 
 
+@checked_class(batch_size=AT_LEAST_ONE, seed=SEED)
 class ResumableBatchSampler(paddle.io.BatchSampler):
     """Owner of the position in a dataset, for `paddle.io.DataLoader(dataset, batch_sampler=...)`.
 

@@ -7,8 +7,7 @@ import itertools
 from collections.abc import Iterator
 from typing import Any, Callable, Optional
 
-from paddle.io.dataloader.collate import default_collate_fn
-
+from paddle_resume.data.batch_tree import collate
 from paddle_resume.data.sample_loader import as_batch, seed_sample
 from paddle_resume.rng import RandomStreams, preserved
 from paddle_resume.stateful import Stateful
@@ -42,7 +41,7 @@ class Stream:
         self._seed = seed
         self._batch_size = batch_size
         self._drop_last = drop_last
-        self._collate = collate_fn or default_collate_fn
+        self._collate = collate_fn or collate
         self._start = None if self.replays else copy.deepcopy(dataset.state_dict())
         self._position: Optional[dict[str, Any]] = None
         self._pending: Optional[dict[str, Any]] = None
@@ -52,7 +51,7 @@ class Stream:
         """Whether resuming within an epoch draws the earlier samples again."""
         return not isinstance(self._dataset, Stateful)
 
-    def batches(self, epoch: int, samples: int) -> Iterator[list[Any]]:
+    def batches(self, epoch: int, samples: int) -> Iterator[Any]:
         """The batches of `epoch` after its first `samples` samples.
 
         The dataset draws from the global generators, so they are exchanged for the stream's own while it does.
@@ -76,7 +75,7 @@ class Stream:
                 batch = self._collate(group)
             yield as_batch(batch)
 
-    def first_epoch(self) -> Iterator[list[Any]]:
+    def first_epoch(self) -> Iterator[Any]:
         """The batches of the first epoch, the same each time; the dataset is left as it was."""
         self._position = self._pending = None
         if self.replays:

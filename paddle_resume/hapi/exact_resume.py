@@ -9,6 +9,8 @@ import paddle
 
 from paddle_resume.checkpoint.engine import CheckpointEngine
 from paddle_resume.checkpoint.restored import Restored
+from paddle_resume.checked_arguments import SEED, checked_class
+from paddle_resume.checkpoint.engine import CheckpointEngine
 from paddle_resume.errors import StateError
 from paddle_resume.hapi.fit import ResumableFit
 from paddle_resume.hapi.takeover import callbacks_of_fit
@@ -17,6 +19,7 @@ from paddle_resume.training.save_schedule import OFF, SaveSchedule
 _EVERY_MINUTES = 10.0
 
 
+@checked_class(seed=SEED)
 class ExactResume(paddle.callbacks.Callback):
     """Give it to `Model.fit(callbacks=[ExactResume("checkpoint")])`; the same script, run again, continues.
 

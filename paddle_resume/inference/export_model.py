@@ -16,7 +16,7 @@ from paddle_resume.builders.data import build_data
 from paddle_resume.builders.model import model_with_weights
 from paddle_resume.checkpoint.weights import fingerprint
 from paddle_resume.config import Config
-from paddle_resume.errors import ExportError, ExportMismatchError, last_line
+from paddle_resume.errors import ExportError, ExportMismatchError, own_sentence
 from paddle_resume.inference.description import (
     ONNX,
     Description,
@@ -137,6 +137,6 @@ def _save_program(model: paddle.nn.Layer, interface: Interface, prefix: Path) ->
     except Exception as error:
         raise ExportError(
             f"Paddle could not turn {type(model).__name__} into a program with the inputs "
-            f"{', '.join(map(str, interface.inputs))}: {last_line(error)}. What forward() does has to "
+            f"{', '.join(map(str, interface.inputs))}: {own_sentence(error)}. What forward() does has to "
             "be within paddle.jit.to_static: no Python that depends on values of tensors."
         ) from error

@@ -13,7 +13,7 @@ from paddle_resume.config import Config
 from paddle_resume.data.feed import Feed
 from paddle_resume.data.image_arrays import ImageArrays
 from paddle_resume.data.mnist import label_names
-from paddle_resume.errors import ConfigError, ExportError, last_line
+from paddle_resume.errors import ConfigError, ExportError, own_sentence
 from paddle_resume.inference.description import Dtype, ImageFormat, Interface, Scores, TensorSpec
 
 SAMPLES = 64
@@ -32,7 +32,7 @@ def sample_inputs(config: Config, data: DataSplits) -> list[np.ndarray]:
     """
     feed = Feed(evaluation_part(data), batch_size=SAMPLES, shuffle=False, seed=config.run.seed)
     batch = next(feed.from_start())
-    inputs = batch[:-1] or batch
+    inputs = (batch[:-1] or batch) if isinstance(batch, list) else [batch]
     strange = next((part for part in inputs if not isinstance(part, paddle.Tensor)), None)
     if strange is not None:
         raise ExportError(
@@ -57,7 +57,7 @@ def first_outputs(config: Config, model: paddle.nn.Layer, inputs: list[np.ndarra
         shapes = ", ".join(f"{array.dtype} {list(array.shape)}" for array in inputs)
         raise ConfigError(
             f"model {config.model.name} and data {config.data.name} do not go together: inputs of {shapes} failed with "
-            f"{last_line(error)}"
+            f"{own_sentence(error)}"
         ) from error
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import paddle
 
-from paddle_resume.errors import ExportError, last_line
+from paddle_resume.errors import ExportError, own_sentence
 from paddle_resume.inference.description import PROGRAMS
 from paddle_resume.inference.runners import import_onnxruntime
 
@@ -34,7 +34,7 @@ def convert(prefix: Path) -> bytes:
             # Asked for the bytes, it leaves out its optimizer, which would install packages.
             content = paddle2onnx.export(str(program), f"{prefix}.pdiparams", opset_version=OPSET, verbose=False)
     except Exception as error:
-        reason = last_line(error)
+        reason = own_sentence(error)
     if not content:
         raise ExportError(
             f"paddle2onnx {paddle2onnx.__version__} could not convert the model: {reason}. It said: "

@@ -9,7 +9,7 @@ from typing import Any, Callable
 import numpy as np
 import paddle
 
-from paddle_resume.errors import ExportError, last_line
+from paddle_resume.errors import ExportError, own_sentence
 from paddle_resume.inference.description import PROGRAMS, Description
 from paddle_resume.inference.interface import flatten_outputs
 
@@ -26,7 +26,7 @@ def run_export(folder: Path, description: Description) -> Runner:
     except Exception as error:
         raise ExportError(
             f"{program} was written by Paddle {description.paddle}, and Paddle {paddle.__version__} cannot load it "
-            f"({last_line(error)}). Make the export again with this version."
+            f"({own_sentence(error)}). Make the export again with this version."
         ) from error
 
 
@@ -77,7 +77,9 @@ def onnxruntime_runner(path: Path) -> Runner:
     try:
         session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     except Exception as error:
-        raise ExportError(f"ONNX Runtime {onnxruntime.__version__} cannot load {path}: {last_line(error)}.") from error
+        raise ExportError(
+            f"ONNX Runtime {onnxruntime.__version__} cannot load {path}: {own_sentence(error)}."
+        ) from error
     names = [each.name for each in session.get_inputs()]
     return lambda inputs: session.run(None, dict(zip(names, inputs)))
 

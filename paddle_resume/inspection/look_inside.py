@@ -8,6 +8,7 @@ from typing import Any, Optional
 import numpy as np
 import paddle
 
+from paddle_resume.checked_arguments import AT_LEAST_ONE, AT_LEAST_ZERO, checked_class
 from paddle_resume.errors import ConfigError
 from paddle_resume.inspection.gradient_watch import GradientWatch
 from paddle_resume.inspection.layer_hooks import LayerCall, LayerHooks, as_array, floating_in, tensors_in
@@ -18,6 +19,7 @@ from paddle_resume.training.callbacks import Callback
 from paddle_resume.training.run_view import RunView
 
 
+@checked_class(every=AT_LEAST_ONE, images=AT_LEAST_ZERO)
 class LookInside(Callback):
     """Logs every `every` steps what a model holds and does, through the run's VisualDLLogger.
 
@@ -46,13 +48,6 @@ class LookInside(Callback):
         activations: bool = True,
         graph: bool = True,
     ) -> None:
-        for name, number, least in (("every", every, 1), ("images", images, 0)):
-            if type(number) is not int or number < least:
-                raise ConfigError(f"LookInside: {name} is {number!r}; expected a whole number of {least} or more.")
-        switches = {"histograms": histograms, "gradients": gradients, "activations": activations, "graph": graph}
-        for name, value in switches.items():
-            if type(value) is not bool:
-                raise ConfigError(f"LookInside: {name} is {value!r}; expected true or false.")
         self._every = every
         self._images = images
         self._histograms = histograms

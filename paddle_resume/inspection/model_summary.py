@@ -10,7 +10,7 @@ import paddle
 
 from paddle_resume.inspection.layer_hooks import LayerCall, LayerHooks, as_array, floating_in, shapes_in
 from paddle_resume.inspection.tensor_statistics import Statistics, output_findings, weight_findings
-from paddle_resume.training.evaluator import training_undisturbed
+from paddle_resume.training.undisturbed import training_undisturbed
 
 _WINDOW = {
     "kernel": ("_kernel_size", "kernel_size", "ksize", "kernel_sizes"),

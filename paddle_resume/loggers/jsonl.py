@@ -6,8 +6,9 @@ import json
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Union
 
+from paddle_resume.checked_arguments import checked_class
 from paddle_resume.errors import ConfigError
 from paddle_resume.loggers.log_file import Logger
 from paddle_resume.storage.bounded_json import parse_json
@@ -18,13 +19,14 @@ WALL_CLOCK_FIELDS = ("time",)  # they differ from run to run, and nothing else m
 _MOST_VALUES = 100_000  # of one line
 
 
+@checked_class()
 class JsonlLogger(Logger):
     """Writes `<folder>/<name>.jsonl`, `{"step": 3, "time": 1763689200.120, "train/loss": 0.5}` a line.
 
     `time` is in seconds since 1970. As in Python's json, values that are not finite are NaN and Infinity.
     """
 
-    def __init__(self, folder: str | Path, name: str = "metrics") -> None:
+    def __init__(self, folder: Union[str, Path], name: str = "metrics") -> None:
         super().__init__(Path(folder) / f"{name}.jsonl")
 
     def _encode(self, scalars: Mapping[str, float], step: int) -> bytes:

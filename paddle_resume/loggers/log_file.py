@@ -31,6 +31,9 @@ class Logger(ABC):
     long as the one that was cut. For the same reason the file is cut in place, never replaced.
     """
 
+    may_be_absent = True
+    """A run that was saved without logs may have some from here on."""
+
     def __init__(self, path: Path) -> None:
         self._path = path
         self._handle: int | None = None

@@ -14,10 +14,11 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, Union
 
 import numpy as np
 
+from paddle_resume.checked_arguments import checked_class
 from paddle_resume.errors import ConfigError
 from paddle_resume.loggers.log_file import Logger
 from paddle_resume.storage.durable_files import create_new, explain
@@ -26,6 +27,7 @@ from paddle_resume.storage.regular_files import read_regular
 _LENGTH = struct.Struct("<Q")
 
 
+@checked_class()
 class VisualDLLogger(Logger):
     """Writes `<folder>/vdlrecords.<name>.log`, the file that `visualdl --logdir` shows.
 
@@ -33,7 +35,7 @@ class VisualDLLogger(Logger):
     exactly. Its server shows one file per folder, the last by name.
     """
 
-    def __init__(self, folder: str | Path, name: str) -> None:
+    def __init__(self, folder: Union[str, Path], name: str) -> None:
         super().__init__(Path(folder) / f"vdlrecords.{name}.log")
         self.graph_path = self._path.with_name(f"vdlgraph.{name}.log")
 

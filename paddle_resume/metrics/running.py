@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import zip_longest
 from typing import Any, Callable, Optional
 
 import numpy as np
 import paddle
 import xxhash
-from typing_extensions import TypeGuard
 
 from paddle_resume.differences import Difference
-from paddle_resume.metrics.classification import CountMetric
 from paddle_resume.metrics.counts import Counts
 from paddle_resume.metrics.metric_adapter import (
+    metric_names,
     metric_state,
     metric_values,
     require_plain,
@@ -25,6 +24,8 @@ from paddle_resume.metrics.metric_adapter import (
     update_metric,
 )
 from paddle_resume.metrics.predictions import Predictions
+from paddle_resume.metrics.running_scalars import RunningScalars
+from paddle_resume.metrics.shared_counts import emptied, is_counted, share_counts
 from paddle_resume.metrics.tags import kept_for, require_unique_names
 from paddle_resume.parallel.world import World
 
@@ -68,10 +69,10 @@ class RunningMetrics:
         self._round_robin = round_robin and not self._world.is_single
         self._of_all_splits = list(metrics)
         self._metrics = kept_for(split, metrics)
-        _share_counts(self._of_all_splits)
+        share_counts(self._of_all_splits)
         require_unique_names(self._metrics)
-        self._counts: list[Counts] = list(dict.fromkeys(m.counts for m in self._metrics if _is_counted(m)))
-        self._others = [metric for metric in self._metrics if not _is_counted(metric)]
+        self._counts: list[Counts] = list(dict.fromkeys(m.counts for m in self._metrics if is_counted(m)))
+        self._others = [metric for metric in self._metrics if not is_counted(metric)]
         self._are_found = are_found
         if not are_found:
             for metric in self._metrics:
@@ -80,9 +81,11 @@ class RunningMetrics:
         # What the arguments made of each: other arguments would make the running values mean something else.
         self._fresh = [xxhash.xxh3_64_hexdigest(repr(metric_state(metric)).encode()) for metric in self._metrics]
         # Those of this process alone, until they are brought together.
-        self._own_counts = self._counts if self._world.is_single else [_emptied(counts) for counts in self._counts]
+        self._own_counts = self._counts if self._world.is_single else [emptied(counts) for counts in self._counts]
         self._own_parts: list[Optional[list[list[Any]]]] = []
         self._pending: list[tuple[int, paddle.Tensor, int]] = []
+        self.scalars = RunningScalars(self._world)
+        """What the program logs besides."""
         self._loss_sum = 0.0
         self._samples = 0
         self._first_non_finite: Optional[tuple[int, float]] = None
@@ -129,6 +132,7 @@ class RunningMetrics:
 
     def gather(self) -> None:
         """Bring together what all processes took in; all of them have to call this at the same point."""
+        self.scalars.gather()
         if self._world.is_single:
             return
         if self._round_robin:
@@ -175,7 +179,21 @@ class RunningMetrics:
         results = {"loss": self._loss_sum / self._samples} if self._samples else {}
         for metric in self._metrics:
             results.update(metric_values(metric))
-        return results
+        return {**results, **self.scalars.results()}
+
+    def log(self, values: Mapping[str, Any]) -> None:
+        """Take in further scalars by name; raises ConfigError, also for the name of a metric."""
+        self.scalars.add(values, [name for metric in self._metrics for name in metric_names(metric)])
+
+    def so_far(self) -> dict[str, float]:
+        """The means as far as this process can tell without moving anything: for a person who watches."""
+        loss_sum, samples = self._loss_so_far()
+        means = {"loss": loss_sum / samples} if samples else {}
+        for metric in self._metrics if self._world.is_single else ():
+            # Whether what a class of the user's accumulates is moved by asking for it, nobody knows.
+            if is_counted(metric) and not hasattr(metric, "pictures"):
+                means.update({name: value for name, value in metric_values(metric).items() if "/" not in name})
+        return {**means, **self.scalars.results()}
 
     def pictures(self) -> dict[str, np.ndarray]:
         """What metrics with a method `pictures()` draw of all since the last reset, uint8 [H, W, 3], by name."""
@@ -187,6 +205,7 @@ class RunningMetrics:
 
     def reset(self) -> None:
         self._reset_own()
+        self.scalars.reset()
         for metric in self._metrics:
             metric.reset()
 
@@ -202,14 +221,20 @@ class RunningMetrics:
         self.gather()
         self.read_losses()
 
-    def state_dict(self) -> dict[str, Any]:
+    def _loss_so_far(self) -> tuple[Any, int]:
+        """(sum, samples) with the losses that are not read yet, which stay so."""
         loss_sum: Any = self._loss_sum
         samples = self._samples
         for _, loss, count in self._pending:
             loss_sum, samples = loss_sum + loss.item() * count, samples + count
+        return loss_sum, samples
+
+    def state_dict(self) -> dict[str, Any]:
+        (loss_sum, samples), logged = self._loss_so_far(), self.scalars.state_dict()
         return {
             "loss_sum": loss_sum,
             "samples": samples,
+            **({"logged": logged} if logged else {}),
             "metrics": [
                 {"class": type(metric).__name__, "fresh": fresh, "state": self._state_of(metric)}
                 for metric, fresh in zip(self._metrics, self._fresh)
@@ -218,6 +243,7 @@ class RunningMetrics:
 
     def set_state_dict(self, state: dict[str, Any]) -> None:
         self._reset_own()
+        self.scalars.set_state_dict(state.get("logged", {}))
         self._loss_sum, self._samples = state["loss_sum"], state["samples"]
         for metric, fresh, saved in zip(self._metrics, self._fresh, state["metrics"]):
             if self._is_found(metric) and not saved["state"]:
@@ -252,24 +278,6 @@ class RunningMetrics:
         self._own_parts.append(parts)
         if len(self._own_parts) >= _MOST_PENDING:
             self.gather()
-
-
-def _share_counts(metrics: Sequence[paddle.metric.Metric]) -> None:
-    shared: dict[Any, Counts] = {}
-    for metric in filter(_is_counted, metrics):
-        metric.counts = shared.setdefault(metric.counts.key, metric.counts)
-
-
-def _is_counted(metric: paddle.metric.Metric) -> TypeGuard[CountMetric]:
-    """Whether a batch reaches `metric` by its counts alone; a subclass may do more in its own `update`."""
-    kind = type(metric)
-    return issubclass(kind, CountMetric) and (kind.update, kind.compute) == (CountMetric.update, CountMetric.compute)
-
-
-def _emptied(counts: Counts) -> Counts:
-    own = copy.deepcopy(counts)
-    own.reset()
-    return own
 
 
 def _in_order(of_ranks: Sequence[Sequence[Any]]) -> Iterator[Any]:

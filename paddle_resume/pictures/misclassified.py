@@ -20,7 +20,7 @@ from paddle_resume.data.mnist import label_names
 from paddle_resume.errors import ConfigError
 from paddle_resume.inspection.layer_hooks import as_array, tensors_in
 from paddle_resume.pictures.figure import new_figure, style
-from paddle_resume.training.evaluator import training_undisturbed
+from paddle_resume.training.undisturbed import training_undisturbed
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any, Optional
 
+from paddle_resume.checked_arguments import AT_LEAST_ONE, Rule, checked_class, one_of
 from paddle_resume.differences import ConfigScope, Difference, compare_fields
 from paddle_resume.errors import ConfigError
 
@@ -12,6 +13,17 @@ from paddle_resume.errors import ConfigError
 _LOWER_IS_BETTER = ("loss", "error", "perplexity", "mae", "mse", "rmse")
 
 
+_MONITOR = Rule('a metric of the validation data, such as "valid/acc"', lambda value: value.startswith("valid/"))
+_DELTA = Rule("a number of 0 or more", lambda value: value >= 0)
+
+
+@checked_class(
+    monitor=_MONITOR,
+    mode=one_of("auto", "max", "min"),
+    min_delta=_DELTA,
+    patience=AT_LEAST_ONE,
+    final=one_of("last", "best"),
+)
 class Best:
     """Owner of the best value of a metric; says when an evaluation beats it, and when to give up waiting for that.
 

@@ -7,8 +7,9 @@ from typing import Any, Callable, Optional
 
 import paddle
 
+from paddle_resume.checked_arguments import AT_LEAST_ONE, BETWEEN, checked_class, one_of
 from paddle_resume.differences import ConfigScope, Difference, compare_fields
-from paddle_resume.errors import ConfigError, NonFiniteLossError
+from paddle_resume.errors import NonFiniteLossError
 from paddle_resume.metrics import RunningMetrics
 from paddle_resume.owners.tensor_views import first_non_finite
 
@@ -16,6 +17,7 @@ STOP, IGNORE, SKIP, ROLL_BACK = "stop", "ignore", "skip", "rollback"
 POLICIES = (STOP, IGNORE, SKIP, ROLL_BACK)
 
 
+@checked_class(policy=one_of(*POLICIES), lr_factor=BETWEEN, max_rollbacks=AT_LEAST_ONE)
 class Divergence:
     """Owner of what was done about divergence: how many updates were left out, and by how much the rate was lowered.
 
@@ -28,8 +30,6 @@ class Divergence:
     """
 
     def __init__(self, policy: str = STOP, *, lr_factor: float = 0.5, max_rollbacks: int = 3) -> None:
-        if policy not in POLICIES:
-            raise ConfigError(f"trainer.on_nan: {policy!r} is none of {', '.join(POLICIES)}.")
         self.policy = policy
         self.lr_factor = lr_factor
         self.max_rollbacks = max_rollbacks
@@ -39,6 +39,8 @@ class Divergence:
         """Reading a loss waits for a GPU, but costs nothing on the CPU."""
         self.target = ""
         """The name of the checkpoint to go back to; empty before the first."""
+        self.where: Callable[[int], str] = "step {} (counted from 0)".format
+        """What a step is called."""
         self._parameters: list[paddle.Tensor] = []
         self._given: list[float] = []
 
@@ -75,7 +77,7 @@ class Divergence:
         """Raise NonFiniteLossError if a loss was NaN or infinite, and that is not to be ignored."""
         found = metrics.non_finite() if self.policy != IGNORE else None
         if found is not None:
-            raise NonFiniteLossError(f"The loss became {found[1]} in step {found[0]} (counted from 0)")
+            raise NonFiniteLossError(f"The loss became {found[1]} in {self.where(found[0])}")
 
     def would_stop(self, metrics: RunningMetrics) -> bool:
         """Whether a loss is known to be NaN or infinite, and that is not to be ignored."""
@@ -86,7 +88,7 @@ class Divergence:
         self.check_losses(metrics)
         name = first_non_finite(model) if self.policy != IGNORE else None
         if name is not None:
-            raise NonFiniteLossError(f"The weights {name} became NaN or infinite by step {step - 1} (counted from 0)")
+            raise NonFiniteLossError(f"The weights {name} became NaN or infinite by {self.where(step - 1)}")
 
     def roll_back(self, restore: Callable[[], Any]) -> None:
         """Go back by `restore`, which also restores this object, and on with a lower rate."""

@@ -9,12 +9,15 @@ from typing import Any
 import numpy as np
 import paddle
 
+from paddle_resume.checked_arguments import Rule, checked_class
 from paddle_resume.differences import Difference, compare_fields
-from paddle_resume.errors import ConfigError
 from paddle_resume.owners.model import fill_all
 from paddle_resume.owners.tensor_views import fill, view, views
 
+_DECAY = Rule("a number from 0 to below 1", lambda value: 0 <= value < 1, lambda value: "0.999 is usual")
 
+
+@checked_class(decay=_DECAY)
 class WeightAverage:
     """Owner of the average of a model's weights; its file is a `.pdema`, named and shaped as the `.pdparams`.
 
@@ -33,8 +36,6 @@ class WeightAverage:
     suffix = ".pdema"
 
     def __init__(self, decay: float = 0.999, *, warmup: bool = True, evaluate: bool = True) -> None:
-        if not 0 <= decay < 1:
-            raise ConfigError(f"trainer.ema.decay: {decay} is not from 0 to below 1; 0.999 is usual.")
         self.decay = decay
         self.warmup = warmup
         self.evaluate = evaluate

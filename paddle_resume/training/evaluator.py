@@ -11,14 +11,17 @@ import paddle
 
 from paddle_resume.data.batch import Batch
 from paddle_resume.data.feed import Feed
+from paddle_resume.errors import PaddleResumeError
 from paddle_resume.metrics import RunningMetrics
 from paddle_resume.parallel.mesh import DeviceMesh
 from paddle_resume.parallel.world import World
-from paddle_resume.rng import preserved
 from paddle_resume.supervision.heartbeat import Heartbeat
 from paddle_resume.training.ema import WeightAverage
+from paddle_resume.training.failed_step import bad_sample
 from paddle_resume.training.interrupt import SignalWatch
+from paddle_resume.training.named_losses import as_tensor, loss_and_output, total_loss
 from paddle_resume.training.precision import Precision, readable_output
+from paddle_resume.training.undisturbed import training_undisturbed
 
 EvaluateStep = Callable[[Batch], tuple[paddle.Tensor, Any]]
 Call = Callable[..., None]
@@ -62,6 +65,8 @@ class Evaluator:
         self._feed_options = feed_options
         self._call = call
         self.heart = Heartbeat(None)
+        self.running: Optional[RunningMetrics] = None
+        """Those of the evaluation under way; None between two."""
         self.pictures: dict[str, np.ndarray] = {}
         """What the metrics of the last evaluation drew, uint8 [H, W, 3], by name."""
 
@@ -70,14 +75,15 @@ class Evaluator:
         feed = Feed.of(data, **{**self._feed_options, "shuffle": False, **options})
         metrics = self._metrics.fresh(split)
         self._call("on_evaluate_begin", split)
-        with self._evaluation_mode():
+        with self._evaluation_mode(), self.logging_to(metrics):
             for batch in feed.round_robin():
                 agreed = self._world.agree(signum=self._signals.signum)
                 if batch is None:
                     metrics.add_nothing()
                 else:
-                    loss, output = map(self._unsharded, self._evaluate_step(self._replicated(batch)))
-                    metrics.update(step, loss, output, batch[-1], len(batch[0]))
+                    whole = Batch.of(batch)
+                    loss, output = map(self._unsharded, self._evaluated(whole, split, feed))
+                    metrics.update(step, loss, output, whole.label, whole.local_size)
                 self.heart.beat(step, "evaluate")
                 self._signals.check(self._world, agreed.signum)
                 self._call("on_evaluate_step")
@@ -90,8 +96,34 @@ class Evaluator:
         """The model's outputs [N, ...] for all of `data`; the last item of each sample is taken for a label."""
         feed = Feed.of(data, **{"seed": self._feed_options["seed"], "shuffle": False, **options})
         with self._evaluation_mode():
-            outputs = (self._model(*(batch[:-1] or batch)) for batch in feed.from_start())
+            outputs = (Batch.of(batch).through(self._model, True) for batch in feed.from_start())
             return np.concatenate([readable_output(output).numpy() for output in outputs])
+
+    @contextmanager
+    def logging_to(self, metrics: RunningMetrics) -> Iterator[None]:
+        """Inside, what the trainer logs belongs to these metrics."""
+        before, self.running = self.running, metrics
+        try:
+            yield
+        finally:
+            self.running = before
+
+    def _evaluated(self, batch: Batch, split: str, feed: Feed) -> tuple[Any, Any]:
+        try:
+            return self._loss_and_output(batch)
+        except PaddleResumeError:
+            raise
+        except Exception as error:
+            where, forward = f"In the evaluation on {split}", self._loss_and_output
+            named = None if self._mesh else bad_sample(error, [batch], forward, self._model, where, feed.is_stream)
+            if named is None:
+                raise
+            raise named from error
+
+    def _loss_and_output(self, batch: Batch) -> tuple[Any, Any]:
+        assert self.running is not None
+        loss, output = loss_and_output(self._evaluate_step(self._replicated(batch)), "Trainer.evaluate_step or Trainer")
+        return as_tensor(total_loss(loss, self.running.log, "evaluate_step")), output
 
     @contextmanager
     def _evaluation_mode(self) -> Iterator[None]:
@@ -99,22 +131,8 @@ class Evaluator:
         with training_undisturbed(self._model), average, self._precision.autocast():
             yield
 
-    def _replicated(self, batch: list[Any]) -> Batch:
-        return Batch.of(batch if self._mesh is None else [self._mesh.replicate(entry) for entry in batch])
+    def _replicated(self, batch: Batch) -> Batch:
+        return batch if self._mesh is None else batch.mapped(self._mesh.replicate)
 
     def _unsharded(self, result: Any) -> Any:
         return result if self._mesh is None else self._mesh.unshard(result)
-
-
-@contextmanager
-def training_undisturbed(model: paddle.nn.Layer) -> Iterator[None]:
-    """Evaluation mode and no gradients inside; at the end the mode and every generator as they were."""
-    # One by one: a user may have put some of them into evaluation mode for good.
-    training = [layer for layer in model.sublayers(include_self=True) if layer.training]
-    model.eval()
-    try:
-        with preserved(), paddle.no_grad():
-            yield
-    finally:
-        for layer in training:
-            layer.training = True

@@ -31,7 +31,7 @@ from paddle_resume.stateful import Owner, Stateful
 from paddle_resume.training.callbacks import Callback
 
 ARRAYS, FOUND = "found.arrays", "found"
-_OF_TRAINER = ("restored", "_parts", "_session")
+_OF_TRAINER = ("restored", "_parts", "_session", "_console", "_arguments")
 
 _TRAIN_DATA = "data.train"
 

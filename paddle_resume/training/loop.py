@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import Optional
@@ -13,7 +13,7 @@ from paddle_resume.checkpoint.catalog import BEST
 from paddle_resume.checkpoint.phases import DONE, EVALUATE, FINISH, TRAIN
 from paddle_resume.data.batch import Batch
 from paddle_resume.data.feed import Feed
-from paddle_resume.errors import NonFiniteLossError
+from paddle_resume.errors import DataError, NonFiniteLossError, PaddleResumeError
 from paddle_resume.lr.stepper import EPOCH, STEP, LRStepper
 from paddle_resume.metrics import RunningMetrics
 from paddle_resume.parallel.world import World
@@ -26,6 +26,7 @@ from paddle_resume.training.finished_model import FinishedModel
 from paddle_resume.training.hooks import Hooks
 from paddle_resume.training.interrupt import Interruption, SignalWatch
 from paddle_resume.training.made_again import MadeAgain
+from paddle_resume.training.optimizer_step import StepResult
 from paddle_resume.training.options import Monitoring
 from paddle_resume.training.progress import Progress
 from paddle_resume.training.run_length import RunLength
@@ -72,6 +73,8 @@ class TrainingLoop:
     as_now: Callable[[bool], Callable[[], None]]
     """Gives what brings back all that was found in the run and, where that is asked for, what its owners hold too."""
     tell: Callable[[str], None]
+    bad_sample: Callable[[Exception, Sequence[Batch], str, bool], Optional[Exception]]
+    """Gives the error that names the sample which made a step fail; None if it was not one sample."""
 
     def run(self) -> None:
         """Go on from wherever the run stands until it is done."""
@@ -137,7 +140,10 @@ class TrainingLoop:
         """The batches of each step that is left of the current epoch, as far as `max_steps` goes."""
         batches = self.feed.remaining()
         while not self._made_all_steps:
-            group = list(islice(batches, self.length.accumulate_steps))
+            try:
+                group = list(islice(batches, self.length.accumulate_steps))
+            except DataError as error:
+                raise DataError(f"In {self.length.where(self.progress.step)} of the training: {error}") from error
             if not group:
                 return
             yield group
@@ -147,15 +153,17 @@ class TrainingLoop:
         self.hooks.call("on_step_begin")
         self.progress.learning_rate = self.learning_rate()
         step, data = self.progress.step, self.made_again.digest(batches)
-        result = self.steps.run(batches)
+        logged = self.metrics.scalars.mark()
+        result = self._run_step(batches)
         self.data_parallel.broadcast(self.statistics)
         if result.applied:
             self.metrics.add_loss(step, result.loss, result.samples)
             for one in result.micro_batches:
-                self.metrics.add_output(one.output if one.batch.local_size else None, one.batch[-1])
+                self.metrics.add_output(one.output if one.batch.local_size else None, one.batch.label)
             if self.monitoring.ema is not None:
                 self.monitoring.ema.update()
         else:
+            self.metrics.scalars.forget_since(logged)
             self._leave_out(float(result.loss))
         self.progress.step += 1
         self.lr.after(STEP)
@@ -166,6 +174,18 @@ class TrainingLoop:
         self.made_again.step_made(step, data)
         self.heart.beat(self.progress.step, "train")
         self.hooks.call("on_step_end")
+
+    def _run_step(self, batches: list[Batch]) -> StepResult:
+        try:
+            return self.steps.run(batches)
+        except PaddleResumeError:
+            raise
+        except Exception as error:
+            where = f"In {self.length.where(self.progress.step)} of the training"
+            named = self.bad_sample(error, batches, where, self.feed.is_stream)
+            if named is None:
+                raise
+            raise named from error
 
     def _leave_out(self, loss: float) -> None:
         """The update of the step was not applied; a loss scale that was too large is no news."""

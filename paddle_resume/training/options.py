@@ -6,17 +6,26 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, NoReturn, Optional, Union
 
-from paddle_resume.config.wording import nearest
+from paddle_resume.checked_arguments import AT_LEAST_ONE, Rule, checked_class, one_of
 from paddle_resume.errors import ConfigError
-from paddle_resume.lr.stepper import STEP
+from paddle_resume.lr.stepper import EPOCH, STEP
+from paddle_resume.near_names import nearest
 from paddle_resume.parallel.mesh import DeviceMesh
 from paddle_resume.parallel.world import World
 from paddle_resume.training.best import Best
-from paddle_resume.training.divergence import STOP, Divergence
+from paddle_resume.training.divergence import POLICIES, STOP, Divergence
 from paddle_resume.training.ema import WeightAverage
 from paddle_resume.training.precision import Precision
 
+_ON_NAN = Rule(
+    f"a Divergence or {one_of(*POLICIES).expected}",
+    lambda value: isinstance(value, Divergence) or value in POLICIES,
+    one_of(*POLICIES).advice,
+)
+_MONITORED = Rule('a metric with its split, such as "valid/loss"', lambda value: "/" in value.strip("/"))
 
+
+@checked_class(accumulate_steps=AT_LEAST_ONE, lr_interval=one_of(STEP, EPOCH), lr_metric=_MONITORED, on_nan=_ON_NAN)
 @dataclass(frozen=True)
 class StepOptions:
     """How a step is made.
@@ -37,6 +46,7 @@ class StepOptions:
     on_nan: Union[str, Divergence] = STOP
 
 
+@checked_class(log_every=AT_LEAST_ONE, evaluate_every=AT_LEAST_ONE, check_resume=AT_LEAST_ONE)
 @dataclass(frozen=True)
 class Monitoring:
     """What is measured, when, and which weights count.
@@ -57,6 +67,7 @@ class Monitoring:
     check_resume: Optional[int] = None
 
 
+@checked_class()
 @dataclass(frozen=True)
 class Processes:
     """Which processes train together, and how they share the work.
@@ -74,12 +85,17 @@ class Processes:
 _GROUPS = {
     "step": ("StepOptions", ("accumulate_steps", "lr_interval", "lr_metric", "precision", "on_nan")),
     "monitoring": ("Monitoring", ("log_every", "evaluate_every", "ema", "best", "check_resume")),
-    "schedule": ("SaveSchedule", ("keep", "keep_epochs", "background", "every_epochs", "every_steps")),
+    "schedule": (
+        "SaveSchedule",
+        ("keep", "keep_epochs", "background", "every_epochs", "every_steps", "every_minutes", "on_error", "on_busy"),
+    ),
     "processes": ("Processes", ("world", "mesh")),
 }
 
+_RENAMED = {"batch_size": "global_batch_size"}
 
-def refuse_unknown(arguments: Mapping[str, Any], known: Mapping[str, Any]) -> NoReturn:
+
+def refuse_unknown(arguments: Mapping[str, Any], known: Mapping[str, Any], of_train: Mapping[str, Any]) -> NoReturn:
     """Raise ConfigError for an argument that Trainer does not have, with the place where it belongs."""
     name = next(iter(arguments))
     for group, (kind, members) in _GROUPS.items():
@@ -87,5 +103,8 @@ def refuse_unknown(arguments: Mapping[str, Any], known: Mapping[str, Any]) -> No
             raise ConfigError(f"Trainer({name}=...) belongs to a group: write Trainer({group}={kind}({name}=...)).")
     if name == "evaluate_ema":
         raise ConfigError("Trainer(evaluate_ema=...) belongs to the average: write WeightAverage(evaluate=...).")
-    like = nearest(name, known)
-    raise ConfigError(f"Trainer has no argument {name!r}{f'; did you mean {like!r}?' if like else '.'}")
+    renamed = _RENAMED.get(name, name)
+    if renamed in of_train:
+        raise ConfigError(f"Trainer({name}=...) belongs to the training: write trainer.train(..., {renamed}=...).")
+    like = nearest(name, [one for one in known if one not in ("unknown", "return")])
+    raise ConfigError(f"Trainer has no argument {name}={f'; did you mean {like}=?' if like else '.'}")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Callable, Optional, Union
@@ -15,7 +14,6 @@ from paddle_resume.data.batch import Batch
 from paddle_resume.data.evaluation_data import EvaluationData
 from paddle_resume.data.feed import Feed
 from paddle_resume.environment import Environment
-from paddle_resume.errors import ConfigError, StateError
 from paddle_resume.loggers import Logger
 from paddle_resume.loggers.logbook import Logbook
 from paddle_resume.lr.stepper import LRStepper
@@ -28,11 +26,17 @@ from paddle_resume.rng import RandomStreams
 from paddle_resume.stateful import HasFile, Owner, Owners, Stateful
 from paddle_resume.supervision.heartbeat import Heartbeat
 from paddle_resume.training.callbacks import Callback
-from paddle_resume.training.divergence import ROLL_BACK, SKIP, Divergence
+from paddle_resume.training.divergence import SKIP, Divergence
 from paddle_resume.training.ema import AverageProgress
 from paddle_resume.training.ending import Ending
 from paddle_resume.training.evaluator import Evaluator
+from paddle_resume.training.failed_step import bad_sample
 from paddle_resume.training.finished_model import FinishedModel
+from paddle_resume.training.fitting_options import (
+    require_checkpoints_kept,
+    require_own_step_to_fit,
+    require_sure_rollback,
+)
 from paddle_resume.training.found_in_run import FOUND, FoundInRun
 from paddle_resume.training.gradient_average import GradientAverage
 from paddle_resume.training.hooks import Hooks, stateful
@@ -40,6 +44,7 @@ from paddle_resume.training.interrupt import SignalWatch
 from paddle_resume.training.loop import TrainingLoop
 from paddle_resume.training.made_again import MadeAgain
 from paddle_resume.training.model_owners import model_owners
+from paddle_resume.training.named_losses import loss_and_output, total_loss
 from paddle_resume.training.optimizer_step import OptimizerStep
 from paddle_resume.training.options import Monitoring, Processes, StepOptions
 from paddle_resume.training.precision import Precision
@@ -78,6 +83,7 @@ class RunParts:
         self._trainer = trainer
         self._model_path = Path(model_path) if model_path is not None else None
         self.optimizers = optimizers
+        self.given_metrics = metrics
         self.monitoring = monitoring
         self.world, self.mesh = processes.world or World.current(), processes.mesh
         # On a mesh all processes work on whole batches, as a single one would.
@@ -87,9 +93,9 @@ class RunParts:
         self.precision.prepare(trainer.model, optimizers)
         self.divergence = step.on_nan if isinstance(step.on_nan, Divergence) else Divergence(step.on_nan)
         self.divergence.watch([p for each in optimizers.values() for p in parameters_of(each)])
-        _require_sure_rollback(self.divergence, schedule)
-        _require_checkpoints_kept(monitoring.check_resume, schedule)
-        _require_own_step_to_fit(type(trainer), step, self.divergence, processes)
+        require_sure_rollback(self.divergence, schedule)
+        require_checkpoints_kept(monitoring.check_resume, schedule)
+        require_own_step_to_fit(type(trainer), step, self.divergence, processes)
         self.engine = CheckpointEngine(
             save_dir,
             name,
@@ -163,13 +169,13 @@ class RunParts:
         moved = {n: o for n, o in every if isinstance(o, Stateful) and not isinstance(o, HasFile) and n not in still}
         return Owners(**{**moved, FOUND: self.found.before_end})
 
-    def _as_now(self, whole: bool) -> Callable[[], None]:
+    def as_now(self, whole: bool) -> Callable[[], None]:
         """What brings back all that was found in the run and, if `whole`, all else that a save of it holds."""
         return state_as_now([self.found, *(self.owners.values() if whole else ()), self.random])
 
     def loop(self, feed: Feed, evaluation: Mapping[str, Feed], length: RunLength, heart: Heartbeat) -> TrainingLoop:
         """The loop that trains on these data."""
-        self.evaluator.heart = heart
+        self.evaluator.heart, self.divergence.where = heart, length.where
         trainer, monitoring = self._trainer, self.monitoring
         saver = self._run_saver(feed, evaluation, heart)
         weights: Any = self.owners.get("ema" if monitoring.ema is not None and monitoring.ema.evaluate else "model")
@@ -180,10 +186,10 @@ class RunParts:
             feed=feed,
             evaluation=evaluation,
             random=self.random,
-            steps=StepRunner(trainer.train_step, self.gradients),
+            steps=StepRunner(trainer.train_step, self.gradients, self.log),
             lr=self.lr,
             learning_rate=lambda: trainer.learning_rate,
-            as_now=self._as_now,
+            as_now=self.as_now,
             metrics=self.metrics,
             divergence=self.divergence,
             monitoring=monitoring,
@@ -215,6 +221,7 @@ class RunParts:
             signals=self.signals,
             heart=heart,
             tell=self._tell,
+            bad_sample=self._bad_sample,
         )
 
     def _run_saver(self, feed: Feed, evaluation: Mapping[str, Feed], heart: Heartbeat) -> RunSaver:
@@ -255,45 +262,22 @@ class RunParts:
 
     def _forward(self, batch: Batch) -> tuple[paddle.Tensor, Any]:
         if self.mesh is not None:
-            batch = Batch([self.mesh.shard_batch(entry) for entry in batch], batch.local_size, batch.global_size)
-        return self._trainer.compute_loss(batch)
+            batch = batch.mapped(self.mesh.shard_batch)
+        loss, output = loss_and_output(self._trainer.compute_loss(batch), type(self._trainer).__name__)
+        return total_loss(loss, self.log, f"{type(self._trainer).__name__}.compute_loss"), output
 
+    def forward_apart(self, batch: Batch) -> tuple[paddle.Tensor, Any]:
+        """(mean loss, output) of a batch that does not count."""
+        with self.precision.autocast(), self.evaluator.logging_to(RunningMetrics(())):
+            return self._forward(batch)
 
-def _require_sure_rollback(divergence: Divergence, schedule: SaveSchedule) -> None:
-    """Raise ConfigError where it would hang on the disk's pace which checkpoint a rollback goes back to."""
-    if divergence.policy == ROLL_BACK and schedule.on_busy == "skip" and isinstance(schedule.every_steps, int):
-        raise ConfigError(
-            "trainer.on_nan: rollback goes back to the last checkpoint of checkpoint.every_steps, and "
-            "checkpoint.on_busy: skip leaves one out when the disk is slow: two runs would go back to different steps. "
-            "Set checkpoint.on_busy: wait, or save with checkpoint.every_steps: auto or every_minutes, to which no "
-            "rollback goes back."
-        )
+    def _bad_sample(
+        self, error: Exception, batches: Sequence[Batch], where: str, is_stream: bool
+    ) -> Optional[Exception]:
+        if self.mesh is not None:  # A forward is one of all processes.
+            return None
+        return bad_sample(error, batches, self.forward_apart, self._trainer.model, where, is_stream)
 
-
-def _require_checkpoints_kept(back: Optional[int], schedule: SaveSchedule) -> None:
-    """Raise ConfigError where no checkpoint so many steps back would be there when a stop has saved another."""
-    if back is None or schedule.every_epochs is not None or not isinstance(schedule.every_steps, int):
-        return
-    needed = math.ceil(back / schedule.every_steps) + 2
-    if schedule.keep < needed:
-        raise ConfigError(
-            f"trainer.check_resume: {back} makes the last {back} steps again at each resume, and checkpoint.keep: "
-            f"{schedule.keep} of every_steps: {schedule.every_steps} leaves no checkpoint so far back. Set "
-            f"checkpoint.keep to {needed} or more, or check_resume to less."
-        )
-
-
-def _require_own_step_to_fit(kind: Any, step: StepOptions, divergence: Divergence, processes: Processes) -> None:
-    """Raise StateError for what a `train_step` of the user's own cannot be combined with."""
-    if kind.train_step is kind.own_train_step:
-        return
-    if step.accumulate_steps > 1 or divergence.policy == SKIP:
-        raise StateError(
-            f"{kind.__name__}.train_step makes its updates itself, so accumulate_steps and on_nan='skip' "
-            "cannot work with it; override compute_loss instead, or leave them out."
-        )
-    if processes.mesh is not None:
-        raise StateError(
-            f"{kind.__name__}.train_step would have to shard its batches over the mesh itself; override "
-            "compute_loss instead."
-        )
+    def log(self, values: Mapping[str, Any]) -> None:
+        """Take in further scalars, of the evaluation under way or else of training."""
+        (self.evaluator.running or self.metrics).log(values)

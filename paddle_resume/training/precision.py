@@ -9,12 +9,14 @@ from typing import Any, Optional
 import numpy as np
 import paddle
 
+from paddle_resume.checked_arguments import checked_class, one_of
 from paddle_resume.differences import ConfigScope, Difference, compare_fields
 from paddle_resume.errors import ConfigError
 
 _REDUCED = (paddle.float16, paddle.bfloat16)
 
 
+@checked_class(level=one_of("O1", "O2"), dtype=one_of("bfloat16", "float16"))
 class Precision:
     """Owner of the loss scale and of how many updates it has made be left out.
 
@@ -27,9 +29,12 @@ class Precision:
     Paddle's mixed precision is for GPUs: on a CPU it computes everything in float32, which `note` tells.
     """
 
-    def __init__(self, level: Any = None, dtype: Any = "bfloat16", scaler: Optional[Mapping[str, Any]] = None) -> None:
-        self.level = level
-        self.dtype = dtype
+    def __init__(
+        self, level: Optional[str] = None, dtype: str = "bfloat16", scaler: Optional[Mapping[str, Any]] = None
+    ) -> None:
+        self.level: Any = level
+        self.dtype: Any = dtype
+        self._is_prepared = False
         self.skipped = 0
         """Updates that were left out because a gradient overflowed."""
         self._is_active = level is not None and paddle.device.get_device().startswith("gpu")
@@ -48,8 +53,9 @@ class Precision:
         To be called once, before anything else refers to the parameters. Raises ConfigError for an optimizer that
         cannot keep them.
         """
-        if self.level != "O2":
+        if self.level != "O2" or self._is_prepared:
             return
+        self._is_prepared = True
         for optimizer in optimizers.values():
             if not hasattr(optimizer, "_multi_precision"):
                 raise ConfigError(

@@ -36,6 +36,12 @@ class RunLength:
         """How many steps so many batches of an epoch make."""
         return -(-batches // self.accumulate_steps)
 
+    def where(self, step: int) -> str:
+        """What errors call a step: its number in the run, and where lines and bars show it."""
+        per_epoch = self.steps_per_epoch
+        shown = f"; epoch {step // per_epoch}, step {step % per_epoch + 1}/{per_epoch}" if per_epoch else ""
+        return f"step {step} (counted from 0{shown})"
+
     @property
     def steps_per_epoch(self) -> Optional[int]:
         """None for a stream."""

@@ -69,6 +69,11 @@ class RunView(Protocol):
         ...
 
     @property
+    def running(self) -> dict[str, float]:
+        """The means since the last record of the log, such as `loss`, for a person to look at."""
+        ...
+
+    @property
     def lineage(self) -> Lineage:
         """The run's history: starts, resumes, changes, rollbacks."""
         ...

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from statistics import median
 from typing import Optional, Union
 
+from paddle_resume.checked_arguments import AT_LEAST_ONE, BETWEEN, POSITIVE, Rule, checked_class, one_of
+
 # An automatic schedule measures its first save after this many steps, when the first slow ones are over.
 _PROBE_STEP = 10
 _SAMPLES = 5
@@ -18,6 +20,22 @@ OFF = "off"
 _MEMORY_VARIABLE = "PADDLE_RESUME_MEMORY"
 
 
+_EVERY_STEPS = Rule(
+    'a whole number of 1 or more, "auto", or None',
+    lambda value: value == "auto" if isinstance(value, str) else value >= 1,
+)
+
+
+@checked_class(
+    every_epochs=AT_LEAST_ONE,
+    every_steps=_EVERY_STEPS,
+    every_minutes=POSITIVE,
+    on_error=one_of("continue", "stop"),
+    on_busy=one_of("wait", "skip"),
+    budget=BETWEEN,
+    keep=AT_LEAST_ONE,
+    keep_epochs=AT_LEAST_ONE,
+)
 @dataclass(frozen=True)
 class SaveSchedule:
     """How often a run saves itself, how, and how many checkpoints stay. The end of a run is always saved.

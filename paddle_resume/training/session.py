@@ -11,6 +11,7 @@ from paddle_resume.errors import DataError, SaveError
 from paddle_resume.parallel.world import compare
 from paddle_resume.stateful import Compared
 from paddle_resume.supervision.heartbeat import Heartbeat
+from paddle_resume.training.first_samples import try_first_samples
 from paddle_resume.training.found_in_run import FOUND
 from paddle_resume.training.interrupt import Interruption
 from paddle_resume.training.parts import RunParts
@@ -47,6 +48,7 @@ class Session:
             if note:
                 self._trainer.tell(note)
         doubt = self._probe_data(allow_inexact)
+        self._try_first_samples()
         resuming = Resume(self._trainer, parts, loop, self._feed, self._evaluation, self.length, changes, allow_inexact)
         failed: Optional[SaveError] = None
         with parts.signals, self._closing():
@@ -90,6 +92,20 @@ class Session:
             )
         self._trainer.tell(f"{doubt}. The run is inexact.")
         return doubt
+
+    def _try_first_samples(self) -> None:
+        """Whether data, model, loss and metrics go together; raises ConfigError or DataError if not."""
+        parts, trainer = self._parts, self._trainer
+        kind = type(trainer)
+        # A step of the user's own would move the weights, and what runs before a run may need its callbacks first.
+        is_users = kind.train_step is not kind.own_train_step
+        needs_callbacks = kind.compute_loss is not kind.own_compute_loss and parts.hooks.has_users("on_train_begin")
+        if is_users or needs_callbacks or parts.mesh is not None:
+            return
+        loss = getattr(trainer.loss, "__name__", type(trainer.loss).__name__)
+        names = f"model {type(trainer.model).__name__}, loss {loss}, metrics and data"
+        put_back = parts.found.as_now()
+        try_first_samples(self._feed, trainer.model, parts.forward_apart, parts.given_metrics, put_back, names)
 
     def _save_and_leave(self) -> None:
         """After a signal: save this step, if it is not saved yet, and end as a process ends that got the signal."""

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Callable, Union
 
 from paddle_resume.data.batch import Batch, MicroBatches
 from paddle_resume.errors import StateError
 from paddle_resume.training.gradient_average import GradientAverage
+from paddle_resume.training.named_losses import as_tensor, total_loss
 from paddle_resume.training.optimizer_step import MicroBatchResult, StepResult, mean_loss
 
 TrainStep = Callable[[Union[Batch, MicroBatches]], Any]
@@ -16,7 +17,11 @@ TrainStep = Callable[[Union[Batch, MicroBatches]], Any]
 class StepRunner:
     """Makes steps by a trainer's `train_step`; what that returns becomes a StepResult."""
 
-    def __init__(self, train_step: TrainStep, gradients: GradientAverage) -> None:
+    def __init__(
+        self, train_step: TrainStep, gradients: GradientAverage, log: Callable[[Mapping[str, Any]], None]
+    ) -> None:
+        """`log` takes the further losses of a step that gives several."""
+        self._log = log
         self._train_step = train_step
         self._gradients = gradients
 
@@ -33,6 +38,7 @@ class StepRunner:
         return result if isinstance(result, StepResult) else self._of_loss_and_output(result, batches[0])
 
     def _of_loss_and_output(self, result: Any, batch: Batch) -> StepResult:
-        loss, output = result if isinstance(result, tuple) else (result, None)
+        loss, output = result if isinstance(result, tuple) and len(result) == 2 else (result, None)
+        loss = as_tensor(total_loss(loss, self._log, self._train_step.__qualname__))
         mean = mean_loss([(loss, batch.local_size)], batch.global_size, self._gradients.world)
         return StepResult([MicroBatchResult(batch, loss, output)], mean, batch.global_size)

@@ -10,11 +10,11 @@ from typing import Any, Callable, Optional, Union
 import numpy as np
 import paddle
 
+from paddle_resume.checked_arguments import SEED, checked
 from paddle_resume.checkpoint.catalog import Found
 from paddle_resume.checkpoint.lineage import Lineage
 from paddle_resume.checkpoint.restored import Restored
 from paddle_resume.data.batch import Batch, MicroBatches
-from paddle_resume.data.feed import Feed
 from paddle_resume.errors import StateError
 from paddle_resume.loggers import Logger
 from paddle_resume.owners.lbfgs import is_lbfgs
@@ -22,13 +22,22 @@ from paddle_resume.owners.optimizer import parameters_of
 from paddle_resume.parallel.world import World
 from paddle_resume.stateful import Owner
 from paddle_resume.training.callbacks import Callback
+from paddle_resume.training.default_logs import SAVE_DIR, logs_of
 from paddle_resume.training.options import Monitoring, Processes, StepOptions, refuse_unknown
 from paddle_resume.training.parts import RunParts
 from paddle_resume.training.precision import readable_output
-from paddle_resume.training.resume_changes import NO_CHANGES, ResumeChanges
+from paddle_resume.training.python_face import python_face
+from paddle_resume.training.resume_changes import ArgumentChanges, ResumeChanges
+from paddle_resume.training.resume_from import resume_from
+from paddle_resume.training.run_console import RunConsole
+from paddle_resume.training.run_data import TRAIN_DATA, DataOptions
 from paddle_resume.training.run_length import RunLength
 from paddle_resume.training.save_schedule import SaveSchedule
 from paddle_resume.training.session import Session
+from paddle_resume.training.start_block import start_facts
+from paddle_resume.training.train_arguments import DATA_RULES, LOGS, RENAMED
+from paddle_resume.training.trial import run_trial
+from paddle_resume.user_terms import in_user_terms
 
 Optimizers = Union[paddle.optimizer.Optimizer, Mapping[str, paddle.optimizer.Optimizer]]
 
@@ -42,7 +51,10 @@ class Trainer:
         loss: called as `loss(output, label)`, gives the mean over the batch.
         metrics: `paddle.metric.Metric` objects, kept for training and evaluation apart; see `RunningMetrics`.
         callbacks: see `Callback`. Those with `state_dict` are saved with the run.
-        logger: one Logger or several; they are cut back and continued on a resume.
+        logger: one Logger or several; they are cut back and continued on a resume. `auto`: VisualDL's and JSON Lines
+            in the folder `<log_dir>/<name>`; None: no logs.
+        log_dir: None: `log`, or `<save_dir>/log` where `save_dir` is another than the usual.
+        console: print what the run is, how it goes and what comes out; False: only what needs attention.
         save_dir, name: checkpoints are `<save_dir>/<name>_epoch<E>` and `<save_dir>/<name>_step<S>`.
         model_path: where the finished weights go, in the format of `paddle.save`; None writes none.
         seed: keys the order of the data and all augmentation.
@@ -56,6 +68,8 @@ class Trainer:
     what is in them. Callbacks get the trainer, as a `RunView`.
     """
 
+    @python_face
+    @checked(seed=SEED, logger=LOGS)
     def __init__(
         self,
         model: paddle.nn.Layer,
@@ -64,8 +78,10 @@ class Trainer:
         loss: Optional[Callable[..., paddle.Tensor]] = None,
         metrics: Sequence[paddle.metric.Metric] = (),
         callbacks: Sequence[Callback] = (),
-        logger: Union[Logger, Sequence[Logger], None] = None,
-        save_dir: Union[str, Path] = "checkpoint",
+        logger: Union[Logger, Sequence[Logger], str, None] = "auto",
+        log_dir: Union[str, Path, None] = None,
+        console: bool = True,
+        save_dir: Union[str, Path] = SAVE_DIR,
         name: str = "model",
         model_path: Union[str, Path, None] = None,
         seed: int = 0,
@@ -77,16 +93,16 @@ class Trainer:
         **unknown: Any,
     ) -> None:
         if unknown:
-            refuse_unknown(unknown, Trainer.__init__.__annotations__)
+            refuse_unknown(unknown, Trainer.__init__.__annotations__, Trainer.train.__annotations__)
         self.model, self.optimizer, self.loss = model, optimizer, loss
         self.restored: Optional[Restored] = None
         self._session: Optional[Session] = None
-        self._parts = RunParts(
-            self,
-            {"": optimizer} if isinstance(optimizer, paddle.optimizer.Optimizer) else dict(optimizer),
+        prints = console and not any(isinstance(each, RunConsole) for each in callbacks)
+        self._console = RunConsole([]) if prints and (processes.world or World.current()).is_main else None
+        self._arguments: dict[str, Any] = dict(  # noqa: C408
             metrics=metrics,
-            callbacks=callbacks,
-            logger=logger,
+            callbacks=[*([self._console] if self._console is not None else []), *callbacks],
+            logger=logs_of(logger, log_dir, save_dir, name),
             save_dir=save_dir,
             name=name,
             model_path=model_path,
@@ -97,7 +113,16 @@ class Trainer:
             processes=processes,
             owners=owners or {},
         )
+        self._parts = self._new_parts()
 
+    def _new_parts(self, **others: Any) -> RunParts:
+        """The parts of a run of this trainer, perhaps with other arguments."""
+        optimizer = self.optimizer
+        named = {"": optimizer} if isinstance(optimizer, paddle.optimizer.Optimizer) else dict(optimizer)
+        return RunParts(self, named, **{**self._arguments, **others})
+
+    @python_face
+    @checked(RENAMED, **DATA_RULES)
     def train(
         self,
         train_data: Any,
@@ -106,48 +131,83 @@ class Trainer:
         *,
         epochs: int = 1,
         max_steps: Optional[int] = None,
-        global_batch_size: int = 32,
-        shuffle: bool = True,
-        drop_last: bool = False,
-        num_workers: int = 0,
-        resume: str = "auto",
+        limit_batches: Optional[int] = None,
+        global_batch_size: Optional[int] = None,
+        shuffle: Optional[bool] = None,
+        drop_last: Optional[bool] = None,
+        num_workers: Optional[int] = None,
+        resume: Any = "auto",
         allow_inexact: bool = False,
+        allow_change: Union[str, Sequence[str]] = (),
         overwrite: bool = False,
-        changes: ResumeChanges = NO_CHANGES,
+        changes: Optional[ResumeChanges] = None,
     ) -> dict[str, float]:
         """Train until `epochs` or `max_steps` is reached, from wherever the run stands; returns the last metrics.
 
         Data are datasets or `paddle.io.DataLoader`s. A batch has `global_batch_size` samples over all processes
-        together (so has one of a DataLoader's), of which each process takes its share. `resume` is `auto` (continue
-        this run if it has a checkpoint), a checkpoint's prefix, or `none`. The run evaluates on `valid_data` after
-        each epoch and on `test_data` at its end. Raises CheckpointError, InexactResumeError, NonFiniteLossError,
-        ParallelError, and SaveError if the last save failed; Ctrl-C and SIGTERM save, then end the process as usual.
+        together (so has one of a DataLoader's), of which each process takes its share. What is None is as a DataLoader
+        says; for a dataset the batch size is 32, and it is shuffled, to its last sample, in this process.
+        `limit_batches` ends each epoch, and each evaluation, after so many batches. `resume` is `auto` (continue this
+        run if it has a checkpoint), `best`, a checkpoint's prefix, or `none`. `allow_change` names arguments that may
+        differ from those of the checkpoint, such as `["optimizer"]`. The run evaluates on `valid_data` after each epoch
+        and on `test_data` at its end. Raises ConfigError, DataError, CheckpointError, InexactResumeError,
+        NonFiniteLossError, ParallelError, and SaveError if the last save failed; Ctrl-C and SIGTERM save, then end the
+        process as usual.
         """
         parts = self._parts
         with parts.world.together():
-            options = {**parts.feed_options, "batch_size": global_batch_size, "num_workers": num_workers}
-            feed = Feed.of(train_data, shuffle=shuffle, drop_last=drop_last, **options)
-            given = {"valid": valid_data, "test": test_data}
-            evaluation = {
-                split: Feed.of(data, shuffle=False, **options) for split, data in given.items() if data is not None
-            }
-            length = RunLength(
-                epochs, max_steps, feed.batches_per_epoch, parts.optimizer_step.accumulate_steps, feed.batch_size
-            )
+            prefix = resume_from(resume, parts.engine)
+            wanted = ArgumentChanges(allow_change) if changes is None else changes
+            options = DataOptions(global_batch_size, shuffle, drop_last, num_workers, limit_batches)
+            feed, evaluation = options.feeds(train_data, {"valid": valid_data, "test": test_data}, parts.feed_options)
+            accumulate = parts.optimizer_step.accumulate_steps
+            length = RunLength(epochs, max_steps, feed.batches_per_epoch, accumulate, feed.batch_size)
             self._session = Session(self, parts, feed, evaluation, length)
-            self._session.run(resume, allow_inexact=allow_inexact, overwrite=overwrite, changes=changes)
+            if self._console is not None:
+                run, feeds = f"{parts.engine.name} in {parts.engine.folder}", {"train": feed, **evaluation}
+                self._console.facts = start_facts(self.model, feeds, run, self.loggers, parts.world)
+            self._session.run(prefix, allow_inexact=allow_inexact, overwrite=overwrite, changes=wanted)
             return self.results
 
+    @python_face
+    def trial(self, train_data: Any, valid_data: Any = None, test_data: Any = None, **options: Any) -> None:
+        """Try all of `train` in seconds: a few steps, an evaluation, a save and a resume; prints what was tried.
+
+        It takes what `train` takes, works in a temporary folder, and leaves model, optimizer, generators and data as
+        they were: a training that comes after it makes the same bits as without it. Raises what `train` would.
+        """
+        run_trial(self, (train_data, valid_data, test_data), options)
+
+    def log(self, **scalars: Any) -> None:
+        """Log further scalars by name, as means like the loss: `self.log(d_loss=d_loss)` in a step.
+
+        Each is a number or a tensor of one. In training they are logged as `train/d_loss`, every `log_every` steps; in
+        an evaluation as `valid/d_loss`. Raises ConfigError for a name that is taken.
+        """
+        self._parts.log(scalars)
+
     def compute_loss(self, batch: Batch) -> tuple[paddle.Tensor, Any]:
-        """(mean loss, output) of a batch `[*inputs, label]`; override it for another loss."""
-        *inputs, label = batch
+        """(mean loss, output) of a batch `[*inputs, label]`; override it for another loss.
+
+        The batch has the structure of a sample: of a dict, `label` or `labels` is the label and all else goes to the
+        model by name. The loss may be a dict of several: what is called `loss`, or else their sum, is optimised, and
+        the others are logged by their names.
+        """
         if self.loss is None:
-            raise StateError("Without a loss, Trainer.compute_loss or Trainer.train_step has to be overridden.")
-        output = readable_output(self.model(*inputs))
-        return self.loss(output, label), output
+            raise StateError(
+                "Without a loss, Trainer.compute_loss or Trainer.train_step has to be overridden; or give one, such as "
+                "Trainer(loss=paddle.nn.CrossEntropyLoss())."
+            )
+        given = Batch.of(batch)
+        output = readable_output(given.through(self.model))
+        return self.loss(output, given.label), output
+
+    own_compute_loss = compute_loss
 
     def train_step(self, batch: Any) -> Any:
         """One optimizer update on a batch `[*inputs, label]`; returns the loss, or (loss, output) for metrics.
+
+        The loss may be a dict of several, as in `compute_loss`: `loss`, or else their sum, is what is shown as such.
 
         Override it for several networks. The scheduler's step and the metrics are left to the trainer. With several
         processes call `average_gradients(optimizer, batch)` between `backward()` and each `optimizer.step()`.
@@ -171,14 +231,19 @@ class Trainer:
         """Loss and output of a batch `[*inputs, label]`, without gradients."""
         return self.compute_loss(batch)
 
+    @python_face
+    @checked(data=TRAIN_DATA)
     def evaluate(self, data: Any, split: str = "valid", **options: Any) -> dict[str, float]:
         """Loss and metrics over all of `data`; moves no generator and nothing else that training depends on."""
         return self._parts.evaluator.evaluate(data, split, self.step, **options)
 
+    @python_face
+    @checked(data=TRAIN_DATA)
     def predict(self, data: Any, **options: Any) -> np.ndarray:
         """The model's outputs [N, ...] for all of `data`; the last item of each sample is taken for a label."""
         return self._parts.evaluator.predict(data, **options)
 
+    @python_face
     def save(self, tag: Optional[str] = None) -> Path:
         """Save a checkpoint now, as `<name>_<tag>` (default `step<S>`).
 
@@ -193,6 +258,7 @@ class Trainer:
         """Say what a person should know: to the callbacks that listen for it, or else on stderr. Rank 0 speaks."""
         if not self._parts.world.is_main:
             return
+        text = in_user_terms(text)
         self._parts.hooks.call("on_message", text)
         if not self._parts.hooks.has("on_message"):
             print(text, file=sys.stderr)
@@ -250,6 +316,11 @@ class Trainer:
     def results(self) -> dict[str, float]:
         """The latest values by tag, such as `train/loss` and `valid/acc`."""
         return self._parts.progress.results
+
+    @property
+    def running(self) -> dict[str, float]:
+        """Loss, metrics and what is logged, as the means since the last record of the log, for a person to look at."""
+        return self._parts.metrics.so_far()
 
     @property
     def lineage(self) -> Lineage:

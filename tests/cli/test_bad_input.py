@@ -606,7 +606,7 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_the_last_good_checkpoint_st
     result = command("train", *MORE, "-o", "optimizer.lr=1e39", "--allow-inexact")
     refused(
         result,
-        "The loss became nan in step 5 (counted from 0). Nothing of it was saved",
+        "The loss became nan in step 5 (counted from 0; epoch ",
         "the last good checkpoint is ck/tiny_step4.",
         "Lower the learning rate",
         "trainer.on_nan to skip",

@@ -110,6 +110,19 @@ def test_a_command_does_its_work(
     assert code < 2 or said.err.startswith("error: ")
 
 
+def test_a_trial_does_all_of_it_and_touches_no_folder(
+    tmp_path: Path, tiny_mnist: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "c.yaml").write_text(CONFIG.format(root=tiny_mnist), encoding="utf-8")
+    assert call("train", "-c", "c.yaml", "--trial") == 0
+    said = capfd.readouterr().out
+    assert said.startswith("Trial: all of it works.") and "a resume from step 1" in said
+    assert [path.name for path in tmp_path.iterdir()] == ["c.yaml"]
+    assert call("train", "-c", "c.yaml", "--trial", "--overwrite") == 2
+    assert "--trial works in a folder of its own" in capfd.readouterr().err
+
+
 @pytest.mark.parametrize("name", COMMANDS)
 def test_its_help_is_printed(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert call(name, "--help") == 0

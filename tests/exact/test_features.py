@@ -194,7 +194,7 @@ def test_the_average_follows_its_formula_and_is_what_is_evaluated_and_written(tm
         assert made.evaluate(Points(), batch_size=8)["loss"] == results["valid/loss"]
     average.evaluate = False
     assert made.evaluate(Points(), batch_size=8)["loss"] != results["valid/loss"]
-    with pytest.raises(ConfigError, match=r"trainer\.ema\.decay: 1\.5 is not from 0 to below 1"):
+    with pytest.raises(ConfigError, match=r"WeightAverage\(decay=1\.5\): expected a number from 0 to below 1"):
         WeightAverage(1.5)
 
 
@@ -341,7 +341,7 @@ def test_when_a_schedule_steps_is_compared_on_a_resume() -> None:
         ({}, {"precision": paddle_resume.Precision("O1")}, "precision level: None -> O1"),
         ({"ema": WeightAverage(0.9)}, {"ema": WeightAverage(0.8)}, r"ema decay: 0\.9 -> 0\.8"),
         ({"ema": WeightAverage(0.9)}, {}, r"file \.pdema: saved -> nobody here owns it"),
-        ({"best": Best("valid/loss")}, {"best": Best("valid/loss", patience=2)}, r"best\.patience: None -> 2"),
+        ({"best": Best("valid/loss")}, {"best": Best("valid/loss", patience=2)}, r"Best\(patience=\): None -> 2"),
         ({"on_nan": "skip"}, {}, "on_nan policy: skip -> stop"),
     ],
 )

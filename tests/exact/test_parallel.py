@@ -136,7 +136,7 @@ def test_an_epoch_has_the_same_order_and_no_sample_twice_whatever_the_number_of_
 
 
 def test_a_batch_is_cut_into_as_few_even_pieces_as_fit() -> None:
-    batch = Batch([paddle.arange(7)], 7, 20)
+    batch = Batch.of([paddle.arange(7)], 7, 20)
     assert [piece[0].tolist() for piece in batch.micro_batches(3)] == [[0, 1], [2, 3], [4, 5, 6]]
     assert [piece.local_size for piece in batch.micro_batches(3)] == [2, 2, 3]
     assert list(batch.micro_batches(7)) == [batch]

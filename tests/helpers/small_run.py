@@ -52,6 +52,7 @@ def trainer(folder: Any, rate: Any = 0.1, model: Callable[[], paddle.nn.Layer] =
         built,
         paddle.optimizer.Momentum(rate() if callable(rate) else rate, parameters=built.parameters()),
         loss=paddle.nn.CrossEntropyLoss(),
+        console=False,
         save_dir=folder / "checkpoint",
         model_path=folder / "model.pdparams",
         **grouped(**{"logger": JsonlLogger(folder), "background": False, **options}),

@@ -101,6 +101,7 @@ def main():
         model,
         paddle.optimizer.Momentum(0.1, parameters=model.parameters()),
         loss=paddle.nn.CrossEntropyLoss(),
+        console=False,
         logger=JsonlLogger("log"),
         callbacks=[Fate(options)],
         schedule=SaveSchedule(every_steps=options.every_steps, keep=options.keep, background=options.background),

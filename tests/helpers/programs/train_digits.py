@@ -194,6 +194,7 @@ def main(arguments=None):
         model,
         optimizer,
         loss=paddle.nn.CrossEntropyLoss(),
+        console=False,
         metrics=[Accuracy()],
         save_dir="checkpoint",
         name="digits",

@@ -67,6 +67,7 @@ def main(arguments=None):
         model,
         paddle.optimizer.Momentum(rate(options.rate), parameters=model.parameters()),
         loss=paddle.nn.CrossEntropyLoss(),
+        console=False,
         metrics=[Accuracy()],
         save_dir="checkpoint",
         name="digits",

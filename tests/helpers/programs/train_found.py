@@ -255,6 +255,7 @@ def main(arguments=None):
         model,
         optimizer,
         loss=CenterLoss() if what == "loss" else nn.CrossEntropyLoss(),
+        console=False,
         metrics=[Recent()] if what == "metric" else [],
         callbacks=callbacks,
         logger=JsonlLogger("log"),

@@ -43,6 +43,7 @@ def main(kind, source, workers="0"):
         model,
         paddle.optimizer.AdamW(0.01, parameters=model.parameters()),
         loss=paddle.nn.CrossEntropyLoss(),
+        console=False,
         metrics=metrics,
         name=kind,
         logger=JsonlLogger("log"),

@@ -130,6 +130,7 @@ def main(arguments=None):
         model,
         paddle.optimizer.Adam(paddle.optimizer.lr.PolynomialDecay(0.01, 40), parameters=model.parameters()),
         loss=paddle.nn.CrossEntropyLoss(),
+        console=False,
         metrics=[Accuracy(), paddle.metric.Accuracy(topk=(3,), name="paddle_top3")],
         save_dir="checkpoint",
         name="digits",

@@ -67,6 +67,7 @@ def learn(kind, samples, batch_size, accumulate, on_nan="stop", sparse=False):
         model,
         paddle.optimizer.Momentum(0.1, parameters=model.parameters()),
         loss=paddle.nn.CrossEntropyLoss(),
+        console=False,
         metrics=[Accuracy(), paddle.metric.Accuracy(name="paddle_acc")],
         name=name,
         schedule=SaveSchedule(every_epochs=None, background=False),

@@ -33,7 +33,7 @@ from paddle_resume.metrics import (
 from paddle_resume.metrics.confusion_picture import draw_confusion_matrix
 from paddle_resume.metrics.counts import ConfusionCounts
 from paddle_resume.testing import Kill, first_differences
-from paddle_resume.ui.run_console import _figures
+from paddle_resume.training.run_console import _figures
 
 LOSS = paddle.to_tensor(0.5)
 DRAW = np.random.RandomState(7)

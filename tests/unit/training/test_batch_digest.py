@@ -12,7 +12,7 @@ from paddle_resume.training.batch_digest import batch_digest
 
 def batch(add: float = 0.0, key: bytes = b"0", dtype: str = "float32") -> Batch:
     x = paddle.arange(96, dtype="float32").reshape([4, 24]) + add
-    return Batch([x.astype(dtype), paddle.arange(4)], 4, 4, key)
+    return Batch.of([x.astype(dtype), paddle.arange(4)], 4, 4, key)
 
 
 @pytest.mark.parametrize("small", [0, 1 << 16])

@@ -11,7 +11,10 @@ from paddle_resume.errors import ConfigError
 
 
 def test_a_rollback_whose_target_would_hang_on_the_pace_of_the_disk_is_refused_by_name(tmp_path: Any) -> None:
-    with pytest.raises(ConfigError, match=r"on_nan: rollback .* checkpoint\.on_busy: skip .* Set checkpoint\.on_busy"):
+    with pytest.raises(
+        ConfigError,
+        match=r'on_nan="rollback"\) .* SaveSchedule\(on_busy="skip"\) .* Set SaveSchedule\(on_busy="wait"\)',
+    ):
         trainer(tmp_path, on_nan="rollback", on_busy="skip", every_steps=2)
 
 

@@ -143,7 +143,7 @@ def test_a_disk_that_takes_no_fingerprints_is_told_of_once_and_stops_nothing(
 
 
 def test_checkpoints_that_would_not_be_there_to_go_back_to_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"trainer.check_resume: 9 .* Set checkpoint.keep to 5 or more"):
+    with pytest.raises(ConfigError, match=r"Monitoring\(check_resume=9\) .* Set SaveSchedule\(keep=\) to 5 or more"):
         trainer(tmp_path, every_steps=4, every_epochs=None, keep=4, check_resume=9)
     trainer(tmp_path, every_steps=4, every_epochs=None, keep=5, check_resume=9)
     trainer(tmp_path, every_steps=4, every_epochs=1, keep=1, check_resume=9)
@@ -181,7 +181,7 @@ class Own(Points):
 def test_data_that_cannot_be_made_again_are_refused_before_anything_is_written(tmp_path: Path) -> None:
     made = trainer(tmp_path)
     with pytest.raises(
-        DataError, match=r"train data: dataset\[0\] gave two .*: field 0 differs; Noisy .*allow-inexact"
+        DataError, match=r"train data: dataset\[0\] gave two .*: field 0 differs; Noisy .*allow_inexact=True"
     ):
         made.train(Noisy(), epochs=1, global_batch_size=8)
     assert not (tmp_path / "checkpoint").exists()

@@ -327,5 +327,5 @@ def test_a_stream_without_a_position_is_told_to_be_replayed(tmp_path, capsys):
         def __iter__(self):
             return iter([(np.ones([1], np.float32), np.ones([1], np.float32))] * 8)
 
-    run(make(tmp_path), Endless(), epochs=1)
+    run(make(tmp_path, console=False), Endless(), epochs=1)
     assert "Endless has no state_dict(): resuming within an epoch draws the samples" in capsys.readouterr().err

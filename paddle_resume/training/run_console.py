@@ -1,17 +1,21 @@
-"""What a person sees of a run: the start block, then a live bar on a terminal or plain lines in a pipe."""
+"""What a person sees of a run: the start block, then a live bar on a terminal or in a notebook, or plain lines."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from time import monotonic
 from typing import Any, Optional
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 from paddle_resume.checkpoint.phases import DONE
 from paddle_resume.training.callbacks import Callback
+from paddle_resume.training.progress_bar import ProgressBar
 from paddle_resume.training.run_view import RunView
+
+Facts = Sequence[tuple[str, str]]
 
 
 class RunConsole(Callback):
@@ -20,18 +24,19 @@ class RunConsole(Callback):
     `facts` are (label, text) lines for the start block.
     """
 
-    def __init__(self, facts: list[tuple[str, str]], verbosity: int = 1, console: Optional[Console] = None) -> None:
-        self._facts = facts
+    only_watches = True
+
+    def __init__(self, facts: Facts, verbosity: int = 1, console: Optional[Console] = None) -> None:
+        self.facts = facts
         self._verbosity = verbosity
-        self._console = console or Console(highlight=False, soft_wrap=True)
-        self._bar: Optional[Progress] = None
-        self._task: Optional[TaskID] = None
+        self._console = console or _new_console()
+        self._bar: Optional[ProgressBar] = None
         self._since = monotonic()
         self._since_step = 0
         self._per_step: Optional[float] = None
 
     def on_train_begin(self, run: RunView) -> None:
-        for label, text in [*self._facts, *_position(run)]:
+        for label, text in [*self.facts, *_position(run)]:
             self._print(f"{label + ':':<13}{text}")
         if run.phase == DONE:
             self._print(
@@ -39,13 +44,9 @@ class RunConsole(Callback):
                 f"{_figures(run.results, whole_tags=True)}"
             )
         self._since, self._since_step = monotonic(), run.step
-        if self._console.is_terminal and self._verbosity > 0 and run.phase != DONE:
-            self._bar = Progress(
-                TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed}/{task.total}"),
-                TimeRemainingColumn(), console=self._console, transient=True,
-            )  # fmt: skip
-            self._bar.start()
-            self._task = self._bar.add_task("train", total=run.length.total_steps, completed=run.step)
+        has_bar = self._console.is_terminal or self._console.is_jupyter
+        if has_bar and self._verbosity > 0 and run.phase != DONE:
+            self._bar = ProgressBar(self._console, run.length.steps_per_epoch)
 
     def on_train_end(self, run: RunView) -> None:
         if self._bar is not None:
@@ -57,13 +58,26 @@ class RunConsole(Callback):
         self._since, self._since_step = monotonic(), run.step
 
     def on_step_end(self, run: RunView) -> None:
-        # A terminal is redrawn ten times a second at most; that needs no update at each of a thousand steps.
-        if self._bar is not None and self._task is not None and run.step % 10 == 0:
-            self._bar.update(self._task, completed=run.step)
+        if self._bar is not None and self._bar.is_due:
+            scalars = {f"train/{name}": value for name, value in run.running.items()}
+            self._bar.show(run.steps_in_epoch, f"{_where(run)}{_figures(scalars)}{self._pace(run)}")
+
+    def on_evaluate_begin(self, run: RunView, split: str) -> None:
+        if self._bar is not None:
+            self._bar.begin_evaluation(f"epoch: {run.epoch}, evaluating {split}")
+
+    def on_evaluate_step(self, run: RunView) -> None:
+        if self._bar is not None:
+            self._bar.advance_evaluation()
+
+    def on_evaluate_end(self, run: RunView, split: str, results: dict[str, float]) -> None:
+        if self._bar is not None:
+            self._bar.end_evaluation()
 
     def on_log(self, run: RunView, scalars: dict[str, float]) -> None:
         if "train/loss" in scalars:
-            self._print(f"{_where(run)}{self._pace(run, scalars)}")
+            self._print(f"[train] {_where(run)}{_figures(scalars)}{self._pace(run)}")
+            self._since, self._since_step = monotonic(), run.step
         else:
             split = next(iter(scalars)).split("/")[0]
             self._print(f"[{split}] epoch: {run.epoch}, {_figures(scalars)}")
@@ -75,22 +89,29 @@ class RunConsole(Callback):
     def on_message(self, run: RunView, text: str) -> None:
         self._console.print(text, style="yellow", markup=False)
 
-    def _pace(self, run: RunView, scalars: dict[str, float]) -> str:
-        now, step = monotonic(), run.step
-        if step > self._since_step:
-            self._per_step = (now - self._since) / (step - self._since_step)
-        self._since, self._since_step = now, step
-        text = _figures(scalars)
-        if self._per_step:
-            text += f", samples/s: {run.length.samples_per_step / self._per_step:.0f}"
-            total = run.length.total_steps
-            if total is not None:
-                text += f", eta: {_clock(self._per_step * max(0, total - step))}"
+    def _pace(self, run: RunView) -> str:
+        """Samples a second since the last line, and the time that is left at this pace."""
+        if run.step > self._since_step:
+            self._per_step = (monotonic() - self._since) / (run.step - self._since_step)
+        if not self._per_step:
+            return ""
+        text = f", samples/s: {run.length.samples_per_step / self._per_step:.0f}"
+        total = run.length.total_steps
+        if total is not None:
+            text += f", eta: {_clock(self._per_step * max(0, total - run.step))}"
         return text
 
     def _print(self, text: str) -> None:
         if self._verbosity > 0:
             self._console.print(text, markup=False)
+
+
+def _new_console() -> Console:
+    """For standard output; in a notebook without the widgets that a bar is made of, one that prints plain lines."""
+    made = Console(highlight=False, soft_wrap=True)
+    if made.is_jupyter and find_spec("ipywidgets") is None:
+        return Console(highlight=False, soft_wrap=True, force_jupyter=False, force_terminal=False)
+    return made
 
 
 def _position(run: RunView) -> list[tuple[str, str]]:
@@ -110,8 +131,8 @@ def _position(run: RunView) -> list[tuple[str, str]]:
 def _where(run: RunView) -> str:
     per_epoch = run.length.steps_per_epoch
     if per_epoch is None:
-        return f"[train] epoch: {run.epoch}, step: {run.step}, "
-    return f"[train] epoch: {run.epoch}, step: {run.steps_in_epoch}/{per_epoch}, "
+        return f"epoch: {run.epoch}, step: {run.step}, "
+    return f"epoch: {run.epoch}, step: {run.steps_in_epoch}/{per_epoch}, "
 
 
 def _figures(scalars: dict[str, Any], whole_tags: bool = False) -> str:

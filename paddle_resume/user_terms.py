@@ -1,0 +1,115 @@
+"""In whose terms a message speaks: those of a config and its command, or those of Python.
+
+Messages are written in the terms of the config (`data.num_workers`, `--allow-inexact`), wherever they come from. Where
+a run was begun from Python, they leave by `in_python_terms`: what a person reads names what this person wrote.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+
+_command = ContextVar("whether a command speaks", default=False)
+
+
+@contextmanager
+def command_terms() -> Iterator[None]:
+    """Inside, a run belongs to a config and its command."""
+    before = _command.set(True)
+    try:
+        yield
+    finally:
+        _command.reset(before)
+
+
+def speaks_command() -> bool:
+    """Whether the config's keys and the command's flags are what the user wrote."""
+    return _command.get()
+
+
+# Each key of a config, and what sets the same in Python; those that are not here have no argument of their own.
+ARGUMENTS = {
+    "run.name": "Trainer(name=)",
+    "run.seed": "Trainer(seed=)",
+    "run.save_dir": "Trainer(save_dir=)",
+    "run.log_dir": "Trainer(log_dir=)",
+    "run.model_path": "Trainer(model_path=)",
+    "data.global_batch_size": "Trainer.train(global_batch_size=)",
+    "data.num_workers": "Trainer.train(num_workers=)",
+    "data.drop_last": "Trainer.train(drop_last=)",
+    "data.shuffle": "Trainer.train(shuffle=)",
+    "trainer.epochs": "Trainer.train(epochs=)",
+    "trainer.max_steps": "Trainer.train(max_steps=)",
+    "trainer.limit_batches": "Trainer.train(limit_batches=)",
+    "trainer.log_every": "Monitoring(log_every=)",
+    "trainer.evaluate_every": "Monitoring(evaluate_every=)",
+    "trainer.check_resume": "Monitoring(check_resume=)",
+    "trainer.accumulate_steps": "StepOptions(accumulate_steps=)",
+    "trainer.amp": "Precision(level=)",
+    "trainer.amp.level": "Precision(level=)",
+    "trainer.amp_dtype": "Precision(dtype=)",
+    "trainer.ema": "Monitoring(ema=)",
+    "trainer.ema.decay": "WeightAverage(decay=)",
+    "trainer.ema.warmup": "WeightAverage(warmup=)",
+    "trainer.ema.evaluate": "WeightAverage(evaluate=)",
+    "trainer.on_nan": "StepOptions(on_nan=)",
+    "trainer.rollback_lr": "Divergence(lr_factor=)",
+    "trainer.max_rollbacks": "Divergence(max_rollbacks=)",
+    "best.monitor": "Best(monitor=)",
+    "best.mode": "Best(mode=)",
+    "best.min_delta": "Best(min_delta=)",
+    "best.patience": "Best(patience=)",
+    "best.final": "Best(final=)",
+    "checkpoint.every_epochs": "SaveSchedule(every_epochs=)",
+    "checkpoint.every_steps": "SaveSchedule(every_steps=)",
+    "checkpoint.every_minutes": "SaveSchedule(every_minutes=)",
+    "checkpoint.keep": "SaveSchedule(keep=)",
+    "checkpoint.keep_epochs": "SaveSchedule(keep_epochs=)",
+    "checkpoint.on_busy": "SaveSchedule(on_busy=)",
+    "checkpoint.budget": "SaveSchedule(budget=)",
+    "checkpoint.background": "SaveSchedule(background=)",
+    "checkpoint.on_error": "SaveSchedule(on_error=)",
+}
+_WORDS = {"null": "None", "true": "True", "false": "False"}
+# A value that is written after a key; any other word after a colon belongs to the sentence.
+_VALUE = (
+    r"-?\d[\d.]*(?<!\.)|null|true|false|auto|wait|skip|stop|continue|ignore|rollback|O1|O2|float16|bfloat16|best|last"
+)
+_KEY = re.compile(
+    rf"(?<![\w/.\"'(])({'|'.join(sorted(map(re.escape, ARGUMENTS), key=len, reverse=True))})(?![\w(]|\.\w)"
+    rf"(?:: ({_VALUE})(?![\w/]| ->))?"
+)
+_FLAGS = (
+    (re.compile(r"--resume (none|auto|best|[^\s;,]*[/_][^\s;,]*?)(?=[\s;,)]|\.?$|\. )"), r'resume="\1"'),
+    (re.compile(r"--resume\b"), "resume="),
+    (re.compile(r"--allow-inexact\b"), "allow_inexact=True"),
+    (re.compile(r"--overwrite\b"), "overwrite=True"),
+    (re.compile(r"give the config's key with -o and add --allow-change\b"), "name its argument in allow_change=[...]"),
+    (re.compile(r"--allow-change\b"), "allow_change="),
+    (re.compile(r"--weights-partial\b"), "model.set_state_dict(paddle.load(...))"),
+    (re.compile(r"--weights\b"), "model.set_state_dict(paddle.load(...))"),
+    (re.compile(r"\b([Tt])he same command\b"), r"\1he same program"),
+)
+
+
+def in_python_terms(text: str) -> str:
+    """A message in the terms of Python: keys of a config and flags as the arguments that set the same."""
+    text = _KEY.sub(lambda found: _argument(found[1], found[2]), text)
+    for flag, argument in _FLAGS:
+        text = flag.sub(argument, text)
+    return text
+
+
+def _argument(key: str, value: str | None) -> str:
+    argument = ARGUMENTS[key]
+    if value is None:
+        return argument
+    shown = _WORDS.get(value) or (value if re.fullmatch(r"-?[\d.]+", value) else f'"{value}"')
+    return f"{argument[:-1]}{shown})"
+
+
+def in_user_terms(text: str) -> str:
+    """The message in the terms in which this run is spoken of."""
+    return text if speaks_command() else in_python_terms(text)
