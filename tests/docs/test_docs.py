@@ -16,6 +16,7 @@ from places import ROOT
 PAGES = (
     "README.md",
     "docs/quick-start.md",
+    "docs/first-hour.md",
     "docs/recipes.md",
     "docs/trainer.md",
     "docs/features.md",
@@ -35,6 +36,7 @@ PAGES = (
 )
 # Pages that need no run to look at.
 ALONE = (
+    "docs/first-hour.md",
     "docs/recipes.md",
     "docs/trainer.md",
     "docs/data.md",
