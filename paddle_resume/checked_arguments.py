@@ -127,7 +127,23 @@ class _Check:
             needed = ", ".join(f"{name}=" for name in self._needed(arguments, named))
             if needed:
                 raise ConfigError(f"{where}() is called without {needed}; give that too.") from None
-            raise ConfigError(f"{where}(): {error}; give the other arguments by their names.") from None
+            raise ConfigError(self._too_many(where, arguments, named) or f"{where}(): {error}.") from None
+
+    def _too_many(self, where: str, arguments: tuple[Any, ...], named: Mapping[str, Any]) -> str:
+        """The sentence for arguments without a name that are more than may be, with the name of the first."""
+        parameters = self._signature.parameters
+        places = [name for name, one in parameters.items() if one.kind is one.POSITIONAL_OR_KEYWORD]
+        if len(arguments) <= len(places):
+            return ""
+        others = [name for name in parameters if name not in places and name not in named]
+        meant = [
+            one
+            for one in others
+            if self._types.get(one, Any) is not Any and fits(arguments[len(places)], self._types[one])
+        ]
+        said = f"; write {meant[0]}=..." if meant else ""
+        taken = ", ".join(name for name in places if name != "self")
+        return f"{where}() takes {taken} without a name, and all others by their names{said}."
 
     def _unknown(self, where: str, name: str, known: list[str]) -> str:
         if name in self._renamed:

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Optional, Union
 
+from paddle_resume.checked_arguments import checked_class
 from paddle_resume.checkpoint import owner_states
-from paddle_resume.checkpoint.catalog import (
-    Found,
-    named_prefix,
-    run_of,
-)
+from paddle_resume.checkpoint.catalog import Found, named_prefix, run_of
 from paddle_resume.checkpoint.choose import (
     AUTO,
     choose,
@@ -41,6 +38,7 @@ Wanted = Callable[[Sequence[Difference]], Sequence[Difference]]
 """Tells which differences of a resume were asked for, as `AllowedChanges.wanted` does."""
 
 
+@checked_class()
 class CheckpointEngine:
     """The checkpoints `<save_dir>/<name>_<tag>` of one run.
 
@@ -57,14 +55,14 @@ class CheckpointEngine:
 
     def __init__(
         self,
-        save_dir: str | Path,
+        save_dir: Union[str, Path],
         name: str,
         *,
         keep: int = 2,
-        keep_epochs: int | None = None,
+        keep_epochs: Optional[int] = None,
         background: bool = True,
         memory: bool = True,
-        world: World | None = None,
+        world: Optional[World] = None,
     ) -> None:
         self._world = world or World()
         self.folder = Path(save_dir)

@@ -9,6 +9,7 @@ import paddle
 
 from paddle_resume.errors import ConfigError
 from paddle_resume.metrics.metric_adapter import metric_names
+from paddle_resume.user_terms import speaks_command
 
 
 def evaluation_tags(metrics: Sequence[paddle.metric.Metric], split: str = "valid") -> list[str]:
@@ -30,7 +31,8 @@ def require_unique_names(metrics: Sequence[paddle.metric.Metric]) -> None:
     names = [name for metric in metrics for name in metric_names(metric)]
     doubled = [name for name, count in Counter(["loss", *names]).items() if count > 1]
     if doubled:
+        cure = "`tag: another`" if speaks_command() else "name='another'"
         raise ConfigError(
             f"metrics: two values are called {doubled[0]}, and one would overwrite the other in the logs. Give one of "
-            "the metrics another name: `tag: another` in the config, name='another' in Python."
+            f"the metrics another name: {cure}."
         )

@@ -1,1 +1,1 @@
-"""What a person sees: the console of a run, and tables."""
+"""What commands print: tables on a terminal, plain columns in a pipe."""

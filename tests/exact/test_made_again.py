@@ -91,7 +91,7 @@ def test_what_differs_is_named_stops_the_run_and_harms_no_checkpoint(what: str, 
     before = {path.name: path.read_bytes() for path in (again / "checkpoint").glob("model_*")}
     ended = life(again, "--differ", what)
     assert ended.returncode == 2 and "Traceback" not in ended.stderr
-    assert re.search(rf"^error: Step {step} .* came out otherwise: {said}\. .*--allow-inexact", ended.stderr, re.M)
+    assert re.search(rf"^error: Step {step} .* came out otherwise: {said}\. .*allow_inexact=True", ended.stderr, re.M)
     assert ("6 came out the same before it" in ended.stderr) == (step == 7)
     assert {path.name: path.read_bytes() for path in (again / "checkpoint").glob("model_*")} == before
     # The same command is stopped again, and without the difference the run is as it would have been.

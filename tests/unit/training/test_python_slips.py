@@ -65,6 +65,10 @@ BUILT: dict[str, tuple[Callable[[Path], Any], str]] = {
         "Trainer(model=...): expected a Layer, found a SGD; model and optimizer seem to be swapped.",
     ),
     "no optimizer": (lambda f: Trainer(net()), "Trainer() is called without optimizer=; give that too."),  # type: ignore[call-arg]
+    "a loss in third place": (
+        lambda f: Trainer(net(), paddle.optimizer.SGD(parameters=net().parameters()), paddle.nn.MSELoss()),  # type: ignore[misc]
+        "Trainer() takes model, optimizer without a name, and all others by their names; write loss=...",
+    ),
     "the optimizer of another model": (
         lambda f: trainer(f, model=net(), optimizer=paddle.optimizer.SGD(parameters=net().parameters())),
         "is no parameter of the model",
@@ -224,7 +228,7 @@ def test_a_slip_where_it_is_evaluated(tmp_path: Path) -> None:
 # What only the package itself makes, or what is made of a config; their arguments are not a user's.
 _NOT_A_USERS = {
     "Callback", "Difference", "Environment", "Owners", "PerRank", "RunView", "World", "Logger", "Processes", "sharded_owners",
-    "MeshConfig", "SplitConfig", "DeviceMesh", "Heartbeat", "ClipAcrossGroups", "Warmup", "__version__", "Checkpointer",
+    "MeshConfig", "SplitConfig", "DeviceMesh", "Heartbeat", "ClipAcrossGroups", "Warmup", "__version__",
 }  # fmt: skip
 
 
