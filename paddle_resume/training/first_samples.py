@@ -48,7 +48,7 @@ def try_first_samples(
                 if isinstance(loss, paddle.Tensor):
                     _go_back(loss)
                 for split in ("train", "valid", "test"):
-                    trial = RunningMetrics(metrics).fresh(split)
+                    trial = RunningMetrics(metrics, are_found=True).fresh(split)
                     trial.update(-1, paddle.to_tensor(0.0), output, batch.label, batch.local_size)
                     trial.results()
             except PaddleResumeError:
@@ -78,7 +78,8 @@ def _as_it_was(model: paddle.nn.Layer) -> Iterator[None]:
     """In training mode inside; afterwards modes, buffers and gradients are as they were."""
     modes = [(layer, layer.training) for layer in model.sublayers(include_self=True)]
     moved = {id(each): each for each in [*model.buffers(), *per_process_statistics(model)]}
-    buffers = [(buffer, view(buffer).copy()) for buffer in moved.values()]
+    # Some are names without memory, such as that under which recurrent layers would pack their weights.
+    buffers = [(buffer, view(buffer).copy()) for buffer in moved.values() if buffer._is_initialized()]
     parameters = [p for p in model.parameters() if not p.stop_gradient]
     gradients = [(p, p.grad.clone()) for p in parameters if p.grad is not None]
     try:
