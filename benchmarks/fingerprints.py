@@ -82,6 +82,8 @@ def main() -> None:
             model,
             paddle.optimizer.Adam(parameters=model.parameters()),
             loss=paddle.nn.CrossEntropyLoss(),
+            logger=None,
+            console=False,
             save_dir=folder,
             schedule=SaveSchedule(every_epochs=None, background=False),
             callbacks=[turns],

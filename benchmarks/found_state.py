@@ -66,6 +66,8 @@ def measure(model: paddle.nn.Layer, shape: tuple[int, ...], steps: int) -> tuple
             model,
             paddle.optimizer.Adam(parameters=model.parameters()),
             loss=paddle.nn.CrossEntropyLoss(),
+            logger=None,
+            console=False,
             callbacks=[looks],
             save_dir=folder,
             schedule=SaveSchedule(every_epochs=None),

@@ -34,6 +34,8 @@ def train(way: str, warmup: int, steps: int, folder: Path) -> float:
         model,
         optimizer,
         loss=paddle.nn.CrossEntropyLoss(),
+        logger=None,
+        console=False,
         save_dir=folder,
         schedule=SaveSchedule(every_epochs=None, every_steps=EVERY_STEPS if ours else None, background=way != INLINE),
         callbacks=[_EachStep(watch, folder if way == PADDLE_SAVE else None)],

@@ -48,6 +48,8 @@ def train(stop: int, steps: int, folder: Path, workers: int, callbacks: list[Cal
         model,
         paddle.optimizer.Adam(parameters=model.parameters()),
         loss=paddle.nn.CrossEntropyLoss(),
+        logger=None,
+        console=False,
         save_dir=folder,
         schedule=SaveSchedule(every_epochs=None),
         callbacks=callbacks,

@@ -117,6 +117,7 @@ def _trainer(kind: type, total: int, folder: Path, callbacks: list[Callback]) ->
         model,
         paddle.optimizer.Adam(learning_rate=scheduler, parameters=model.parameters()),
         loss=paddle.nn.CrossEntropyLoss(),
+        console=False,
         metrics=[Accuracy()],
         save_dir=folder / "checkpoint",
         logger=[VisualDLLogger(folder / "log", "mnist"), JsonlLogger(folder / "log")],
