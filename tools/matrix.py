@@ -66,8 +66,8 @@ Besides, hypothesis makes up runs of up to three of them each:
 ## Refused
 
 Where state cannot be saved, a run is refused before it trains, or at its first save, with the path of what cannot be
-saved; where settings contradict each other, with the settings. A loss that becomes NaN ends a run with `on_nan: stop`. What fails in Paddle
-itself, before anything is interrupted, is counted here too.
+saved; where settings contradict each other, with the settings. A loss that becomes NaN ends a run with `on_nan: stop`.
+What fails in Paddle itself, before anything is interrupted, is counted here too.
 
 | reason | runs |
 |---|---|

@@ -7,10 +7,9 @@ from typing import Any, Optional, Union
 
 import paddle
 
-from paddle_resume.checkpoint.engine import CheckpointEngine
-from paddle_resume.checkpoint.restored import Restored
 from paddle_resume.checked_arguments import SEED, checked_class
 from paddle_resume.checkpoint.engine import CheckpointEngine
+from paddle_resume.checkpoint.restored import Restored
 from paddle_resume.errors import StateError
 from paddle_resume.hapi.fit import ResumableFit
 from paddle_resume.hapi.takeover import callbacks_of_fit
