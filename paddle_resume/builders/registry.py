@@ -5,13 +5,14 @@ from __future__ import annotations
 import importlib
 import inspect
 import re
-import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
+from functools import cache
 from typing import Any, NoReturn, get_args
 
 from paddle_resume.checked_arguments import checked
+from paddle_resume.builders.own_modules import import_attribute, require_defined_by_user
+from paddle_resume.config.trust import ADVICE, is_trusted
 from paddle_resume.config.wording import nearest, show
 from paddle_resume.errors import ConfigError, PaddleResumeError
 
@@ -41,7 +42,7 @@ KINDS = {
 # What this package brings itself: it comes before Paddle's of the same name, and is imported when asked for.
 OWN: dict[str, tuple[str, tuple[str, ...]]] = {
     "model": ("paddle_resume.models", ("MNIST", "LeNet", "MLP", "TransformerLM")),
-    "data": ("paddle_resume.data.datasets", ("ImageFolder", "TextDataset")),
+    "data": ("paddle_resume.data.datasets", ("Cifar10", "Cifar100", "ImageFolder", "TextDataset")),
     "metric": (
         "paddle_resume.metrics",
         ("Accuracy", "Auc", "ConfusionMatrix", "F1", "Perplexity", "Precision", "Recall", "TopK"),
@@ -49,6 +50,8 @@ OWN: dict[str, tuple[str, tuple[str, ...]]] = {
     "lr": ("paddle_resume.lr.warmup", ("Warmup",)),
     "callback": ("paddle_resume.inspection", ("LookInside",)),
 }
+_DATASETS = ("MNIST", "FashionMNIST", "DatasetFolder", "VOC2012")
+_UNSAFE = {"Flowers": "it unpacks the archive that the config names, wherever the paths in it lead"}
 _REGISTERED: dict[tuple[str, str], Any] = {}
 
 _IMPORT_PATH = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*")
@@ -75,8 +78,8 @@ def resolve(kind: str, name: str, where: str = "") -> Callable[..., Any]:
     """The class (or model function) that a config names; nothing is called to find it.
 
     `kind` is a key of KINDS. `name` is a registered name, one of OWN or of the kind's Paddle module, or an
-    import path `my_package.module:Class`, for which the working directory is importable too. `where` is the
-    config key that messages name.
+    import path `my_package.module:Class` into a module of the user's own (`own_modules`). `where` is the config
+    key that messages name.
 
     Raises ConfigError when there is no such name, it cannot be imported, or it is not of the kind.
     """
@@ -87,6 +90,8 @@ def resolve(kind: str, name: str, where: str = "") -> Callable[..., Any]:
     reason = _why_not(kind, found)
     if reason:
         _refuse(kind, name, where, reason)
+    if ":" in name and not _is_pinned(kind, name):
+        require_defined_by_user(found, name, where)
     return found
 
 
@@ -102,6 +107,11 @@ def check_arguments(
     Raises ConfigError with the signature, and for an unknown argument with the nearest known one.
     """
     where, supplied = where or KINDS[kind].key, supplied or {}
+    if args.get("pretrained") and _fetches_weights(found):
+        raise ConfigError(
+            f"{where}.pretrained: Paddle fetches a file for it from the network, and unpickles it; start from weights "
+            f"that are there with --weights FILE. {ADVICE}."
+        )
     taken = sorted(set(args) & set(supplied))
     if taken:
         raise ConfigError(f"{where}: {', '.join(taken)} is supplied by the trainer; remove it from the config")
@@ -156,10 +166,18 @@ def resolve_function(path: str, where: str) -> Callable[..., Any]:
     """
     if not _IMPORT_PATH.fullmatch(path):
         raise ConfigError(f"{where} is {show(path)}; expected a function by its import path, my_module:function")
-    found = _attribute(path, where)
+    found = import_attribute(path, where)
     if not callable(found):
         raise ConfigError(f"{where}: {path} is {_describe(found)}; expected a function")
+    require_defined_by_user(found, path, where)
     return found
+
+
+def _fetches_weights(found: Callable[..., Any]) -> bool:
+    """Whether `pretrained` makes Paddle do so, and the user does not vouch for it."""
+    module = getattr(found, "__module__", None) or ""
+    names = (found.__name__, f"{KINDS['model'].home}:{found.__name__}")
+    return module.startswith(_MODEL_FUNCTIONS) and not any(map(is_trusted, names))
 
 
 def _base(kind: str) -> type:
@@ -172,33 +190,30 @@ def _known(kind: str, name: str, where: str) -> Any:
         return _REGISTERED[kind, name]
     module, own = OWN.get(kind, ("", ()))
     home = importlib.import_module(module if name in own else KINDS[kind].home)
-    if not hasattr(home, name):
+    found = getattr(home, name, None)
+    if name not in own and name not in pinned_names(kind) and not is_trusted(name):
+        if name in _UNSAFE:
+            raise ConfigError(f"{where}.name: {name} is not built from a config: {_UNSAFE[name]}. {ADVICE}.")
+        _refuse(kind, name, where, "is not known" if found is None else _why_not(kind, found) or "is not offered")
+    if found is None:
         _refuse(kind, name, where, "is not known")
-    return getattr(home, name)
+    return found
 
 
 def _import_path(kind: str, name: str, where: str) -> Any:
     if not _IMPORT_PATH.fullmatch(name):
         _refuse(kind, name, where, "is not an import path")
-    return _attribute(name, where)
+    if _is_pinned(kind, name):
+        module, _, attribute = name.partition(":")
+        return getattr(importlib.import_module(module), attribute)
+    return import_attribute(name, where)
 
 
-def _attribute(path: str, where: str) -> Any:
-    module_name, _, attribute = path.partition(":")
-    folder = str(Path.cwd())
-    if folder not in sys.path:
-        sys.path.append(folder)  # at the end and for good: it shadows nothing, and loader processes inherit it
-    try:
-        module = importlib.import_module(module_name)
-    except Exception as error:
-        raise ConfigError(
-            f"{where}: {path}: importing {module_name} failed: {type(error).__name__}: {error}"
-        ) from error
-    if not hasattr(module, attribute):
-        hint = nearest(attribute, (known for known in vars(module) if not known.startswith("_")))
-        advice = f"; did you mean {module_name}:{hint}?" if hint else ""
-        raise ConfigError(f"{where}: module {module_name} has no {attribute}{advice}")
-    return getattr(module, attribute)
+def _is_pinned(kind: str, path: str) -> bool:
+    """Whether the import path is that of a name which a config may use without one."""
+    module, _, attribute = path.partition(":")
+    own, names = OWN.get(kind, ("", ()))
+    return (module == own and attribute in names) or (module == KINDS[kind].home and attribute in pinned_names(kind))
 
 
 def _why_not(kind: str, found: Any) -> str:
@@ -253,10 +268,17 @@ def _refuse(kind: str, name: str, where: str, reason: str) -> NoReturn:
 
 def _names(kind: str) -> list[str]:
     """Every name that `resolve` takes without an import path; finding them imports nothing of OWN."""
-    home = importlib.import_module(KINDS[kind].home)
     registered = [name for of_kind, name in _REGISTERED if of_kind == kind]
-    theirs = [name for name in home.__all__ if not _why_not(kind, getattr(home, name))]
-    return [*registered, *OWN.get(kind, ("", ()))[1], *theirs]
+    return [*registered, *OWN.get(kind, ("", ()))[1], *pinned_names(kind)]
+
+
+@cache
+def pinned_names(kind: str) -> tuple[str, ...]:
+    """What a config may choose from the kind's module of Paddle: what that module declares as its own and is of the
+    kind, and of datasets those that neither unpickle nor unpack a file that a config names."""
+    home = importlib.import_module(KINDS[kind].home)
+    names = _DATASETS if kind == "data" else home.__all__
+    return tuple(name for name in names if hasattr(home, name) and not _why_not(kind, getattr(home, name)))
 
 
 def _without_annotations(signature: inspect.Signature) -> inspect.Signature:

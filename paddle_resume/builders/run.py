@@ -24,6 +24,7 @@ from paddle_resume.builders.model import (
     model_with_weights,
 )
 from paddle_resume.builders.optimizer import build_optimizer
+from paddle_resume.builders.own_modules import says_of_itself
 from paddle_resume.builders.registry import build, resolve
 from paddle_resume.config import Config
 from paddle_resume.config.allowed_changes import AllowedChanges
@@ -219,7 +220,12 @@ def run_length(config: Config, data: DataSplits) -> RunLength:
 
 
 def only_watches(name: str) -> bool:
-    """Whether the callback that a config calls `name` says of itself that no training depends on it."""
+    """Whether the callback that a config calls `name` says of itself that no training depends on it.
+
+    The name may be one of a record, which anybody may have written, so that nothing is imported for it.
+    """
+    if ":" in name:
+        return says_of_itself(name, "only_watches")
     try:
         return getattr(resolve("callback", name), "only_watches", False) is True
     except ConfigError:  # It is in the config of a checkpoint, and its class is gone.

@@ -41,6 +41,15 @@ def check_overrides(ctx: typer.Context, overrides: Optional[List[str]]) -> Optio
     return overrides
 
 
+def trust_if(wanted: bool) -> bool:
+    """Carry out `--trust-config`, for this process and those that it starts: ranks, lives of a proof, loaders."""
+    if wanted:
+        from paddle_resume.config.trust import trust_everything
+
+        trust_everything()
+    return wanted
+
+
 def _has(command: Any, option: str) -> bool:
     return any(option in parameter.opts for parameter in command.params)
 

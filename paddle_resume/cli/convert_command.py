@@ -7,7 +7,7 @@ from typing import Optional
 import typer
 from typing_extensions import Annotated
 
-from paddle_resume.cli.options import Json, Overrides
+from paddle_resume.cli.options import Json, Overrides, TrustConfig
 from paddle_resume.cli.paddle_import import import_paddle
 from paddle_resume.errors import ConfigError
 
@@ -27,6 +27,7 @@ def convert(
         Optional[str], typer.Option("-c", "--config", help="The YAML file whose model the weights are for.")
     ] = None,
     override: Overrides = None,
+    trust_config: TrustConfig = False,
     output: Annotated[
         Optional[str],
         typer.Option("--output", help="The .pdparams or .safetensors file to write; none with --dry-run."),

@@ -8,7 +8,7 @@ import typer
 from rich.console import Console
 from typing_extensions import Annotated
 
-from paddle_resume.cli.options import ConfigPath, Json, Overrides, Weights
+from paddle_resume.cli.options import ConfigPath, Json, Overrides, TrustConfig, Weights
 from paddle_resume.cli.paddle_import import import_paddle
 from paddle_resume.errors import ConfigError
 
@@ -27,6 +27,7 @@ def export(
         Optional[str], typer.Option("--output", help="DIR/NAME of the files; export/<run.name> if not given.")
     ] = None,
     override: Overrides = None,
+    trust_config: TrustConfig = False,
     format: Annotated[
         ExportFormat, typer.Option("--format", help="Paddle's inference format, or ONNX through paddle2onnx.")
     ] = ExportFormat.paddle,
@@ -56,6 +57,7 @@ def predict(
     ] = None,
     weights: Annotated[Optional[str], typer.Option(help="With -c: a checkpoint's prefix, or a .pdparams file.")] = None,
     override: Overrides = None,
+    trust_config: TrustConfig = False,
     invert: Annotated[bool, typer.Option("--invert", help="Exchange black and white first.")] = False,
     labels: Annotated[
         Optional[str], typer.Option(help="An IDX file with the label of each image; prints the accuracy.")
@@ -91,6 +93,7 @@ def generate(
     weights: Weights,
     prompt: Annotated[str, typer.Option(help="What the text begins with.")],
     override: Overrides = None,
+    trust_config: TrustConfig = False,
     length: Annotated[int, typer.Option(min=1, help="How many tokens to write.")] = 200,
     seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, help="The same seed gives the same text.")] = 0,
     temperature: Annotated[float, typer.Option(help="Below 1 prefers likely tokens; 0 takes the likeliest.")] = 1.0,

@@ -6,13 +6,14 @@ from typing import List, Optional
 import typer
 from typing_extensions import Annotated
 
-from paddle_resume.cli.options import WEIGHTS, ConfigPath, Overrides
+from paddle_resume.cli.options import WEIGHTS, ConfigPath, Overrides, TrustConfig
 from paddle_resume.cli.paddle_import import import_paddle
 
 
 def inspect(
     config: ConfigPath,
     override: Overrides = None,
+    trust_config: TrustConfig = False,
     values: Annotated[
         bool, typer.Option("--values", help="Also where weights and outputs lie, and what looks wrong.")
     ] = False,

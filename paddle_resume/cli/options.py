@@ -6,7 +6,7 @@ from typing import List, Optional
 import typer
 from typing_extensions import Annotated
 
-from paddle_resume.cli.command import check_overrides
+from paddle_resume.cli.command import check_overrides, trust_if
 
 WEIGHTS = "A checkpoint's prefix, or a .pdparams file."
 
@@ -19,6 +19,14 @@ Overrides = Annotated[
         metavar="KEY=VALUE",
         callback=check_overrides,
         help="Set one key: -o trainer.epochs=5. May be repeated.",
+    ),
+]
+TrustConfig = Annotated[
+    bool,
+    typer.Option(
+        "--trust-config",
+        callback=trust_if,
+        help="Let the config use classes of installed packages too: whatever it names is run.",
     ),
 ]
 Weights = Annotated[str, typer.Option("--weights", help=WEIGHTS)]

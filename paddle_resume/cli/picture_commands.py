@@ -7,7 +7,7 @@ from typing import List, Optional
 import typer
 from typing_extensions import Annotated
 
-from paddle_resume.cli.options import ConfigPath, Overrides, Picture, Split, Weights
+from paddle_resume.cli.options import ConfigPath, Overrides, Picture, Split, TrustConfig, Weights
 from paddle_resume.cli.paddle_import import import_paddle
 
 
@@ -29,6 +29,7 @@ def plot(
 def plot_lr(
     config: ConfigPath,
     override: Overrides = None,
+    trust_config: TrustConfig = False,
     output: Picture = "lr.png",
     epochs: Annotated[Optional[int], typer.Option(help="Draw this many epochs in place of trainer.epochs.")] = None,
 ) -> None:
@@ -52,6 +53,7 @@ def wrong(
     config: ConfigPath,
     weights: Weights,
     override: Overrides = None,
+    trust_config: TrustConfig = False,
     count: Annotated[int, typer.Option(help="How many to show: the most confident.")] = 36,
     split: Split = "test",
     output: Picture = "wrong.png",

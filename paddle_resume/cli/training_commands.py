@@ -6,7 +6,7 @@ from typing import Optional
 import typer
 from typing_extensions import Annotated
 
-from paddle_resume.cli.options import ConfigPath, Overrides, Split, Weights
+from paddle_resume.cli.options import ConfigPath, Overrides, Split, TrustConfig, Weights
 from paddle_resume.cli.paddle_import import import_paddle
 from paddle_resume.errors import ConfigError
 
@@ -14,6 +14,7 @@ from paddle_resume.errors import ConfigError
 def train(
     config: ConfigPath,
     override: Overrides = None,
+    trust_config: TrustConfig = False,
     resume: Annotated[
         str, typer.Option(help="auto: continue this run; a checkpoint's prefix; none: start over.")
     ] = "auto",
@@ -78,6 +79,7 @@ def evaluate(
     config: ConfigPath,
     weights: Weights,
     override: Overrides = None,
+    trust_config: TrustConfig = False,
     split: Split = "test",
 ) -> None:
     """Print the metrics of a checkpoint's weights."""
@@ -94,6 +96,7 @@ def evaluate(
 def prove(
     config: ConfigPath,
     override: Overrides = None,
+    trust_config: TrustConfig = False,
     kills: Annotated[
         Optional[int], typer.Option(min=0, show_default="5", help="How often the interrupted run is killed.")
     ] = None,

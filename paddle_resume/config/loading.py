@@ -13,6 +13,7 @@ from paddle_resume.checked_arguments import checked
 from paddle_resume.config.schema import Config, defaults, model_at
 from paddle_resume.config.sections import TAG_MARK
 from paddle_resume.config.shipped import find_config
+from paddle_resume.config.trust import note_config
 from paddle_resume.config.wording import dump, nearest, show
 from paddle_resume.config.yaml_files import Located, apply_overrides, locate, merge, read_file
 from paddle_resume.errors import ConfigError
@@ -35,16 +36,20 @@ _EXPECTED = {
 
 
 @checked()
-def load_config(path: Union[str, os.PathLike[str]], overrides: Iterable[str] = ()) -> Config:
+def load_config(
+    path: Union[str, os.PathLike[str]], overrides: Iterable[str] = (), *, trust: bool = False
+) -> Config:
     """The config in the YAML file `path`, with each override `a.b=value` (a YAML value) laid over it.
 
-    A bare name such as `mnist` is that of a config of the package, unless there is a file of that name.
+    A bare name such as `mnist` is that of a config of the package, unless there is a file of that name. Import paths
+    in it may name modules of the user's own, also beside the file; with `trust` any others as well.
 
     Raises ConfigError with one line for each problem: its place (`file:line` or `-o override`), the key, what
     was found and what is expected.
     """
     problems: list[str] = []
-    tree = merge(locate(defaults(), "default"), read_file(find_config(path), problems))
+    file = find_config(path)
+    tree = merge(locate(defaults(), "default"), read_file(file, problems))
     tree = apply_overrides(tree, overrides, problems)
     try:
         config = Config.model_validate(tree.plain())
@@ -52,6 +57,7 @@ def load_config(path: Union[str, os.PathLike[str]], overrides: Iterable[str] = (
         problems += [line for error in invalid.errors() for line in _explain(tree, error)]
     if problems:
         raise ConfigError("\n".join(dict.fromkeys(problems)))  # a base of two files is read twice
+    note_config(file, config.to_dict(), trust)
     return config
 
 
