@@ -28,6 +28,10 @@ class NoRecord(Missing):
         super().__init__("it")
 
 
+class Removed(NoRecord):
+    """It was there when the reading began: a training's retention has removed it since."""
+
+
 class WrongSize(Unreadable):
     """It has more or fewer bytes than it should have."""
 

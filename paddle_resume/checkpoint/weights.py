@@ -11,6 +11,7 @@ from paddle_resume.checkpoint.catalog import find_all, named_prefix
 from paddle_resume.checkpoint.reader import Arrays, load, sibling
 from paddle_resume.checkpoint.record import SUFFIX
 from paddle_resume.checkpoint.resume_errors import offer
+from paddle_resume.checkpoint.settled import settled
 from paddle_resume.checkpoint.unreadable import Unreadable
 from paddle_resume.errors import CheckpointError
 from paddle_resume.storage.framing import digest
@@ -36,7 +37,7 @@ def read_named(text: str) -> tuple[Path, Arrays, dict[str, str]]:
     path = sibling(prefix, _PARAMETERS)
     if is_ours(sibling(prefix, SUFFIX)):
         try:
-            loaded = load(prefix)
+            loaded = settled([prefix], lambda: load(prefix))
             return path, loaded.tensors[_PARAMETERS], _texts(loaded.record.owners.get("names"))
         except Unreadable as error:
             raise CheckpointError(f"Checkpoint {prefix} is not whole: {error.reason}.") from error
@@ -63,8 +64,11 @@ def is_ours(record: Path) -> bool:
     """Whether a `.pdstates` is a commit record, sound or not; other suites write a pickle of that name."""
     if not record.is_file():
         return False
-    with record.open("rb") as file:
-        return file.read(1) != b"\x80"
+    try:
+        with record.open("rb") as file:
+            return file.read(1) != b"\x80"
+    except FileNotFoundError:  # Retention has just removed it.
+        return False
 
 
 def named_arrays(path: Path, content: object) -> Arrays:

@@ -3,7 +3,7 @@
 # Without `from __future__ import annotations`: on Python 3.9 Typer would not see the options in the annotations.
 import contextlib
 from pathlib import Path
-from typing import List, Optional
+from typing import Any, List, Optional
 
 import typer
 from rich.console import Console
@@ -48,14 +48,15 @@ def show(
 ) -> None:
     """Show what a checkpoint holds: record, tensors with their norms, lineage."""
     from paddle_resume.toolbox.byte_progress import byte_bar
-    from paddle_resume.toolbox.checkpoint_source import open_checkpoint
+    from paddle_resume.toolbox.checkpoint_source import read_steadily
     from paddle_resume.toolbox.printing import ToolboxPrinter, print_found
     from paddle_resume.toolbox.show import describe
 
-    opened = open_checkpoint(checkpoint)
-    with byte_bar("read", opened.size) as advance:
-        shown = describe(opened, values=values, advance=advance)
-    print_found(shown, json, lambda found: ToolboxPrinter().checkpoint(found, everything))
+    def look(opened: Any) -> Any:
+        with byte_bar("read", opened[0].size) as advance:
+            return describe(opened[0], values=values, advance=advance)
+
+    print_found(read_steadily([checkpoint], look), json, lambda found: ToolboxPrinter().checkpoint(found, everything))
 
 
 def verify(
@@ -82,13 +83,15 @@ def diff(
 ) -> None:
     """Tell where two checkpoints differ; ends with 0 if they are the same, with 1 if not."""
     from paddle_resume.toolbox.byte_progress import byte_bar
-    from paddle_resume.toolbox.checkpoint_source import open_checkpoint
+    from paddle_resume.toolbox.checkpoint_source import read_steadily
     from paddle_resume.toolbox.diff import compare
     from paddle_resume.toolbox.printing import ToolboxPrinter, print_found
 
-    first, second = open_checkpoint(then), open_checkpoint(now)
-    with byte_bar("compare", first.size) as advance:
-        found = compare(first, second, advance)
+    def look(opened: Any) -> Any:
+        with byte_bar("compare", opened[0].size) as advance:
+            return compare(opened[0], opened[1], advance)
+
+    found = read_steadily([then, now], look)
     print_found(found, json, lambda differences: ToolboxPrinter().differences(differences, everything))
     raise typer.Exit(int(not found.same))
 
@@ -102,15 +105,18 @@ def average(
     """Write the mean of several checkpoints' weights as a plain .pdparams."""
     from paddle_resume.toolbox.average import average
     from paddle_resume.toolbox.byte_progress import byte_bar
-    from paddle_resume.toolbox.checkpoint_source import WEIGHTS, file_of, open_checkpoint
+    from paddle_resume.toolbox.checkpoint_source import WEIGHTS, file_of, read_steadily
     from paddle_resume.toolbox.printing import ToolboxPrinter, print_found
     from paddle_resume.toolbox.weights_file import checked_output
 
     target = checked_output(output, overwrite)
-    opened = [open_checkpoint(text) for text in checkpoints]
-    total = sum(tensor.size for each in opened for tensor in file_of(each, WEIGHTS).tensors.values())
-    with byte_bar("average", total) as advance:
-        done = average(opened, target, advance)
+
+    def look(opened: Any) -> Any:
+        total = sum(tensor.size for each in opened for tensor in file_of(each, WEIGHTS).tensors.values())
+        with byte_bar("average", total) as advance:
+            return average(opened, target, advance)
+
+    done = read_steadily(checkpoints, look)
     print_found(done, json, ToolboxPrinter().averaged)
 
 
@@ -123,14 +129,18 @@ def strip(
 ) -> None:
     """Write a checkpoint's weights alone as a plain .pdparams."""
     from paddle_resume.toolbox.byte_progress import byte_bar
-    from paddle_resume.toolbox.checkpoint_source import open_checkpoint
+    from paddle_resume.toolbox.checkpoint_source import read_steadily
     from paddle_resume.toolbox.printing import ToolboxPrinter, print_found
     from paddle_resume.toolbox.strip import strip
     from paddle_resume.toolbox.weights_file import checked_output
 
-    target, opened = checked_output(output, overwrite), open_checkpoint(checkpoint)
-    with byte_bar("strip", opened.size) as advance:
-        done = strip(opened, target, average=ema, advance=advance)
+    target = checked_output(output, overwrite)
+
+    def look(opened: Any) -> Any:
+        with byte_bar("strip", opened[0].size) as advance:
+            return strip(opened[0], target, average=ema, advance=advance)
+
+    done = read_steadily([checkpoint], look)
     print_found(done, json, ToolboxPrinter().stripped)
 
 

@@ -18,9 +18,17 @@ def unheard(count: int) -> None:
     """Tell nobody."""
 
 
+def size_of(path: Path) -> int:
+    """The bytes of a file; 0 if a training has just removed it."""
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return 0
+
+
 def bytes_in(folder: Path) -> int:
     """About how much there is to read of the checkpoints in `folder`."""
-    return sum(path.stat().st_size for path in folder.glob("*.pd*") if path.is_file()) if folder.is_dir() else 0
+    return sum(size_of(path) for path in folder.glob("*.pd*") if path.is_file()) if folder.is_dir() else 0
 
 
 @contextmanager

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Optional
+from typing import Optional, TypeVar
 
 import numpy as np
 
@@ -17,7 +17,8 @@ from paddle_resume.checkpoint.foreign_files import foreign_weights, optimizer_en
 from paddle_resume.checkpoint.reader import Arrays, Source, check_file, load, read_record, sibling
 from paddle_resume.checkpoint.record import SUFFIX, FileEntry, Record
 from paddle_resume.checkpoint.resume_errors import offer
-from paddle_resume.checkpoint.unreadable import Foreign, Missing, Unreadable, WrongSize
+from paddle_resume.checkpoint.settled import settled
+from paddle_resume.checkpoint.unreadable import Foreign, Missing, NoRecord, Removed, Unreadable, WrongSize
 from paddle_resume.checkpoint.weights import NAME_TABLE, is_ours, named_arrays
 from paddle_resume.errors import CheckpointError
 from paddle_resume.storage.durable_files import temporary
@@ -26,6 +27,7 @@ from paddle_resume.storage.regular_files import open_regular
 from paddle_resume.storage.restricted_pickle import read_foreign
 from paddle_resume.toolbox.byte_progress import Advance, unheard
 
+Read = TypeVar("Read")
 WEIGHTS, OPTIMIZER = ".pdparams", ".pdopt"
 
 
@@ -135,11 +137,20 @@ _ADVICE = "`paddle-resume recover` says what of it can be saved."
 
 
 def locate(prefix: Path, *, verify: bool = False, advance: Advance = unheard) -> Located:
-    """The record of the checkpoint `prefix` and its files; raises Unreadable if it is not whole.
+    """The record of the checkpoint `prefix` and its files; raises Unreadable if it is not whole, Removed if it went.
 
     Without `verify`, files count as whole if they have the right size. Only of a save that died among its renames
     every digest is always matched, since nothing else tells which of two copies counts.
     """
+    try:
+        return settled([prefix], lambda: _locate(prefix, verify, advance))
+    except NoRecord as error:
+        if has_record(prefix):
+            raise
+        raise Removed from error  # It was found there: whoever calls this has seen its record.
+
+
+def _locate(prefix: Path, verify: bool, advance: Advance) -> Located:
     final = sibling(prefix, SUFFIX)
     if verify or temporary(final).exists():
         loaded = load(prefix, partial(check_file, advance=advance))
@@ -176,9 +187,26 @@ def open_checkpoint(text: str) -> Opened:
             located = locate(prefix)
         except Unreadable as error:
             raise CheckpointError(f"Checkpoint {prefix} is not whole: {error.reason}. {_ADVICE}") from error
-        files = {suffix: IndexedFile(located.paths[suffix], entry) for suffix, entry in located.record.files.items()}
-        return Opened(prefix, files, located.record, names_of(located.record))
+        return opened_at(prefix, located)
     return _open_foreign(prefix, Path(text))
+
+
+def opened_at(prefix: Path, located: Located) -> Opened:
+    """The checkpoint whose record and files were found there."""
+    files = {suffix: IndexedFile(located.paths[suffix], entry) for suffix, entry in located.record.files.items()}
+    return Opened(prefix, files, located.record, names_of(located.record))
+
+
+def read_steadily(texts: Sequence[str], look: Callable[[list[Opened]], Read]) -> Read:
+    """What `look` gives of the checkpoints that `texts` name, though a training may save one of them anew meanwhile.
+
+    Raises CheckpointError as `open_checkpoint` does, and if one of them is removed meanwhile.
+    """
+    try:
+        return settled([*map(named_prefix, texts)], lambda: look([*map(open_checkpoint, texts)]))
+    except Unreadable as error:
+        gone = "was removed while it was read" if isinstance(error, Removed) else f"is not whole: {error.reason}"
+        raise CheckpointError(f"{', '.join(texts)} {gone}. `paddle-resume list` tells which are there now.") from error
 
 
 def names_of(record: Record) -> dict[str, str]:

@@ -12,8 +12,8 @@ from paddle_resume.checkpoint.memory_place import runs_in_memory
 from paddle_resume.checkpoint.memory_tier import MemoryTier
 from paddle_resume.checkpoint.reader import sibling
 from paddle_resume.checkpoint.record import SUFFIX, Record
-from paddle_resume.checkpoint.unreadable import Unreadable
-from paddle_resume.toolbox.byte_progress import Advance, unheard
+from paddle_resume.checkpoint.unreadable import Removed, Unreadable
+from paddle_resume.toolbox.byte_progress import Advance, size_of, unheard
 from paddle_resume.toolbox.checkpoint_source import OPTIMIZER, WEIGHTS, has_record, locate
 
 COMPLETE, UNPUBLISHED, DAMAGED, NO_RECORD = "complete", "unpublished", "damaged", "no record"
@@ -54,18 +54,13 @@ def list_checkpoints(folder: Path, *, verify: bool = False, advance: Advance = u
 
     Files count as whole by their size; with `verify` every digest is matched.
     """
-    listed = []
-    for found in find_all(folder):
-        if has_record(found.prefix):
-            listed.append(_look(found.prefix, verify, advance))
+    looked = [_look(found.prefix, verify, advance) for found in find_all(folder) if has_record(found.prefix)]
+    listed = [one for one in looked if one is not None]
     known = {Path(one.prefix) for one in listed}
     files = [path for suffix in (WEIGHTS, OPTIMIZER) for path in sorted(folder.glob(f"*{suffix}"))]
     prefixes = dict.fromkeys(path.with_suffix("") for path in files if not path.name.startswith("."))
-    return [
-        *_in_memory(folder, listed),
-        *listed,
-        *(_foreign(prefix) for prefix in prefixes if not _told_of(prefix, known)),
-    ]
+    foreign = [_foreign(prefix) for prefix in prefixes if not _told_of(prefix, known) and not has_record(prefix)]
+    return [*_in_memory(folder, listed), *listed, *(one for one in foreign if one is not None)]
 
 
 def metrics_of(record: Record) -> dict[str, float]:
@@ -99,9 +94,12 @@ def _in_memory(folder: Path, on_disk: list[Listed]) -> Iterator[Listed]:
             )
 
 
-def _look(prefix: Path, verify: bool, advance: Advance) -> Listed:
+def _look(prefix: Path, verify: bool, advance: Advance) -> Optional[Listed]:
+    """One checkpoint of ours; None if a training has removed it meanwhile."""
     try:
         located = locate(prefix, verify=verify, advance=advance)
+    except Removed:
+        return None
     except Unreadable as error:
         return Listed(str(prefix), DAMAGED, error.reason, verified=verify, run=run_of(prefix))
     record = located.record
@@ -114,7 +112,7 @@ def _look(prefix: Path, verify: bool, advance: Advance) -> Listed:
         epoch=record.epoch,
         phase=record.phase,
         metrics=metrics_of(record),
-        size=located.size + (0 if located.unpublished else sibling(prefix, SUFFIX).stat().st_size),
+        size=located.size + (0 if located.unpublished else size_of(sibling(prefix, SUFFIX))),
         saved_at=record.saved_at,
         exact=record.exact,
         resumes=sum(event.get("event") == "resume" for event in record.lineage),
@@ -126,9 +124,12 @@ def _told_of(prefix: Path, known: set[Path]) -> bool:
     return prefix in known or prefix.with_suffix("") in known
 
 
-def _foreign(prefix: Path) -> Listed:
+def _foreign(prefix: Path) -> Optional[Listed]:
+    """Files that no record tells of; None if they are gone, as those of a checkpoint that is just being removed."""
     files = [path for suffix in (WEIGHTS, OPTIMIZER) if (path := sibling(prefix, suffix)).is_file()]
+    if not files:
+        return None
     what = "weights without a record" if len(files) == 1 and files[0].suffix == WEIGHTS else "saved by another program"
     if sibling(prefix, SUFFIX).is_file():
         files.append(sibling(prefix, SUFFIX))
-    return Listed(str(prefix), NO_RECORD, what, size=sum(path.stat().st_size for path in files))
+    return Listed(str(prefix), NO_RECORD, what, size=sum(map(size_of, files)))

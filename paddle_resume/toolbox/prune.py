@@ -12,9 +12,9 @@ from paddle_resume.checkpoint.catalog import Found, find_all, is_epoch, run_of
 from paddle_resume.checkpoint.engine import CheckpointEngine
 from paddle_resume.checkpoint.reader import sibling
 from paddle_resume.checkpoint.record import SUFFIX, Record
-from paddle_resume.checkpoint.unreadable import Unreadable
+from paddle_resume.checkpoint.unreadable import Removed, Unreadable
 from paddle_resume.errors import CheckpointError, SaveError
-from paddle_resume.toolbox.byte_progress import Advance, unheard
+from paddle_resume.toolbox.byte_progress import Advance, size_of, unheard
 from paddle_resume.toolbox.checkpoint_source import has_record, locate
 
 
@@ -87,12 +87,17 @@ def _plan_run(folder: Path, run: str, keep: int, keep_epochs: Optional[int], adv
         epoch = is_epoch(one.prefix)
         limit, kind = (keep_epochs, "epoch") if epoch else (keep, "step")
         remove, reason = False, ""
+        if not has_record(one.prefix):
+            continue
         if one.record is None:
             reason = f"damaged, and so left alone: {one.reason}"
         elif limit is None:
             reason = "an epoch's; --keep-epochs N removes old ones"
         elif whole[epoch] < limit:
-            problem = _problem(one.prefix, advance)
+            try:
+                problem = _problem(one.prefix, advance)
+            except Removed:  # Its own training has just removed it.
+                continue
             whole[epoch] += not problem
             reason = f"damaged, and so left alone: {problem}" if problem else f"{kind} {whole[epoch]} of {limit} kept"
         elif newest and one.record.step == _best_step(newest):
@@ -107,6 +112,8 @@ def _plan_run(folder: Path, run: str, keep: int, keep_epochs: Optional[int], adv
 def _problem(prefix: Path, advance: Advance) -> str:
     try:
         locate(prefix, verify=True, advance=advance)
+    except Removed:
+        raise
     except Unreadable as error:
         return error.reason
     return ""
@@ -125,7 +132,7 @@ def _target(record: Record) -> str:
 def _size(found: Found) -> int:
     """The bytes of its files as far as they are there."""
     suffixes = [*(found.record.files if found.record else ()), SUFFIX]
-    return sum(path.stat().st_size for suffix in suffixes if (path := sibling(found.prefix, suffix)).is_file())
+    return sum(size_of(path) for suffix in suffixes if (path := sibling(found.prefix, suffix)).is_file())
 
 
 def _remove(prefix: Path) -> None:

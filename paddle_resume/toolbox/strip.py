@@ -10,7 +10,7 @@ from paddle_resume.checkpoint.reader import check_file
 from paddle_resume.checkpoint.unreadable import Unreadable
 from paddle_resume.errors import CheckpointError
 from paddle_resume.storage.durable_files import replace_file
-from paddle_resume.toolbox.byte_progress import Advance, unheard
+from paddle_resume.toolbox.byte_progress import Advance, size_of, unheard
 from paddle_resume.toolbox.checkpoint_source import WEIGHTS, Opened, file_of, read_all
 from paddle_resume.toolbox.weights_file import write_weights
 
@@ -48,7 +48,7 @@ def strip(opened: Opened, output: Path, *, average: bool = False, advance: Advan
         replace_file(output, _pieces(file.path), size, key="--output")
     else:
         size = write_weights(output, read_all(file), opened.names)
-    before = sum(each.path.stat().st_size for each in opened.files.values())
+    before = sum(size_of(each.path) for each in opened.files.values())
     return Stripped(str(output), opened.label, len(file.tensors), size, before)
 
 

@@ -5,16 +5,25 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Optional
 
 from paddle_resume.checkpoint.catalog import find_all, named_prefix
 from paddle_resume.checkpoint.foreign_optimizer import owner_of
 from paddle_resume.checkpoint.reader import peek, sibling
 from paddle_resume.checkpoint.record import SUFFIX, Record
-from paddle_resume.checkpoint.unreadable import Unreadable
+from paddle_resume.checkpoint.unreadable import Removed, Unreadable
 from paddle_resume.errors import CheckpointError
 from paddle_resume.storage.durable_files import temporary
 from paddle_resume.toolbox.byte_progress import Advance, unheard
-from paddle_resume.toolbox.checkpoint_source import OPTIMIZER, WEIGHTS, Opened, has_record, locate, open_checkpoint
+from paddle_resume.toolbox.checkpoint_source import (
+    OPTIMIZER,
+    WEIGHTS,
+    Opened,
+    has_record,
+    locate,
+    open_checkpoint,
+    opened_at,
+)
 from paddle_resume.toolbox.damage import damages
 
 # The vectors of LBFGS run over all parameters; no single one of them owns one.
@@ -48,7 +57,10 @@ def verify(text: str, advance: Advance = unheard) -> Verified:
     """
     prefix = named_prefix(text)
     if has_record(prefix):
-        return _verify_ours(prefix, advance)
+        verified = _verify_ours(prefix, advance)
+        if verified is None:
+            raise CheckpointError(f"Checkpoint {prefix} was removed while it was read.")
+        return verified
     try:
         opened = open_checkpoint(text)
     except CheckpointError as error:
@@ -65,10 +77,15 @@ def verify_folder(folder: Path, advance: Advance = unheard) -> list[Verified]:
 
     Raises CheckpointError if there is no checkpoint in it.
     """
-    found = [verify(str(one.prefix), advance) for one in find_all(folder) if has_record(one.prefix)]
-    if not found:
-        raise CheckpointError(f"There is no checkpoint in the folder {folder}; name one by its prefix.")
-    return found
+    there = [one.prefix for one in find_all(folder) if has_record(one.prefix)]
+    while there:
+        found = [one for one in (_verify_ours(prefix, advance) for prefix in there) if one is not None]
+        if found:
+            return found
+        there = [
+            one.prefix for one in find_all(folder) if has_record(one.prefix)
+        ]  # All are removed, and newer ones there.
+    raise CheckpointError(f"There is no checkpoint in the folder {folder}; name one by its prefix.")
 
 
 def misfits(opened: Opened) -> Iterator[str]:
@@ -101,17 +118,20 @@ def misfits(opened: Opened) -> Iterator[str]:
                     )
 
 
-def _verify_ours(prefix: Path, advance: Advance) -> Verified:
+def _verify_ours(prefix: Path, advance: Advance) -> Optional[Verified]:
+    """One checkpoint of ours; None if a training has removed it meanwhile."""
     try:
         located = locate(prefix, verify=True, advance=advance)
+    except Removed:
+        return None
     except Unreadable as error:
         return Verified(str(prefix), _all_damages(prefix) or [error.reason])
-    opened = open_checkpoint(str(prefix))
+    opened = opened_at(prefix, located)
     remarks = []
     if located.unpublished:
         remarks.append("a save died among its renames: all is there, and the next start completes it")
     elif any(prefix.parent.glob(f".{prefix.name}.*.tmp")):
-        remarks.append("a save died and left temporary files; the next start removes them")
+        remarks.append("a save is being made, or died and left temporary files, which the next start removes")
     if not located.record.exact:
         remarks.append("a resume before it was inexact; its lineage says since when")
     return _told(opened, list(misfits(opened)), remarks)
