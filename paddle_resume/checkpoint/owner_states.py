@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from paddle_resume.checkpoint.record import FILE_SUFFIX, MAX_BYTES, SUFFIX, Record, encode_state
 from paddle_resume.checkpoint.snapshot import Files
 from paddle_resume.differences import Difference, reported_by
-from paddle_resume.errors import StateError
+from paddle_resume.errors import CheckpointError, PaddleResumeError, StateError
 from paddle_resume.stateful import Compared, HasFile, MayBeAbsent, Owner, Owners, PreparesSave, Stateful, WritesFiles
 from paddle_resume.storage.bounded_json import is_readable
 
@@ -63,9 +64,11 @@ def restore(owners: Owners, states: Mapping[str, Any], tensors: Mapping[str, Any
     for name, owner in owners.items():
         if isinstance(owner, HasFile):
             if owner.suffix in tensors:
-                owner.set_state_dict(tensors[owner.suffix])
+                with _sensible(name, owner):
+                    owner.set_state_dict(tensors[owner.suffix])
         elif isinstance(owner, Stateful) and name in states:
-            owner.set_state_dict(states[name])
+            with _sensible(name, owner):
+                owner.set_state_dict(states[name])
 
 
 def differences(owners: Owners, record: Record) -> list[Difference]:
@@ -76,9 +79,27 @@ def differences(owners: Owners, record: Record) -> list[Difference]:
     found = reported_by("owners", found)
     for name, owner in owners.items():
         if name in record.owners and isinstance(owner, Compared):
-            found += reported_by(name, owner.differences(record.owners[name]))
+            with _sensible(name, owner):
+                found += reported_by(name, owner.differences(record.owners[name]))
     causes = [key for one in found if not one.follows and one.scope is not None for key in one.scope.keys]
     return [one for one in found if not (one.follows and one.scope is not None and any(map(one.scope.covers, causes)))]
+
+
+@contextlib.contextmanager
+def _sensible(name: str, owner: Owner) -> Iterator[None]:
+    """A record whose digest fits may still have been edited; an owner of this package asks no more than types of it.
+
+    Raises CheckpointError for what that owner makes no sense of. Errors of a user's own owner are the user's to see.
+    """
+    try:
+        yield
+    except (AttributeError, IndexError, KeyError, OverflowError, RecursionError, TypeError, ValueError) as error:
+        if isinstance(error, PaddleResumeError) or not type(owner).__module__.startswith("paddle_resume."):
+            raise
+        raise CheckpointError(
+            f"The checkpoint's state of {name!r} is none that this package saves ({type(error).__name__}: "
+            f"{str(error)[:200]}): its record was edited, or another version wrote it. Resume from another checkpoint."
+        ) from error
 
 
 def _not_on_both(subject: str, saved: Mapping[str, Any], here: Mapping[str, Owner]) -> list[Difference]:

@@ -16,6 +16,7 @@ from paddle_resume.storage.durable_files import temporary
 Read = TypeVar("Read")
 _TRIES = 20
 _PAUSE = 0.02
+_RENAMES = 5
 
 
 def settled(prefixes: Sequence[Path], look: Callable[[], Read]) -> Read:
@@ -23,6 +24,7 @@ def settled(prefixes: Sequence[Path], look: Callable[[], Read]) -> Read:
 
     Raises what `look` raises (OSError as Unreadable), and Removed if one that was there has been removed since.
     """
+    renames = 0
     there = [prefix for prefix in prefixes if any(_records(prefix))]
     for attempt in range(_TRIES):
         before = [_records(prefix) for prefix in there]
@@ -32,7 +34,9 @@ def settled(prefixes: Sequence[Path], look: Callable[[], Read]) -> Read:
             after = [_records(prefix) for prefix in there]
             if not all(map(any, after)):
                 raise Removed from error
-            if after == before or attempt == _TRIES - 1:
+            # Among the renames of a commit its record is the last, so it may not tell yet that the files are others.
+            renames += after == before and any(temporary(sibling(prefix, SUFFIX)).exists() for prefix in there)
+            if (after == before and not 0 < renames < _RENAMES) or attempt == _TRIES - 1:
                 if isinstance(error, OSError):
                     raise Unreadable(f"it could not be read: {error.strerror or error}") from error
                 raise

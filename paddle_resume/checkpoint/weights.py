@@ -12,7 +12,7 @@ from paddle_resume.checkpoint.reader import Arrays, load, sibling
 from paddle_resume.checkpoint.record import SUFFIX
 from paddle_resume.checkpoint.resume_errors import offer
 from paddle_resume.checkpoint.settled import settled
-from paddle_resume.checkpoint.unreadable import Unreadable
+from paddle_resume.checkpoint.unreadable import Missing, Unreadable
 from paddle_resume.errors import CheckpointError
 from paddle_resume.storage.framing import digest
 from paddle_resume.storage.restricted_pickle import read_foreign
@@ -38,6 +38,8 @@ def read_named(text: str) -> tuple[Path, Arrays, dict[str, str]]:
     if is_ours(sibling(prefix, SUFFIX)):
         try:
             loaded = settled([prefix], lambda: load(prefix))
+            if _PARAMETERS not in loaded.tensors:
+                raise Missing(f"{path.name}, which its record does not list,")
             return path, loaded.tensors[_PARAMETERS], _texts(loaded.record.owners.get("names"))
         except Unreadable as error:
             raise CheckpointError(f"Checkpoint {prefix} is not whole: {error.reason}.") from error

@@ -18,7 +18,10 @@ from PIL import Image, ImageOps
 from paddle_resume.data.augment import Transform
 from paddle_resume.data.splits import SPLITS, Share, check_split, held_out
 from paddle_resume.errors import ConfigError, DataError
+from paddle_resume.storage.regular_files import open_regular, read_regular
 
+# Formats that hold pixels. Others that Pillow knows run programs, such as Ghostscript, whatever the file is called.
+FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
 _SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
 _MODES = {1: "L", 3: "RGB"}
 # Of how many files the contents are digested; beyond that, these are spread over the whole.
@@ -112,7 +115,7 @@ class ImageFolder(paddle.io.Dataset):
             try:
                 digest.update(f"{name}/{file} {path.stat().st_size}\n".encode("utf-8", "surrogateescape"))
                 if index in content:
-                    digest.update(path.read_bytes())
+                    digest.update(read_regular(path))
             except OSError as error:
                 raise DataError(f"{path} cannot be read: {error.strerror or error}.") from error
         # A transform that does not say its arguments shows the address of the object, which is never the same.
@@ -123,7 +126,7 @@ class ImageFolder(paddle.io.Dataset):
     def _decode(self, index: int) -> Image.Image:
         path = self.path(index)
         try:
-            with Image.open(path) as opened:
+            with open_regular(path) as file, Image.open(file, formats=FORMATS) as opened:
                 if opened.mode.startswith(("I", "F")):
                     raise ValueError(f"its pixels are of mode {opened.mode}, with more than 8 bits; convert it to 8")
                 image = ImageOps.exif_transpose(opened).convert(_MODES[self.channels])

@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageOps
 
+from paddle_resume.data.image_folder import FORMATS
 from paddle_resume.errors import DataError
 from paddle_resume.inference.description import ImageFormat
 from paddle_resume.inference.interface import border_pixels
+from paddle_resume.storage.regular_files import open_regular
 
-# Formats that hold pixels. Others that Pillow knows run programs, such as Ghostscript, to make some.
-FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
 _DARK, _BRIGHT = 64, 191
 
 
@@ -29,7 +29,7 @@ def read_image(path: Path, wanted: ImageFormat, invert: bool = False) -> np.ndar
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # What a slightly wrong file makes Pillow say helps nobody.
             warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(path, formats=FORMATS) as image:
+            with open_regular(path) as file, Image.open(file, formats=FORMATS) as image:
                 image.load()
                 return fit_image(image, wanted, invert)
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:

@@ -17,6 +17,7 @@ import numpy as np
 from paddle_resume.differences import Difference
 from paddle_resume.errors import CheckpointError, SaveError
 from paddle_resume.storage.durable_files import DISK, explain, is_at, open_in_place
+from paddle_resume.storage.regular_files import open_regular
 
 FLUSH_SECONDS = 1.0  # readers see what was logged after at most this long, if more is logged
 
@@ -207,7 +208,14 @@ class Logger(ABC):
         return self._path.stat().st_size if self._path.exists() else 0
 
     def _whole_before(self, offset: int) -> int:
-        return self._whole(self._path.read_bytes()[:offset])
+        try:
+            with open_regular(self._path) as file:
+                return self._whole(file.read(offset))
+        except OSError as error:
+            raise CheckpointError(
+                f"The log {self._path} cannot be read: {error.strerror or error}. Move it away, or choose another "
+                "run.log_dir."
+            ) from error
 
 
 def _append_all_or_nothing(handle: int, data: bytes) -> None:

@@ -19,7 +19,7 @@ from typing import Any, Union
 import numpy as np
 
 from paddle_resume.checked_arguments import checked_class
-from paddle_resume.errors import ConfigError
+from paddle_resume.errors import ConfigError, DataError
 from paddle_resume.loggers.log_file import Logger
 from paddle_resume.storage.durable_files import create_new, explain
 from paddle_resume.storage.regular_files import read_regular
@@ -122,11 +122,9 @@ def read_scalars(path: str | Path) -> dict[str, list[tuple[int, float, str]]]:
 
     A last record that is still being written is left out.
     """
-    from visualdl.proto.record_pb2 import Record
-
     scalars: dict[str, list[tuple[int, float, str]]] = {}
-    for payload in _payloads(read_regular(Path(path))):
-        for item in Record.FromString(payload).values:
+    for record in _records(Path(path)):
+        for item in record.values:
             if item.WhichOneof("one_value") == "value":
                 bits = struct.pack(">f", item.value).hex()
                 scalars.setdefault(item.tag, []).append((item.id, item.value, bits))
@@ -135,11 +133,9 @@ def read_scalars(path: str | Path) -> dict[str, list[tuple[int, float, str]]]:
 
 def read_images(path: str | Path) -> dict[str, list[tuple[int, bytes]]]:
     """Each picture's (step, PNG file) by tag in file order; a last record that is still being written is left out."""
-    from visualdl.proto.record_pb2 import Record
-
     images: dict[str, list[tuple[int, bytes]]] = {}
-    for payload in _payloads(read_regular(Path(path))):
-        for item in Record.FromString(payload).values:
+    for record in _records(Path(path)):
+        for item in record.values:
             if item.WhichOneof("one_value") == "image":
                 images.setdefault(item.tag, []).append((item.id, item.image.encoded_image_string))
     return images
@@ -151,16 +147,28 @@ def read_values(path: str | Path) -> list[tuple[str, int, str, bytes]]:
     `kind` is `value` for a scalar, `histogram`, `image` and so on; `content` is what the file holds of it, so two
     records are the same if and only if their bytes are. The meta record is left out.
     """
-    from visualdl.proto.record_pb2 import Record
-
     found = []
-    for payload in _payloads(read_regular(Path(path))):
-        for item in Record.FromString(payload).values:
+    for record in _records(Path(path)):
+        for item in record.values:
             tag, step, kind = item.tag, item.id, item.WhichOneof("one_value")
             if kind != "meta_data":
                 item.ClearField("timestamp")
                 found.append((tag, step, kind, item.SerializeToString()))
     return found
+
+
+def _records(path: Path) -> Iterator[Any]:
+    """Each record of a file; raises DataError where it holds something else."""
+    from google.protobuf.message import DecodeError
+    from visualdl.proto.record_pb2 import Record
+
+    try:
+        for payload in _payloads(read_regular(path)):
+            yield Record.FromString(payload)
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {error.strerror or error}.") from error
+    except DecodeError as error:
+        raise DataError(f"{path} holds something else than records of VisualDL: {error}.") from error
 
 
 def _range(finite: np.ndarray) -> tuple[float, float]:

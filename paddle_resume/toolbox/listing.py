@@ -16,6 +16,7 @@ from paddle_resume.checkpoint.unreadable import Removed, Unreadable
 from paddle_resume.toolbox.byte_progress import Advance, size_of, unheard
 from paddle_resume.toolbox.checkpoint_source import OPTIMIZER, WEIGHTS, has_record, locate
 
+_LOOKS = 5
 COMPLETE, UNPUBLISHED, DAMAGED, NO_RECORD = "complete", "unpublished", "damaged", "no record"
 IN_MEMORY = "in memory"
 
@@ -54,8 +55,12 @@ def list_checkpoints(folder: Path, *, verify: bool = False, advance: Advance = u
 
     Files count as whole by their size; with `verify` every digest is matched.
     """
-    looked = [_look(found.prefix, verify, advance) for found in find_all(folder) if has_record(found.prefix)]
-    listed = [one for one in looked if one is not None]
+    listed: list[Listed] = []
+    for _ in range(_LOOKS):
+        there = [found for found in find_all(folder) if found.record is not None or has_record(found.prefix)]
+        listed = [one for found in there if (one := _look(found.prefix, verify, advance)) is not None]
+        if listed or not there:
+            break  # Else a training has removed all of them meanwhile, and saved newer ones.
     known = {Path(one.prefix) for one in listed}
     files = [path for suffix in (WEIGHTS, OPTIMIZER) for path in sorted(folder.glob(f"*{suffix}"))]
     prefixes = dict.fromkeys(path.with_suffix("") for path in files if not path.name.startswith("."))

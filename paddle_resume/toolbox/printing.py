@@ -174,8 +174,10 @@ class ToolboxPrinter(TablePrinter):
         """What was saved and what is lost."""
         total = len(done.saved) + len(done.lost)
         self.say(f"{done.source}: {len(done.saved)} of {total} tensors are right, {done.how}.")
-        for name, why in done.lost:
+        for name, why in done.lost[:_ROWS]:
             self.say(f"  lost: {name}: {why}", _BAD)
+        if len(done.lost) > _ROWS:
+            self.say(f"  and {len(done.lost) - _ROWS:,} more; --json tells of all", _BAD)
         self.say(f"Wrote {done.output}, {format_bytes(done.size)}." if done.output else "Nothing was written.")
 
     def checks(self, checks: Iterable[Check]) -> list[Check]:

@@ -66,7 +66,8 @@ def prune(
 
 
 def _runs(folder: Path, name: Optional[str]) -> list[str]:
-    found = [run_of(one.prefix) for one in find_all(folder) if has_record(one.prefix)]
+    # One whose record was read counts although its training has removed it since: the run is there.
+    found = [run_of(one.prefix) for one in find_all(folder) if one.record is not None or has_record(one.prefix)]
     runs = dict.fromkeys(run for run in found if run is not None and name in (None, run))
     if not runs:
         whose = f" of the run {name}" if name else ""

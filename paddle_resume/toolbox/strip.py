@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from io import BufferedReader
 from pathlib import Path
 
 from paddle_resume.checkpoint.reader import check_file
 from paddle_resume.checkpoint.unreadable import Unreadable
 from paddle_resume.errors import CheckpointError
 from paddle_resume.storage.durable_files import replace_file
+from paddle_resume.storage.regular_files import open_regular
 from paddle_resume.toolbox.byte_progress import Advance, size_of, unheard
 from paddle_resume.toolbox.checkpoint_source import WEIGHTS, Opened, file_of, read_all
 from paddle_resume.toolbox.weights_file import write_weights
@@ -38,21 +40,22 @@ def strip(opened: Opened, output: Path, *, average: bool = False, advance: Advan
     file = file_of(opened, _AVERAGE if average else WEIGHTS)
     if opened.record is not None and not average:
         entry = opened.record.files[WEIGHTS]
+        size = entry.size
         try:
             check_file(file.path, entry, advance)
-        except Unreadable as error:
+            source = open_regular(file.path)  # At hand from here on, though a training should replace it.
+        except (Unreadable, OSError) as error:
             raise CheckpointError(
-                f"{file.path} is damaged: {error.reason}. `paddle-resume recover` saves what is right of it."
+                f"{file.path} is damaged: {error}. `paddle-resume recover` saves what is right of it."
             ) from error
-        size = entry.size
-        replace_file(output, _pieces(file.path), size, key="--output")
+        with source:
+            replace_file(output, _pieces(source), size, key="--output")
     else:
         size = write_weights(output, read_all(file), opened.names)
     before = sum(size_of(each.path) for each in opened.files.values())
     return Stripped(str(output), opened.label, len(file.tensors), size, before)
 
 
-def _pieces(path: Path) -> Iterator[memoryview]:
-    with path.open("rb") as file:
-        while piece := file.read(_PIECE):
-            yield memoryview(piece)
+def _pieces(file: BufferedReader) -> Iterator[memoryview]:
+    while piece := file.read(_PIECE):
+        yield memoryview(piece)

@@ -9,6 +9,7 @@ import os
 import pickle
 import struct
 import zipfile
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -31,15 +32,15 @@ def _text(value: str) -> bytes:
 # ---------------------------------------------------------------- records
 
 
-def record(folder: Path, name: str = "run_step1", **changed: Any) -> Path:
+def record(folder: Path, name: str = "run_step9", **changed: Any) -> Path:
     """A record whose own digest fits, with these entries changed."""
     body: dict[str, Any] = {
         "format": FORMAT,
         "package": "0.1.0",
         "name": name,
-        "sequence": 0,
+        "sequence": 99,
         "saved_at": "2026-01-01T00:00:00+00:00",
-        "step": 1,
+        "step": 9,
         "epoch": None,
         "phase": None,
         "exact": True,
@@ -56,7 +57,7 @@ def record(folder: Path, name: str = "run_step1", **changed: Any) -> Path:
 
 def _raw_record(content: Callable[[], bytes]) -> Maker:
     def make(folder: Path) -> Path:
-        path = folder / "run_step1.pdstates"
+        path = folder / "run_step9.pdstates"
         path.write_bytes(content())
         return path
 
@@ -126,20 +127,20 @@ RECORDS: dict[str, Maker] = {
         files=_entry(0, [_tensor("t", 0, 0, [0, 1 << 40, 1 << 40])]),
     ),
     "a small file with an empty array of huge shape": lambda folder: (
-        (folder / "run_step1.pdparams").write_bytes(b""),
+        (folder / "run_step9.pdparams").write_bytes(b""),
         record(folder, files=_entry(0, [_tensor("t", 0, 0, [0, 1 << 61, 1 << 61])])),
     )[1],
     "an array in the record of huge shape": _with(owners={"x": {"__ndarray__": ["<f4", [0, 1 << 61, 1 << 61], ""]}}),
     "a pipe": _place_of(os.mkfifo),
     "a device": _place_of(lambda path: path.symlink_to("/dev/zero")),
-    "a record that is a pipe": lambda folder: (os.mkfifo(folder / "run_step1.pdstates"), folder / "run_step1.pdstates")[
+    "a record that is a pipe": lambda folder: (os.mkfifo(folder / "run_step9.pdstates"), folder / "run_step9.pdstates")[
         1
     ],
     "a record that is a device": lambda folder: (
-        (folder / "run_step1.pdstates").symlink_to("/dev/zero"),
-        folder / "run_step1.pdstates",
+        (folder / "run_step9.pdstates").symlink_to("/dev/zero"),
+        folder / "run_step9.pdstates",
     )[1],
-    "a sparse record": lambda folder: _truncated(folder / "run_step1.pdstates", 1 << 27),
+    "a sparse record": lambda folder: _truncated(folder / "run_step9.pdstates", 1 << 27),
     "odd events": _with(
         lineage=[
             {"event": ["x"], "exact": "no", "step": {}, "differences": 3},
@@ -478,4 +479,54 @@ SMALL_FILES: dict[str, Maker] = {
     "export: a nest": _file("x_export.json", lambda: b"[" * MIB),
     "export: a sparse file": lambda folder: _truncated(folder / "x_export.json", 1 << 40),
     "export: a pipe": lambda folder: (os.mkfifo(folder / "x_export.json"), folder / "x_export.json")[1],
+}
+
+
+def _frames(*payloads: bytes, lengths: tuple[int, ...] = ()) -> Maker:
+    frames = [struct.pack("<Q", len(payload)) + payload for payload in payloads]
+    return _file("vdlrecords.run.log", lambda: b"".join([*frames, *(struct.pack("<Q", each) for each in lengths)]))
+
+
+CURVES: dict[str, Maker] = {
+    "a record of 16 EiB": _frames(lengths=(0xFFFFFFFFFFFFFFFF, 1)),
+    "a record of minus one": _frames(lengths=((1 << 64) - 1,) * 3),
+    "noise": _frames(b"\xff" * 100, b"\x0a\xff\xff\xff\xff\xff\xff\xff\xff\x7f"),
+    "a field that says more than it has": _frames(b"\x0a\x7f\x08"),
+    "an infinite value": _frames(b"\x0a\x0d\x08\x01\x12\x01t\x1d\x00\x00\x80\x7f\x20\x01"),
+    "a negative step": _frames(b"\x0a\x0b\x08" + b"\xff" * 9 + b"\x01"),
+    "a nest of groups": _frames(b"\x0b" * 100_000),
+    "a hundred thousand empty records": _file("vdlrecords.run.log", lambda: bytes(8 * 100_000)),
+    "a sparse file": lambda folder: _truncated(folder / "vdlrecords.run.log", 1 << 40),
+    "a pipe": lambda folder: (os.mkfifo(folder / "vdlrecords.run.log"), folder / "vdlrecords.run.log")[1],
+}
+
+
+def _chunk(kind: bytes, content: bytes) -> bytes:
+    return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+
+
+def _png(width: int, height: int, *between: bytes, pixels: int = 0) -> bytes:
+    header = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
+    body = zlib.compress(bytes(pixels), 9)
+    return b"".join(
+        [b"\x89PNG\r\n\x1a\n", _chunk(b"IHDR", header), *between, _chunk(b"IDAT", body), _chunk(b"IEND", b"")]
+    )
+
+
+IMAGES: dict[str, Maker] = {
+    "a png of 100 million pixels": _file("x.png", lambda: _png(10_000, 10_000, pixels=10_001 * 10_000)),
+    "a png of 2^62 pixels": _file("x.png", lambda: _png((1 << 31) - 1, (1 << 31) - 1)),
+    "a png whose text unpacks to 500 MB": _file(
+        "x.png", lambda: _png(28, 28, _chunk(b"zTXt", b"k\0\0" + zlib.compress(bytes(500 * MIB), 9)), pixels=29 * 28)
+    ),
+    "a gif of 65,535 by 65,535": _file(
+        "x.gif", lambda: b"GIF89a\xff\xff\xff\xff\x80\0\0\0\0\0\xff\xff\xff,\0\0\0\0\xff\xff\xff\xff\0\x02\x02D\x01\0;"
+    ),
+    "a program for Ghostscript": _file(
+        "x.png",
+        lambda: b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 28 28\n%%EndComments\n(MARKER) (w) file closefile\n",
+    ),
+    "a sparse file": lambda folder: _truncated(folder / "x.png", 1 << 40),
+    "a pipe": lambda folder: (os.mkfifo(folder / "x.png"), folder / "x.png")[1],
+    "a device": lambda folder: ((folder / "x.png").symlink_to("/dev/zero"), folder / "x.png")[1],
 }
