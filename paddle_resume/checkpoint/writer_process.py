@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import ctypes
 import mmap
 import os
 import signal
@@ -21,6 +22,7 @@ from paddle_resume.errors import PaddleResumeError, SaveError
 from paddle_resume.storage.lock import writing
 
 _NICENESS = 10
+_PR_SET_NO_NEW_PRIVS = 38
 _LOOK_SECONDS = 1.0
 _GOODBYE = b"goodbye"
 # It saves once more and then hangs up.
@@ -187,6 +189,7 @@ def serve(connection: Connection, block: int, trainer: int) -> None:
     for number in _MEANT_FOR_THE_TRAINER:
         signal.signal(number, signal.SIG_IGN)
     os.nice(_NICENESS)
+    _give_up_privileges()
     window = _Window(block)
     with contextlib.suppress(EOFError, OSError):
         while True:
@@ -198,6 +201,12 @@ def serve(connection: Connection, block: int, trainer: int) -> None:
             if message == _GOODBYE:
                 return
             _carry_out(SaveJob.from_json(message), window, trainer, connection.send_bytes)
+
+
+def _give_up_privileges() -> None:
+    """No program that this process might ever be made to start gets more rights than it has; Linux only."""
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL(None).prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
 
 
 class _Window:

@@ -254,7 +254,11 @@ DOORS: dict[str, Door] = {
     "list beside good ones": Door(bombs.RECORDS, beside("list", "{folder}"), True, True),
     "verify beside good ones": Door(bombs.RECORDS, beside("verify", "{folder}"), True, True),
     "train beside good ones": Door(bombs.RECORDS, trained_on(), True, True),
-    "train --resume": Door(bombs.RECORDS, trained_on("--resume", "run_step9", "-o", "run.save_dir=new"), True),
+    "train --resume": Door(
+        bombs.RECORDS,
+        in_folder("train", "-c", "run.yaml", "-q", "--resume", "{prefix}", "-o", "run.save_dir=new"),
+        True,
+    ),
     "eval": Door(bombs.RECORDS, in_folder("eval", *_OF_RECORD), True),
     "convert a checkpoint": Door(bombs.RECORDS, on("convert", "{prefix}", "--dry-run")),
     "plot beside records": Door(bombs.RECORDS, in_folder("plot", "log/run", "--save-dir", "."), True, True),

@@ -39,3 +39,15 @@ def test_a_signal_that_reaches_the_writer_while_it_starts_loses_no_save(signum: 
     engine.close()
     assert load(tmp_path / "run_step3").record.owners["count"] == {"value": 7}
     assert signal.pthread_sigmask(signal.SIG_BLOCK, ()) == set()
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs Linux's /proc")
+def test_no_program_that_the_writer_starts_could_gain_rights(tmp_path: Path) -> None:
+    before = set(psutil.Process().children())
+    engine = CheckpointEngine(tmp_path, "run")
+    engine.save(3, {"count": Count()})
+    (writer,) = set(psutil.Process().children()) - before
+    engine.wait()
+    assert "NoNewPrivs:\t1" in Path(f"/proc/{writer.pid}/status").read_text()
+    assert "NoNewPrivs:\t1" not in Path("/proc/self/status").read_text()
+    engine.close()

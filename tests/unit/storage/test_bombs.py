@@ -1,52 +1,41 @@
-"""Files that are made to hang a reader or to fill its memory: each is refused soon, and with little memory."""
+"""Files made to hang a reader or to fill its memory, at every door: each is refused soon, and with little memory."""
 
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from typing import Any
 
 import pytest
-from places import PROGRAMS
+from hostile_doors import DOORS
+from places import PROGRAMS, ROOT
 
-SECONDS = 5.0
-"""As a person waits on a machine that does other things too; alone it is below one."""
+CONTROL = "in order"
+SECONDS = 2.5
+"""Of the CPU; below one where nobody else uses its caches."""
 ROOM = 64 << 20
-"""Besides twice the file, which is there as bytes and as text."""
+"""Besides twice the file, which is there as bytes and as text, and what the door takes for a file that is in order."""
+CONTROLS_ROOM = 64 << 20
 # They hold nothing that is damaged, only what is odd, or count as if they were not there.
 HARMLESS = ("odd ", "fingerprints:", "claim:", "lock:")
-DOORS = (
-    "resume",
-    "list",
-    "verify",
-    "show",
-    "show --json",
-    "recover",
-    "weights",
-    "optimizer",
-    "verify a pickle",
-    "torch",
-    "safetensors",
-    "config",
-    "idx",
-    "plot",
-    "small files",
-)
+# These tell of what is damaged too, and read no values of tensors.
+LOOKS = ("list", "show", "show --json", "diff")
+# A value that is no array comes as it is, as that of a schedule does; whoever it is for refuses it.
+HANDS_ON = ("optimizer", "VisualDL")
 
 
 def opened(every: int, *doors: str) -> list[dict[str, Any]]:
     done = subprocess.run(
-        [sys.executable, PROGRAMS / "open_hostile.py", str(every), *doors], capture_output=True, text=True, timeout=900
+        [sys.executable, PROGRAMS / "open_hostile.py", str(every), *doors],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=1800,
     )
     assert done.returncode == 0, done.stderr
-    return [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
-
-
-# These tell of what is damaged too, and read no values of tensors.
-LOOKS = ("list", "show", "show --json")
-# A value that is no array comes as it is, as that of a schedule does; whoever it is for refuses it.
-HANDS_ON = ("optimizer",)
+    return [json.loads(line) for line in done.stdout.splitlines() if line.startswith('{"door"')]
 
 
 @pytest.mark.full
@@ -56,16 +45,23 @@ def test_each_is_refused_soon_and_takes_little_memory(door: str) -> None:
 
 
 def test_some_at_every_door_are_refused_soon_and_take_little_memory() -> None:
-    met = opened(8)
-    assert {one["door"] for one in met} == set(DOORS)
+    met = opened(16)
     assert badly_met(met) == []
+    assert len({one["door"] for one in met}) > len(DOORS) * 2 // 3
 
 
 def badly_met(met: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    wrong = []
+    controls = {one["door"]: one for one in met if one["name"] == CONTROL}
+    usual = {"memory": CONTROLS_ROOM, "seconds": 2.0}
+    wrong = [one for one in controls.values() if one["how"] != "taken" and one["door"] != "merge"]
     for one in met:
-        may_be_taken = one["name"].startswith(HARMLESS) or one["door"] in (*LOOKS, *HANDS_ON)
-        fine = ("refused", "taken") if may_be_taken else ("refused",)
-        if one["how"] not in fine or one["seconds"] > SECONDS or one["memory"] > 2 * one["size"] + ROOM:
+        if one["name"] == CONTROL:
+            continue
+        control, odd = controls.get(one["door"], usual), one["name"].startswith(HARMLESS)
+        fine = ("taken",) if DOORS[one["door"]].goes_on else ("refused",)
+        if odd or one["door"] in (*LOOKS, *HANDS_ON, "train with a log"):
+            fine = ("refused", "taken")
+        much = one["memory"] - control["memory"] > 2 * one["size"] + ROOM
+        if one["how"] not in fine or one["seconds"] - control["seconds"] > SECONDS or much:
             wrong.append(one)
     return wrong
