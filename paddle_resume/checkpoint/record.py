@@ -26,6 +26,7 @@ FILE_SUFFIX = r"^(\.[A-Za-z0-9_]+){1,2}$"
 MAX_BYTES = 1 << 26
 _SMALL, _BEGINNING = 1 << 20, re.compile(rb'\{\s*"format":\s*[0-9]{1,9}\s*,')
 _ARRAY = "__ndarray__"
+_LONGEST_KEY = 1000
 # What lies between the tensors is read as a whole: their names, and the plain values beside them.
 _FRAMING_OF_FILE, _FRAMING_OF_TENSOR = 1 << 24, 1 << 12
 
@@ -125,6 +126,9 @@ def decode(raw: bytes) -> Record:
         raise Foreign("it is no commit record of paddle_resume")
     if body["format"] != FORMAT:
         raise Foreign(f"it has format {str(body['format'])[:40]}; this version reads format {FORMAT}")
+    files = body.get("files")
+    if any(len(key) > _LONGEST_KEY for key in (*body, *(files if isinstance(files, dict) else ()))):
+        raise Damaged("it is inconsistent: an entry has a name longer than any")  # Errors would repeat it.
     if body.pop("digest", None) != _own_digest(body):
         raise Damaged("its digest does not match: it was altered or damaged")
     try:
