@@ -48,8 +48,8 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_a_few_run_nothing_at_any_door(made: Path) -> None:
-    met = tried(made, every=80)
-    assert (len(met) > 3, badly_met(met)) == (True, [])
+    met = tried(made, every=160)
+    assert (len(met) > 1, badly_met(met)) == (True, [])
 
 
 @pytest.mark.full
