@@ -147,6 +147,11 @@ def read(path: Path) -> Record:
         return decode(read_regular(path, MAX_BYTES))
     except OSError as error:
         raise Unreadable(f"it could not be read: {error.strerror}") from error
+    except Unreadable as error:
+        problem = error
+    # Whoever keeps it while looking at other records would keep all that this one held, by its frames.
+    problem.__cause__ = problem.__context__ = None
+    raise problem.with_traceback(None)
 
 
 def encode_state(owner: str, state: Any) -> str:
