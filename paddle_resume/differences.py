@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Callable, Optional, Union
 
 _UNSAID = object()
+CONFIG = "config"
+"""The owner that reports the keys of a config."""
 
 
 class _Absent:
@@ -69,6 +72,12 @@ class Difference:
         places += [self.argument] if self.argument else []
         return f"{self} (set by {', in Python '.join(places)})" if places else str(self)
 
+    @property
+    def name(self) -> str:
+        """The name of the Python argument that decides it; empty if none does."""
+        found = re.search(r"\((\w+)=\)$", self.argument)
+        return found.group(1) if found else ""
+
     def _spell(self, value: Any) -> str:
         return repr(value) if value is ABSENT else self.spelled(value)
 
@@ -94,6 +103,17 @@ def compare_fields(
 def reported_by(owner: str, found: Iterable[Union[Difference, str]]) -> list[Difference]:
     """What `owner` reports; an owner of a user's may report plain sentences."""
     return [replace(one if isinstance(one, Difference) else Difference(one), owner=owner) for one in found]
+
+
+def leading(differences: Sequence[Difference]) -> list[Difference]:
+    """Those of which the others are mere consequences: where keys of a config differ, not what was built from them."""
+    keys = [one.subject for one in differences if one.owner == CONFIG]
+    kept = [
+        one
+        for one in differences
+        if one.owner == CONFIG or one.scope is None or not any(one.scope.covers(key) for key in keys)
+    ]
+    return list({str(one): one for one in kept}.values())
 
 
 def sentences(differences: Iterable[Difference]) -> str:

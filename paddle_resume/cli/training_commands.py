@@ -24,6 +24,15 @@ def train(
         bool,
         typer.Option("--allow-change", help="Resume with other values for the keys given with -o; only for those."),
     ] = False,
+    lr_change: Annotated[
+        Optional[str],
+        typer.Option(
+            "--lr-change",
+            metavar="WAY",
+            help="Resume with another schedule: replan as if it had been there from the start, restart, or hold "
+            "the old one at its end.",
+        ),
+    ] = None,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="With --resume none: remove the earlier run's checkpoints.")
     ] = False,
@@ -59,8 +68,7 @@ def train(
             "--allow-change allows the keys given with -o to change; give one, such as optimizer.lr=0.001."
         )
     run = build_run(loaded, verbosity=0 if quiet else 2 if verbose else 1)
-    allowed = (override or []) if allow_change else []
-    run.train(resume, allow_inexact, overwrite, weights, weights_partial, allowed)
+    run.train(resume, allow_inexact, overwrite, weights, weights_partial, override or [], allow_change, lr_change)
 
 
 def evaluate(

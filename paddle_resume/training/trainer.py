@@ -25,7 +25,7 @@ from paddle_resume.training.callbacks import Callback
 from paddle_resume.training.options import Monitoring, Processes, StepOptions, refuse_unknown
 from paddle_resume.training.parts import RunParts
 from paddle_resume.training.precision import readable_output
-from paddle_resume.training.resume_changes import NO_CHANGES, ResumeChanges
+from paddle_resume.training.resume_changes import GivenChanges, ResumeChanges
 from paddle_resume.training.run_length import RunLength
 from paddle_resume.training.save_schedule import SaveSchedule
 from paddle_resume.training.session import Session
@@ -113,18 +113,24 @@ class Trainer:
         resume: str = "auto",
         allow_inexact: bool = False,
         overwrite: bool = False,
-        changes: ResumeChanges = NO_CHANGES,
+        allow_change: Union[str, Sequence[str]] = (),
+        lr_change: Optional[str] = None,
+        changes: Optional[ResumeChanges] = None,
     ) -> dict[str, float]:
         """Train until `epochs` or `max_steps` is reached, from wherever the run stands; returns the last metrics.
 
         Data are datasets or `paddle.io.DataLoader`s. A batch has `global_batch_size` samples over all processes
         together (so has one of a DataLoader's), of which each process takes its share. `resume` is `auto` (continue
-        this run if it has a checkpoint), a checkpoint's prefix, or `none`. The run evaluates on `valid_data` after
-        each epoch and on `test_data` at its end. Raises CheckpointError, InexactResumeError, NonFiniteLossError,
-        ParallelError, and SaveError if the last save failed; Ctrl-C and SIGTERM save, then end the process as usual.
+        this run if it has a checkpoint), a checkpoint's prefix, or `none`. `allow_change` names arguments whose values
+        may be others from here on, such as `["seed"]`. `lr_change` says how another learning rate goes on: `replan`,
+        as if it had been there from the first step, `restart`, or `hold` the old one at its end. The run evaluates on
+        `valid_data` after each epoch and on `test_data` at its end. Raises CheckpointError, InexactResumeError,
+        NonFiniteLossError, ParallelError, and SaveError if the last save failed; Ctrl-C and SIGTERM save, then end the
+        process as usual.
         """
         parts = self._parts
         with parts.world.together():
+            wanted = changes or GivenChanges(allow_change, lr_change)
             options = {**parts.feed_options, "batch_size": global_batch_size, "num_workers": num_workers}
             feed = Feed.of(train_data, shuffle=shuffle, drop_last=drop_last, **options)
             given = {"valid": valid_data, "test": test_data}
@@ -135,7 +141,7 @@ class Trainer:
                 epochs, max_steps, feed.batches_per_epoch, parts.optimizer_step.accumulate_steps, feed.batch_size
             )
             self._session = Session(self, parts, feed, evaluation, length)
-            self._session.run(resume, allow_inexact=allow_inexact, overwrite=overwrite, changes=changes)
+            self._session.run(resume, allow_inexact=allow_inexact, overwrite=overwrite, changes=wanted)
             return self.results
 
     def compute_loss(self, batch: Batch) -> tuple[paddle.Tensor, Any]:
