@@ -452,7 +452,7 @@ def test_a_longer_run_is_offered_three_ways_with_figures_and_each_is_another_run
         assert f"in the last step, {next_rate} in the next ({way}: " in told
         rates[way] = [entry["train/lr"] for entry in records(folder) if "train/lr" in entry][6:]
         assert f"{rates[way][0]:.6g}" == next_rate
-        noted = load(Path("ck/tiny_step15")).record.lineage
+        noted = load(Path("ck/tiny_epoch2")).record.lineage
         assert [event["lr"]["way"] for event in noted if "lr" in event] == [way]
     assert len({tuple(each) for each in rates.values()}) == 3  # What a kill test compares could differ.
     assert len(set(rates["hold"][-5:])) == 1
