@@ -63,6 +63,9 @@ class Resume:
                 trainer.tell(f"Starting over: removed {removed} checkpoints of the run before.")
         else:
             trainer.restored = self._restore(self._further_back() if resume == AUTO else resume, self._allow_inexact)
+        if parts.progress.phase != DONE:
+            parts.logbook.require_writable()
+            self._loop.finished.require_writable()
         parts.logbook.claim(run, make=True)
         if trainer.restored is None:
             parts.logbook.start_over()
@@ -82,6 +85,8 @@ class Resume:
         restored = trainer.restored
         parts.made_again.begin(parts.progress.step, resumed=restored is not None, allow_inexact=self._allow_inexact)
         if restored is not None:
+            if parts.logbook.losses:
+                parts.engine.lineage.note(logs=parts.logbook.losses)
             self._tell_of_rate()
             self._loop.ending.restored()
             self._save_what_is_other(restored)
