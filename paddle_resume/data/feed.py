@@ -6,7 +6,7 @@ import struct
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
 from itertools import islice
-from typing import Any, Callable, Optional
+from typing import Any, Callable, Optional, Union
 
 import numpy as np
 import paddle
@@ -17,7 +17,9 @@ from paddle_resume.data.dataset_probe import probe
 from paddle_resume.data.loader_options import loader_options
 from paddle_resume.data.order import batches, epoch_order
 from paddle_resume.data.sample_loader import load_batches
+from paddle_resume.data.sampled_order import SampledOrder
 from paddle_resume.data.stream import Stream
+from paddle_resume.data.stream_workers import WorkerStreams
 from paddle_resume.differences import ConfigScope, Difference, compare_fields
 from paddle_resume.errors import DataError
 
@@ -27,6 +29,7 @@ _SCOPES = {
     "seed": ConfigScope(("run.seed",)),
     "shuffle": ConfigScope(("data.shuffle",)),
     "drop_last": ConfigScope(("data.drop_last",)),
+    "num_workers": ConfigScope(("data.num_workers",)),
     # The samples' transforms are keyed by the seed.
     "digest": ConfigScope(("data", "run.seed"), without=("data.global_batch_size", "data.shuffle", "data.drop_last")),
 }
@@ -36,6 +39,7 @@ _ARGUMENTS = {
     "seed": "Trainer(seed=)",
     "shuffle": "Trainer.train(shuffle=)",
     "drop_last": "Trainer.train(drop_last=)",
+    "num_workers": "Trainer.train(num_workers=)",
 }
 
 
@@ -52,9 +56,10 @@ class Feed:
         replacement: shuffled samples may come again in one epoch, with the same transforms, as each is drawn from all.
         drop_last: leave out the last batch of an epoch if it is short.
         num_workers: worker processes that load samples; 0 loads in this one. Does not alter what is fed.
+        sampler: a batch sampler that gives the order, in place of `batch_size`, `shuffle` and `drop_last`.
         rank, size: this process among those that share each batch. They do not alter what is fed to all together.
 
-    Raises DataError for an empty dataset, or workers with an IterableDataset.
+    Raises DataError for an empty dataset, or a sampler whose order cannot be had again.
     """
 
     def __init__(
@@ -69,6 +74,7 @@ class Feed:
         drop_last: bool = False,
         num_workers: int = 0,
         collate_fn: Optional[Callable[..., Any]] = None,
+        sampler: Any = None,
         rank: int = 0,
         size: int = 1,
     ) -> None:
@@ -87,15 +93,20 @@ class Feed:
         self.collate = collate_fn
         self._rank = rank
         self._size = size
-        self._stream: Optional[Stream] = None
+        self._stream: Union[Stream, WorkerStreams, None] = None
         self._stream_ended = False
         if isinstance(dataset, paddle.io.IterableDataset):
-            if num_workers:
-                raise DataError(
-                    f"{type(dataset).__name__} is an IterableDataset, whose order would depend on the workers; set "
-                    f"data.num_workers to 0 (found {num_workers})."
-                )
-            self._stream = Stream(dataset, seed=seed, batch_size=batch_size, drop_last=drop_last, collate_fn=collate_fn)
+            how: dict[str, Any] = {
+                "seed": seed,
+                "batch_size": batch_size,
+                "drop_last": drop_last,
+                "collate_fn": collate_fn,
+            }
+            self._stream = Stream(dataset, **how) if not num_workers else WorkerStreams(dataset, num_workers, **how)
+        self._sampled: Optional[SampledOrder] = None
+        if sampler is not None:
+            self._sampled = SampledOrder(sampler, dataset, seed=seed, size=size)
+            self.batch_size = self._sampled.batch_size
         # Before the first epoch, so that what a stream consumes to tell of itself cannot be missed later.
         self._dataset_identity = dataset_identity(dataset, seed)
         if self._stream is None and self.batches_per_epoch == 0:
@@ -122,6 +133,8 @@ class Feed:
         """Batches an epoch; None for a stream, whose length is not known."""
         if self._stream is not None:
             return None
+        if self._sampled is not None:
+            return len(self._sampled)
         length = self._epoch_length
         return length // self.batch_size if self._drop_last else -(-length // self.batch_size)
 
@@ -130,12 +143,19 @@ class Feed:
         """Batches of the current epoch that were handed out; between two epochs, all of the one before."""
         if self.between_epochs and self.batches_per_epoch is not None:
             return self.batches_per_epoch
+        if self._sampled is not None and self.samples:
+            return self._sampled.batches_before(self.epoch, self.samples)
         return -(-self.samples // self.batch_size)
 
     @property
     def is_stream(self) -> bool:
         """Whether the data come from an IterableDataset."""
         return self._stream is not None
+
+    @property
+    def sampler(self) -> Any:
+        """The sampler of the user's that gives the order, if it may hold state that moves."""
+        return None if self._sampled is None else self._sampled.stateful
 
     @property
     def note(self) -> str:
@@ -165,7 +185,7 @@ class Feed:
         if self._stream is not None:
             yield from self._stream.first_epoch()
             return
-        yield from self._load(0, batches(self._order(0), 0, self.batch_size, self._drop_last))
+        yield from self._load(0, iter(self._groups_from_start()))
 
     def round_robin(self) -> Iterator[Optional[list[paddle.Tensor]]]:
         """The same for an evaluation in which the processes take turns: this one's batch of each round.
@@ -178,7 +198,7 @@ class Feed:
             while each := list(islice(rounds, self._size)):
                 yield each[self._rank] if self._rank < len(each) else None
             return
-        groups = list(batches(self._order(0), 0, self.batch_size, self._drop_last))
+        groups = self._groups_from_start()
         mine = self._load(0, iter(groups[self._rank :: self._size]))
         for _ in range(0, len(groups), self._size):
             yield next(mine, None)
@@ -206,6 +226,8 @@ class Feed:
         """Whether the current epoch has no batch left; of a stream this is known once it has ended."""
         if self._stream is not None:
             return self._stream_ended
+        if self._sampled is not None:
+            return self.samples > 0 and self.samples >= self._sampled.total(self.epoch)
         return self.samples >= self._epoch_length - (self._epoch_length % self.batch_size if self._drop_last else 0)
 
     @property
@@ -215,12 +237,15 @@ class Feed:
 
     def state_dict(self) -> dict[str, Any]:
         stream = self._stream.state_dict() if self._stream is not None else None
-        return {"epoch": self.epoch, "samples": self.samples, "stream": stream, "fed": self.identity()}
+        order = {} if self._sampled is None else {"order": self._sampled.state_dict(self.epoch, self.samples)}
+        return {"epoch": self.epoch, "samples": self.samples, "stream": stream, **order, "fed": self.identity()}
 
     def set_state_dict(self, state: dict[str, Any]) -> None:
         self.epoch, self.samples = state["epoch"], state["samples"]
         if self._stream is not None and state["stream"] is not None:
             self._stream.set_state_dict(state["stream"])
+        if self._sampled is not None:
+            self._sampled.set_state_dict(self.epoch, state.get("order", {}))
 
     def differences(self, state: dict[str, Any]) -> list[Difference]:
         return identity_differences("data", state["fed"], self.identity())
@@ -235,6 +260,8 @@ class Feed:
             "drop_last": self._drop_last,
             **({"num_samples": self._num_samples} if self._num_samples is not None else {}),
             **({"replacement": True} if self._replacement else {}),
+            **({"num_workers": self._workers} if self._stream is not None and self._workers else {}),
+            **({} if self._sampled is None else {"sampler": self._sampled.name, "order": self._sampled.digest}),
         }
 
     def _shares(self, epoch: int, start: int) -> Iterator[Batch]:
@@ -243,7 +270,7 @@ class Feed:
                 yield self._share_of(batch, struct.pack("<2q", epoch, start))
                 start += len(batch[0])
             return
-        groups = list(batches(self._order(epoch), start, self.batch_size, self._drop_last))
+        groups = self._groups(epoch, start)
         mine = (share_or_stand_in(group, self._rank, self._size) for group in groups)
         with self.while_workers_load() if self._workers else nullcontext():
             for group, loaded in zip(groups, self._load(epoch, mine)):
@@ -266,6 +293,14 @@ class Feed:
     def _order(self, epoch: int) -> np.ndarray:
         length = len(self.dataset)
         return epoch_order(self._seed, epoch, length, self._shuffle, self._num_samples, self._replacement)
+
+    def _groups(self, epoch: int, start: int) -> list[np.ndarray]:
+        if self._sampled is not None:
+            return self._sampled.groups(epoch, start)
+        return list(batches(self._order(epoch), start, self.batch_size, self._drop_last))
+
+    def _groups_from_start(self) -> list[np.ndarray]:
+        return self._groups(0, 0) if self._sampled is None else self._sampled.first_epoch()
 
     def _load(self, epoch: int, indices: Iterator[np.ndarray]) -> Iterator[list[paddle.Tensor]]:
         if getattr(self.dataset, "can_gather", False):
