@@ -41,6 +41,10 @@ def explain_config(
     nameable = [*refusal.changes, *(one for one in shown if one.owner == CONFIG and one.after is not ABSENT)]
     allowed = allowing([*overrides, *(one.subject for one in nameable)]).wanted(refusal.differences)
     rest = [one for one in refusal.differences if one not in allowed]
+    workers = next((one for one in rest if one.subject.endswith("data num_workers")), None)
+    if workers is not None:
+        command = _command("-o", f"data.num_workers={workers.before}")
+        return refusal.listed(shown, f"The order of a stream depends on its workers. Have as many:\n  {command}")
     variables = Environment.variables_before(rest)
     if rest and not variables:
         return refusal.listed(

@@ -9,7 +9,7 @@ from typing import Any, Optional
 import paddle
 
 from paddle_resume.builders.config_changes import BuildRate, ConfigChanges
-from paddle_resume.builders.data import DataSplits, build_data, describe, part_of
+from paddle_resume.builders.data import DataSplits, build_data, describe, part_of, shape_advice
 from paddle_resume.builders.initial_weights import prepare_weights
 from paddle_resume.builders.lr_schedule import LENGTH_KEYS, VALID_LOSS, Rate, build_rate
 from paddle_resume.builders.mesh import build_mesh
@@ -224,9 +224,10 @@ def _try_one_batch(config: Config, data: Any, model: Any, loss: Any, metrics: li
         raise
     except Exception as error:
         shapes = ", ".join(f"{list(part.shape)} {str(part.dtype).split('.')[-1]}" for part in batch)
+        advice = shape_advice(config, model, batch[0])
         raise ConfigError(
             f"model {config.model.name}, loss {config.loss.name}, metrics and data do not go together: a batch of "
-            f"{shapes} failed with {last_line(error)}"
+            f"{shapes} failed with {last_line(error)}" + (f". {advice}" if advice else "")
         ) from error
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
+import shlex
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from typing import Any
 
 from pydantic import ValidationError
@@ -33,8 +35,12 @@ _EXPECTED = {
 }
 
 
-def load_config(path: str | os.PathLike[str], overrides: Iterable[str] = ()) -> Config:
+def load_config(
+    path: str | os.PathLike[str], overrides: Iterable[str] = (), tell: Callable[[str], None] = lambda note: None
+) -> Config:
     """The config in the YAML file `path`, with each override `a.b=value` (a YAML value) laid over it.
+
+    `tell` is called with what a person should know of it: arguments that an override has made void.
 
     A bare name such as `mnist` is that of a config of the package, unless there is a file of that name.
 
@@ -43,7 +49,7 @@ def load_config(path: str | os.PathLike[str], overrides: Iterable[str] = ()) -> 
     """
     problems: list[str] = []
     tree = merge(locate(defaults(), "default"), read_file(find_config(path), problems))
-    tree = apply_overrides(tree, overrides, problems)
+    tree = apply_overrides(tree, overrides, problems, partial(_tell_of_void, tell))
     try:
         config = Config.model_validate(tree.plain())
     except ValidationError as invalid:
@@ -51,6 +57,18 @@ def load_config(path: str | os.PathLike[str], overrides: Iterable[str] = ()) -> 
     if problems:
         raise ConfigError("\n".join(dict.fromkeys(problems)))  # a base of two files is read twice
     return config
+
+
+def _tell_of_void(
+    tell: Callable[[str], None], path: tuple[Any, ...], before: Any, after: Any, arguments: dict[str, Located]
+) -> None:
+    keys = {_dotted((*path, name)): located for name, located in arguments.items()}
+    where = ", ".join(f"{key} ({located.place})" for key, located in keys.items())
+    pasted = " ".join(shlex.join(["-o", f"{key}={show(located.plain())}"]) for key, located in keys.items())
+    tell(
+        f"{_dotted((*path, 'name'))}: {after} takes the place of {before}, whose arguments are left out: {where}. What of it "
+        f"{after} takes too, give as well: {pasted}"
+    )
 
 
 def dump_yaml(config: Config) -> str:

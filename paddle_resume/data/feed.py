@@ -158,6 +158,11 @@ class Feed:
         return None if self._sampled is None else self._sampled.stateful
 
     @property
+    def sampler_keeps_state(self) -> bool:
+        """Whether what the sampler draws depends on what it has drawn before."""
+        return self._sampled is not None and not self._sampled.is_pure
+
+    @property
     def note(self) -> str:
         """What a user should know about resuming this data, or an empty string."""
         if self._stream is not None and self._stream.replays:

@@ -68,7 +68,7 @@ class SampledOrder:
 
     def first_epoch(self) -> list[np.ndarray]:
         """The batches of the first epoch, for an evaluation; raises DataError for a sampler that would move by it."""
-        if not self._is_pure:
+        if not self.is_pure:
             raise DataError(f"{self.name} keeps state of its own, which an evaluation would move. Give it the dataset.")
         return self._drawn(0)
 
@@ -134,7 +134,7 @@ class SampledOrder:
     def _tried(self, dataset: Any) -> list[np.ndarray]:
         """The order of the first epoch, drawn by a copy, which leaves the sampler where it is."""
         if self._is_paddles:
-            self._is_pure = True
+            self.is_pure = True
             return self._drawn(0)
         try:
             trial = copy.deepcopy(self._sampler, {id(dataset): dataset})
@@ -145,7 +145,7 @@ class SampledOrder:
                 "iterator: draw from NumPy's or Python's global generators, which are seeded for each epoch, or from "
                 "a numpy.random.RandomState."
             ) from error
-        self._is_pure = _digest(first) == _digest(again)
+        self.is_pure = _digest(first) == _digest(again)
         return first
 
 
