@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable, Mapping, Sequence
 
 from paddle_resume.checkpoint.catalog import find_all
 from paddle_resume.checkpoint.resume_errors import Refusal
-from paddle_resume.command_line import with_options
+from paddle_resume.command_line import is_of_a_command, with_options
 from paddle_resume.config.allowed_changes import AllowedChanges
 from paddle_resume.differences import ABSENT, CONFIG, Difference, leading, within
 from paddle_resume.environment import Environment
@@ -97,7 +98,9 @@ def _shown(differences: Sequence[Difference]) -> list[Difference]:
 
 
 def _command(*options: str, **how: object) -> str:
-    return with_options(*options, **how) or " ".join(["paddle-resume train ...", *options])  # type: ignore[arg-type]
+    if is_of_a_command():
+        return with_options(*options, **how)  # type: ignore[arg-type]
+    return shlex.join(["paddle-resume", "train", "...", *options])
 
 
 def _listing(variables: Mapping[str, object]) -> str:

@@ -62,12 +62,13 @@ def load_config(
 def _tell_of_void(
     tell: Callable[[str], None], path: tuple[Any, ...], before: Any, after: Any, arguments: dict[str, Located]
 ) -> None:
-    keys = {_dotted((*path, name)): located for name, located in arguments.items()}
+    key = _dotted(path)
+    keys = {f"{key}.{name}": located for name, located in arguments.items()}
     where = ", ".join(f"{key} ({located.place})" for key, located in keys.items())
     pasted = " ".join(shlex.join(["-o", f"{key}={show(located.plain())}"]) for key, located in keys.items())
     tell(
-        f"{_dotted((*path, 'name'))}: {after} takes the place of {before}, whose arguments are left out: {where}. What of it "
-        f"{after} takes too, give as well: {pasted}"
+        f"{key}.name: {after} takes the place of {before}, whose arguments are left out: {where}. What of it {after} "
+        f"takes too, give as well: {pasted}"
     )
 
 

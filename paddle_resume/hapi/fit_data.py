@@ -19,7 +19,7 @@ def training_feed(loader: Any, seed: int) -> Feed:
         if feed.sampler_keeps_state:
             raise DataError(
                 f"{type(loader.batch_sampler).__name__} keeps state of its own from epoch to epoch, which Model.fit "
-                "does not save. Let it draw from NumPy's or Python's global generators, which are seeded for each epoch, or "
+                "does not save. Let it draw from NumPy's or Python's global generators, seeded for each epoch, or "
                 "train with paddle_resume.Trainer, which saves it."
             )
         return feed
