@@ -73,6 +73,11 @@ class Difference:
         return f"{self} (set by {', in Python '.join(places)})" if places else str(self)
 
     @property
+    def advice_in_python(self) -> str:
+        """Its text, and the argument that sets the value."""
+        return f"{self} (set by {self.argument})" if self.argument else str(self)
+
+    @property
     def name(self) -> str:
         """The name of the Python argument that decides it; empty if none does."""
         found = re.search(r"\((\w+)=\)$", self.argument)

@@ -49,9 +49,9 @@ class Refusal:
     states: Mapping[str, Any]
     started_by: str = ""
 
-    def listed(self, differences: Sequence[Difference], note: str = "") -> str:
+    def listed(self, differences: Sequence[Difference], note: str = "", in_python: bool = False) -> str:
         """What changed, a line each, and what the run was started with."""
-        lines = "".join(f"\n  {one.advice}" for one in differences)
+        lines = "".join(f"\n  {one.advice_in_python if in_python else one.advice}" for one in differences)
         text = f"Resuming from {self.prefix} would not continue bit for bit, because since it was saved these changed:"
         text += lines
         if self.changes:

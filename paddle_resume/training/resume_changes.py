@@ -82,6 +82,7 @@ class GivenChanges:
                 shown,
                 "Put them back; or begin another run, under another name or in another save_dir; or go on all the "
                 "same, and have the run's lineage say so, with:\n  trainer.train(..., allow_inexact=True)",
+                in_python=True,
             )
         names = [one.name for one in [*refusal.changes, *shown] if one.name]
         ways = RateWays(refusal, schedulers)
@@ -91,8 +92,9 @@ class GivenChanges:
         return refusal.listed(
             shown,
             "Put them back, or go on with the new values from here on, which the run's lineage will tell."
-            f"{ways.text(lambda way: f'lr_change={way!r}') if given else ''} Give to the trainer:\n"
+            f"{ways.text(lambda way: f'lr_change={way!r}') if given else ' '}Give to the trainer:\n"
             f"  trainer.train(..., {', '.join(arguments)})",
+            in_python=True,
         )
 
     def carry_out(self, run: RunView, restored: Restored) -> None:
