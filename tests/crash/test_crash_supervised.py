@@ -29,7 +29,7 @@ def test_sigterm_is_passed_on_and_the_training_saves_and_leaves(tmp_path: Path) 
     process.send_signal(signal.SIGTERM)
     _, said = process.communicate(timeout=60)
     assert process.returncode == 143
-    assert "Run the same command again to continue." in said
+    assert "Run the same command again to continue" in said
     assert "restart" not in said
 
 

@@ -55,7 +55,7 @@ def test_a_signal_saves_the_step_and_the_same_command_continues_exactly(signals,
         time.sleep(0.05)
     _, said = process.communicate(timeout=60)
     assert process.returncode == code
-    assert "Run the same command again to continue." in said
+    assert "Run the same command again to continue" in said
     newest = find_all(tmp_path / "checkpoint")[0].record
     assert f"Stopped after step {newest.step}." in said
     assert newest.step < 16
@@ -76,4 +76,4 @@ def test_a_signal_with_data_workers_running_saves_and_ends(tmp_path):
     process.send_signal(signal.SIGTERM)
     _, said = process.communicate(timeout=60)
     assert process.returncode == 128 + signal.SIGTERM
-    assert "Run the same command again to continue." in said
+    assert "Run the same command again to continue" in said
