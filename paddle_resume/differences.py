@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Callable, Optional, Union
 
 from paddle_resume.user_terms import ARGUMENTS, speaks_command
 
 _UNSAID = object()
+CONFIG = "config"
+"""The owner that reports the keys of a config."""
 
 
 class _Absent:
@@ -73,6 +76,17 @@ class Difference:
         says_all = not speaks_command() and ARGUMENTS.get(self.subject) == place
         return f"{self} (set by {place})" if place and not says_all else str(self)
 
+    @property
+    def advice_in_python(self) -> str:
+        """Its text, and the argument that sets the value."""
+        return f"{self} (set by {self.argument})" if self.argument else str(self)
+
+    @property
+    def name(self) -> str:
+        """The name of the Python argument that decides it; empty if none does."""
+        found = re.search(r"\((\w+)=\)$", self.argument)
+        return found.group(1) if found else ""
+
     def _spell(self, value: Any) -> str:
         return repr(value) if value is ABSENT else self.spelled(value)
 
@@ -98,6 +112,17 @@ def compare_fields(
 def reported_by(owner: str, found: Iterable[Union[Difference, str]]) -> list[Difference]:
     """What `owner` reports; an owner of a user's may report plain sentences."""
     return [replace(one if isinstance(one, Difference) else Difference(one), owner=owner) for one in found]
+
+
+def leading(differences: Sequence[Difference]) -> list[Difference]:
+    """Those of which the others are mere consequences: where keys of a config differ, not what was built from them."""
+    keys = [one.subject for one in differences if one.owner == CONFIG]
+    kept = [
+        one
+        for one in differences
+        if one.owner == CONFIG or one.scope is None or not any(one.scope.covers(key) for key in keys)
+    ]
+    return list({str(one): one for one in kept}.values())
 
 
 def sentences(differences: Iterable[Difference]) -> str:

@@ -9,8 +9,9 @@ import sys
 
 # Before Paddle: version 2.6.2 brings zlib's symbols along, and crashes a zlib that is loaded after it.
 import zlib  # noqa: F401
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Optional
 
 import psutil
 
@@ -113,6 +114,14 @@ class Environment:
     def differences(self, state: dict[str, Any]) -> list[Difference]:
         now = self.state_dict()
         return compare_fields("environment {}", state, now, keys=[key for key in now if key not in _INFORMATIVE])
+
+    @staticmethod
+    def variables_before(differences: Sequence[Difference]) -> dict[str, Optional[str]]:
+        """The variables with which nothing of this would differ; empty unless that holds for all of it."""
+        names = {f"environment {name}": name for name in MATH_VARIABLES}
+        if any(one.subject not in names for one in differences):
+            return {}
+        return {names[one.subject]: one.before for one in differences}
 
     def summary(self) -> str:
         """One line for the start of a run: versions, device, threads, math path."""

@@ -12,11 +12,13 @@ import paddle
 from paddle_resume.builders.registry import build, resolve
 from paddle_resume.config import Config
 from paddle_resume.config.schema import DataConfig
+from paddle_resume.data.image_shape import reshaped
 from paddle_resume.data.mnist import label_names, load_mnist
 from paddle_resume.data.splits import SPLITS, held_out
 from paddle_resume.errors import ConfigError
 
 MNIST_LIKE = ("mnist", "fashion_mnist")
+_USUAL_SIZE = 224  # which the models of paddle.vision are made for
 
 
 @dataclass(frozen=True)
@@ -42,7 +44,11 @@ def build_data(config: Config) -> DataSplits:
         if data.augment:
             raise ConfigError(f"data.augment: {data.name} takes no transforms; leave it out, or use ImageFolder.")
         splits = load_mnist(data.name, data.root, data.fallback, data.valid)
-        return DataSplits(splits.train, splits.valid, splits.test, splits.source, splits.notes)
+        train, valid, test = (_in_shape(part, data) for part in (splits.train, splits.valid, splits.test))
+        return DataSplits(train, valid, test, splits.source, splits.notes)
+    if data.transform is not None:
+        has = "data.channels and data.size" if data.name == "ImageFolder" else "what the dataset itself gives"
+        raise ConfigError(f"data.transform is for {' and '.join(MNIST_LIKE)}; for {data.name} it is {has}.")
     takes = inspect.signature(resolve("data", data.name)).parameters
     arguments = {**data.args, **_fields_as_arguments(data, takes)}
 
@@ -89,6 +95,34 @@ def class_names(config: Config, data: Any) -> Optional[Sequence[str]]:
     while isinstance(data, paddle.io.Subset):
         data = data.dataset
     return getattr(data, "class_names", None)
+
+
+def shape_advice(config: Config, model: paddle.nn.Layer, images: paddle.Tensor) -> str:
+    """What to give where a model cannot take these images, [N, C, H, W]; empty where their shape is not the cause."""
+    if images.ndim != 4:
+        return ""
+    found = int(images.shape[1])
+    first = next((one for one in model.sublayers(include_self=True) if isinstance(one, paddle.nn.Conv2D)), None)
+    wanted = found if first is None else int(first._in_channels)
+    name = config.data.name
+    if wanted != found:
+        keys = {**dict.fromkeys(MNIST_LIKE, "data.transform.channels"), "ImageFolder": "data.channels"}
+        give = f"give the images as many with -o {keys[name]}={wanted}" if name in keys and wanted in (1, 3) else ""
+        return (
+            f"{config.model.name} takes images of {wanted} channel{'s' * (wanted > 1)}, and {name} has {found}: "
+            f"{give or 'have the dataset give as many'}."
+        )
+    keys = {**dict.fromkeys(MNIST_LIKE, "data.transform.resize"), "ImageFolder": "data.size"}
+    side = int(min(images.shape[2:]))
+    if first is None or side >= _USUAL_SIZE or name not in keys:
+        return ""
+    return f"If {side} pixels a side are too few for {config.model.name}, make them more, as with -o {keys[name]}=64."
+
+
+def _in_shape(part: Any, data: DataConfig) -> Any:
+    if part is None or data.transform is None:
+        return part
+    return reshaped(part, data.transform.channels, data.transform.resize)
 
 
 def _fields_as_arguments(data: DataConfig, takes: Mapping[str, Any]) -> dict[str, Any]:

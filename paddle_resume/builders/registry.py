@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any, NoReturn, get_args
 
-from paddle_resume.checked_arguments import checked
 from paddle_resume.builders.own_modules import import_attribute, require_defined_by_user
+from paddle_resume.checked_arguments import checked
 from paddle_resume.config.trust import ADVICE, is_trusted
 from paddle_resume.config.wording import nearest, show
 from paddle_resume.errors import ConfigError, PaddleResumeError

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Any, Optional
 
 import paddle
 
-from paddle_resume.builders.config_changes import ConfigChanges
+from paddle_resume.builders.config_changes import BuildRate, ConfigChanges
 from paddle_resume.builders.data import DataSplits, build_data, describe, part_of
 from paddle_resume.builders.initial_weights import prepare_weights
 from paddle_resume.builders.lr_schedule import LENGTH_KEYS, VALID_LOSS, Rate, build_rate
@@ -27,7 +26,6 @@ from paddle_resume.builders.optimizer import build_optimizer
 from paddle_resume.builders.own_modules import says_of_itself
 from paddle_resume.builders.registry import build, resolve
 from paddle_resume.config import Config
-from paddle_resume.config.allowed_changes import AllowedChanges
 from paddle_resume.config.config_state import ConfigState
 from paddle_resume.data.batch import Batch
 from paddle_resume.data.feed import Feed
@@ -58,8 +56,8 @@ class Run:
     config: Config
     trainer: Trainer
     data: DataSplits
-    new_rate: Callable[[], Rate]
-    """Gives the rate as it was built for this start, at its beginning."""
+    new_rate: BuildRate
+    """Gives the rate at its beginning, as it was built for this start, or for a run of another length."""
     verbosity: int = 1
     counted: tuple[str, ...] = ()
     """The config's keys that were `auto`."""
@@ -71,16 +69,27 @@ class Run:
         overwrite: bool,
         weights: Optional[str] = None,
         partial: bool = False,
-        allow_change: Sequence[str] = (),
+        overrides: Sequence[str] = (),
+        allow_change: bool = False,
+        lr_change: Optional[str] = None,
     ) -> dict[str, float]:
         """Train as the config says; see `Trainer.train`.
 
         A fresh start begins with `weights`: a checkpoint's prefix, or any `.pdparams` file. They must fit the
         model in every name, shape and dtype; with `partial` those that do are loaded. Raises CheckpointError.
-        `allow_change` are overrides `key=value` whose keys may differ from those of the checkpoint.
+        `overrides` are the texts `key=value` of the command; with `allow_change` their keys may differ from those of
+        the checkpoint. `lr_change` says how another learning rate goes on, see `lr.ways`.
         """
         with command_terms(), self.trainer.world.together():
-            allowed = AllowedChanges(allow_change, self.counted, LENGTH_KEYS)
+            changes = ConfigChanges(
+                overrides,
+                allow_change,
+                lr_change,
+                counted=self.counted,
+                length_keys=LENGTH_KEYS,
+                build_rate=self.new_rate,
+                run_name=self.config.run.name,
+            )
             data, trainer = self.config.data, self.trainer
             prepare_weights(trainer, resume, weights, partial, quiet=self.verbosity == 0 or not trainer.world.is_main)
             return trainer.train(
@@ -97,7 +106,7 @@ class Run:
                 resume=resume,
                 allow_inexact=allow_inexact,
                 overwrite=overwrite,
-                changes=ConfigChanges(allowed, self.new_rate),
+                changes=changes,
             )
 
     def trial(self, weights: Optional[str] = None, partial: bool = False) -> None:
@@ -134,8 +143,9 @@ def _build_run(config: Config, world: World, verbosity: int) -> Run:
     model, loss = build_model(config, described), component("loss", config.loss)
     metrics = build_metrics(config, data.train)
     tags = evaluation_tags(metrics) if data.valid is not None else []
-    new_rate = partial(build_rate, config, run_length(config, data), tags)
-    rate = new_rate()
+    length = run_length(config, data)
+    new_rate: BuildRate = lambda other: build_rate(config, other or length, tags)  # noqa: E731
+    rate = new_rate(None)
     resolved = rate.resolve(config)
     resolved["model"].update(model_arguments(config, described))
     facts = _facts(config, data, model, described)

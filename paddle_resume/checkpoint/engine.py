@@ -22,8 +22,9 @@ from paddle_resume.checkpoint.memory_tier import MemoryTier
 from paddle_resume.checkpoint.reader import Loaded
 from paddle_resume.checkpoint.restored import MEMORY, InMemory, Restored
 from paddle_resume.checkpoint.resume_errors import (
-    CURE,
-    inexact,
+    Explain,
+    Refusal,
+    explain_to_program,
     inexact_foreign,
 )
 from paddle_resume.checkpoint.run_folder import RunFolder
@@ -31,6 +32,7 @@ from paddle_resume.checkpoint.save_job import SaveJob, make_durable
 from paddle_resume.checkpoint.unreadable import Unreadable
 from paddle_resume.checkpoint.writer_process import BackgroundWriter, InlineWriter
 from paddle_resume.differences import Difference
+from paddle_resume.errors import InexactResumeError
 from paddle_resume.parallel.world import World
 from paddle_resume.stateful import Owner, Owners
 
@@ -188,13 +190,13 @@ class CheckpointEngine:
         allow_inexact: bool = False,
         wanted: Wanted = lambda differences: (),
         steps_per_epoch: int | None = None,
-        cure: str = CURE,
+        explain: Explain = explain_to_program,
     ) -> Restored | None:
         """Bring the owners back to a checkpoint; None if there is none and `resume` is `auto`.
 
         `resume` is `auto` (the newest whole checkpoint of this run), a prefix, one of its files, or a run
         folder. A prefix may be one that another program saved, which is never exact; where a run of it stands follows
-        from `steps_per_epoch`. `cure` tells what to do where something differs. Raises CheckpointError for a named
+        from `steps_per_epoch`. `explain` puts into words that something differs. Raises CheckpointError for a named
         checkpoint that is missing or damaged, or if there are checkpoints and none is whole; InexactResumeError if
         something differs, `allow_inexact` is not set, and it is not all `wanted`.
         """
@@ -217,7 +219,9 @@ class CheckpointEngine:
         changes = list(wanted(found))
         differences = [one for one in found if one not in changes]
         if differences and not allow_inexact:
-            raise inexact(loaded.prefix, differences, changes, cure)
+            command = Lineage(loaded.record.lineage).start.get("command", "")
+            refusal = Refusal(loaded.prefix, differences, changes, loaded.record.owners, str(command))
+            raise InexactResumeError(explain(refusal))
         owner_states.restore(every, loaded.record.owners, loaded.tensors)
         self.lineage = Lineage(loaded.record.lineage)
         if changes:

@@ -16,7 +16,7 @@ from paddle_resume.storage.framing import FramedFile
 def write_weights(weights: Mapping[str, Any], path: Path) -> None:
     """Write a model's parameters and buffers to `path`; raises SaveError, the old file then as it was."""
     framed = FramedFile(weights)
-    replace_file(path, framed.chunks(), framed.size)
+    replace_file(path, framed.chunks(), framed.size, key="run.model_path")
 
 
 def save_best_weights(prefix: Path, suffix: str, path: Path) -> None:
@@ -31,4 +31,4 @@ def save_best_weights(prefix: Path, suffix: str, path: Path) -> None:
             f"The best checkpoint {prefix} cannot be read, so {path} was not written: {error}. Put a good copy back, "
             "or set best.final: last."
         ) from error
-    replace_file(path, framed.chunks(), framed.size)
+    replace_file(path, framed.chunks(), framed.size, key="run.model_path")

@@ -12,6 +12,7 @@ from typing import Any, Optional
 import xxhash
 
 from paddle_resume.checkpoint.save_job import now
+from paddle_resume.command_line import this_command
 from paddle_resume.differences import Difference
 
 _START, _RESUME, _CHANGE, _SKIP, _ROLLBACK = "start", "resume", "change", "skip", "rollback"
@@ -84,6 +85,14 @@ class Lineage:
         event = {"event": _CHANGE, "from": prefix.name, "step": step, "changes": lines}
         self._events.append({**event, **_whereabouts()})
 
+    def note(self, **facts: Any) -> None:
+        """Keep more of the newest change or resume: what became of the learning rate, or of the logs."""
+        kinds = (_CHANGE, _RESUME)
+        for event in reversed(self._events):
+            if event.get("event") in kinds:
+                event.update(facts)
+                return
+
     def inexact(self, step: int, why: str) -> None:
         """From `step` on it is not bit for bit the run that started, though no resume differed; noted once."""
         if any(event.get("event") == _INEXACT and event.get("differences") == [why] for event in self._events):
@@ -100,4 +109,10 @@ class Lineage:
 
 
 def _whereabouts() -> dict[str, Any]:
-    return {"time": now(), "host": socket.gethostname(), "pid": os.getpid()}
+    command = this_command()
+    return {
+        "time": now(),
+        "host": socket.gethostname(),
+        "pid": os.getpid(),
+        **({"command": command} if command else {}),
+    }

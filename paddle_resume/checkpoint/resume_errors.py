@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Callable
 
 from paddle_resume.checkpoint.reader import sibling
 from paddle_resume.checkpoint.record import SUFFIX
-from paddle_resume.differences import Difference, sentences
+from paddle_resume.differences import Difference, leading, sentences
 from paddle_resume.errors import CheckpointError, InexactResumeError
 
 
@@ -29,20 +31,45 @@ def missing(prefix: Path, good: list[str]) -> CheckpointError:
     return CheckpointError(f"{text} {offer(good)}")
 
 
-CURE = (
-    "Put them back; or, to have another value from here on, give the config's key with -o and add --allow-change; or "
-    "go on all the same with --allow-inexact (the run's lineage will say so), or start over with --resume none."
-)
+@dataclass(frozen=True)
+class Refusal:
+    """What stands against going on from a checkpoint of ours.
+
+    Args:
+        prefix: the checkpoint.
+        differences: all that differs, and was not asked for.
+        changes: what differs, and was asked for.
+        states: the owners' states as the record holds them.
+        started_by: the command that started the run; empty if the record does not tell.
+    """
+
+    prefix: Path
+    differences: Sequence[Difference]
+    changes: Sequence[Difference]
+    states: Mapping[str, Any]
+    started_by: str = ""
+
+    def listed(self, differences: Sequence[Difference], note: str = "", in_python: bool = False) -> str:
+        """What changed, a line each, and what the run was started with."""
+        lines = "".join(f"\n  {one.advice_in_python if in_python else one.advice}" for one in differences)
+        text = f"Resuming from {self.prefix} would not continue bit for bit, because since it was saved these changed:"
+        text += lines
+        if self.changes:
+            text += "\nLeave was given to these:" + "".join(f"\n  {one}" for one in leading(self.changes))
+        if self.started_by:
+            text += f"\nThe run was started with: {self.started_by}"
+        return f"{text}\n{note}" if note else text
 
 
-def inexact(
-    prefix: Path, differences: Sequence[Difference], changes: Sequence[Difference], cure: str = CURE
-) -> InexactResumeError:
-    """The error for a checkpoint of ours from which the run would not go on bit for bit."""
-    allowed = f" (--allow-change allows: {sentences(changes)})" if changes else ""
-    return InexactResumeError(
-        f"Resuming from {prefix} would not continue bit for bit, because since it was saved these changed: "
-        f"{sentences(differences)}{allowed}. {cure}"
+Explain = Callable[[Refusal], str]
+"""Puts a refusal into words, with what to do next."""
+
+
+def explain_to_program(refusal: Refusal, leave: str = "CheckpointEngine.restore(allow_inexact=True)") -> str:
+    """The refusal of a run that a program describes."""
+    return refusal.listed(
+        leading(refusal.differences),
+        f"Put them back; or go on all the same with {leave} (the run's lineage will say so); or start over.",
     )
 
 

@@ -22,6 +22,7 @@ from paddle_resume.cli import (
 )
 from paddle_resume.cli.command import Command
 from paddle_resume.cli.help_examples import EXIT_CODES, examples_of
+from paddle_resume.command_line import called_with, with_command
 from paddle_resume.errors import PaddleResumeError
 
 # By the panel of `--help` that they are in; None is the first one.
@@ -91,11 +92,13 @@ def main(arguments: Optional[Sequence[str]] = None) -> None:
 
     0 done, 1 a check or a part failed, 2 an error, 3 another process of the run failed, 130 and 143 interrupted.
     """
-    try:
-        app(args=list(arguments) if arguments is not None else None)
-    except PaddleResumeError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(error.exit_code)
+    given = sys.argv[1:] if arguments is None else list(arguments)
+    with called_with(given):
+        try:
+            app(args=given)
+        except PaddleResumeError as error:
+            print(f"error: {with_command(str(error))}", file=sys.stderr)
+            sys.exit(error.exit_code)
 
 
 def _options(

@@ -5,6 +5,7 @@ from __future__ import annotations
 EXAMPLES: dict[str, tuple[str, ...]] = {
     "train": (
         "paddle-resume train -c configs/mnist.yaml",
+        "paddle-resume train -c configs/mnist.yaml -o trainer.epochs=5 --lr-change hold",
         "paddle-resume train -c configs/mnist.yaml -o trainer.epochs=5 --resume checkpoint/mnist_epoch0",
         "paddle-resume train -c configs/mnist.yaml --trial",
     ),

@@ -1,6 +1,8 @@
 """The commands that train, evaluate, and prove that training is exact."""
 
 # Without `from __future__ import annotations`: on Python 3.9 Typer would not see the options in the annotations.
+import os
+import sys
 from typing import Optional
 
 import typer
@@ -9,6 +11,12 @@ from typing_extensions import Annotated
 from paddle_resume.cli.options import ConfigPath, Overrides, Split, TrustConfig, Weights
 from paddle_resume.cli.paddle_import import import_paddle
 from paddle_resume.errors import ConfigError
+
+
+def tell_of_config(note: str) -> None:
+    """What a person should know of the config; once, of all processes."""
+    if os.environ.get("PADDLE_TRAINER_ID", "0") == "0":
+        print(f"note: {note}", file=sys.stderr)
 
 
 def train(
@@ -25,6 +33,15 @@ def train(
         bool,
         typer.Option("--allow-change", help="Resume with other values for the keys given with -o; only for those."),
     ] = False,
+    lr_change: Annotated[
+        Optional[str],
+        typer.Option(
+            "--lr-change",
+            metavar="WAY",
+            help="Resume with another schedule: replan as if it had been there from the start, restart, or hold "
+            "the old one at its end.",
+        ),
+    ] = None,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="With --resume none: remove the earlier run's checkpoints.")
     ] = False,
@@ -47,7 +64,7 @@ def train(
     """Train, or continue: the command that started a run also continues it."""
     from paddle_resume.config import dump_yaml, load_config
 
-    loaded = load_config(config, override or [])
+    loaded = load_config(config, override or [], tell_of_config)
     if print_config:
         print(dump_yaml(loaded), end="")
         return
@@ -71,8 +88,7 @@ def train(
     if trial:
         run.trial(weights, weights_partial)
         return
-    allowed = (override or []) if allow_change else []
-    run.train(resume, allow_inexact, overwrite, weights, weights_partial, allowed)
+    run.train(resume, allow_inexact, overwrite, weights, weights_partial, override or [], allow_change, lr_change)
 
 
 def evaluate(

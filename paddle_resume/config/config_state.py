@@ -8,9 +8,6 @@ from typing import Any, Callable
 from paddle_resume.config.trajectory import config_difference, trajectory_differences
 from paddle_resume.differences import Difference
 
-# These the data feed compares itself, since it is also used without a config.
-_OF_THE_FEED = ("run.seed", "data.global_batch_size", "data.shuffle", "data.drop_last")
-
 
 class ConfigState:
     """Compares the fields that alter the trajectory; the others may change from one start to the next.
@@ -31,7 +28,7 @@ class ConfigState:
             # Evaluations move the rate, and say which is the best; otherwise they leave no trace in the trajectory.
             before, after = (config["trainer"].get("evaluate_every") for config in (state, self._resolved))
             found += [config_difference("trainer.evaluate_every", before, after)] if before != after else []
-        return [one for one in found if one.subject not in _OF_THE_FEED]
+        return found
 
     def _taking_part(self, config: Mapping[str, Any]) -> dict[str, Any]:
         callbacks = [each for each in config.get("callbacks", []) if not self._only_watches(each["name"])]

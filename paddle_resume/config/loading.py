@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import shlex
 from collections.abc import Iterable, Iterator
-from typing import Any, Union
+from functools import partial
+from typing import Any, Callable, Union
 
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
@@ -37,9 +39,15 @@ _EXPECTED = {
 
 @checked()
 def load_config(
-    path: Union[str, os.PathLike[str]], overrides: Iterable[str] = (), *, trust: bool = False
+    path: Union[str, os.PathLike[str]],
+    overrides: Iterable[str] = (),
+    tell: Callable[[str], None] = lambda note: None,
+    *,
+    trust: bool = False,
 ) -> Config:
     """The config in the YAML file `path`, with each override `a.b=value` (a YAML value) laid over it.
+
+    `tell` is called with what a person should know of it: arguments that an override has made void.
 
     A bare name such as `mnist` is that of a config of the package, unless there is a file of that name. Import paths
     in it may name modules of the user's own, also beside the file; with `trust` any others as well.
@@ -50,7 +58,7 @@ def load_config(
     problems: list[str] = []
     file = find_config(path)
     tree = merge(locate(defaults(), "default"), read_file(file, problems))
-    tree = apply_overrides(tree, overrides, problems)
+    tree = apply_overrides(tree, overrides, problems, partial(_tell_of_void, tell))
     try:
         config = Config.model_validate(tree.plain())
     except ValidationError as invalid:
@@ -59,6 +67,19 @@ def load_config(
         raise ConfigError("\n".join(dict.fromkeys(problems)))  # a base of two files is read twice
     note_config(file, config.to_dict(), trust)
     return config
+
+
+def _tell_of_void(
+    tell: Callable[[str], None], path: tuple[Any, ...], before: Any, after: Any, arguments: dict[str, Located]
+) -> None:
+    key = _dotted(path)
+    keys = {f"{key}.{name}": located for name, located in arguments.items()}
+    where = ", ".join(f"{key} ({located.place})" for key, located in keys.items())
+    pasted = " ".join(shlex.join(["-o", f"{key}={show(located.plain())}"]) for key, located in keys.items())
+    tell(
+        f"{key}.name: {after} takes the place of {before}, whose arguments are left out: {where}. What of it {after} "
+        f"takes too, give as well: {pasted}"
+    )
 
 
 def dump_yaml(config: Config) -> str:

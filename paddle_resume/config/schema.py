@@ -51,6 +51,15 @@ class RunConfig(Section):
         return f"{info.data.get('name')}.pdparams" if value is None or value == "" else value
 
 
+class ImageShapeConfig(Section):
+    """How the images of mnist and fashion_mnist are changed before anything else, in every part of the data."""
+
+    channels: Optional[Literal[1, 3]] = Field(
+        default=None, description="1 (gray) or 3 (color, as most models of paddle.vision take); null = as they are"
+    )
+    resize: Optional[int] = Field(default=None, ge=1, description="pixels a side; null = as they are")
+
+
 class DataConfig(Component):
     """Which data there are and how they are cut into batches; `args` go to the dataset's class."""
 
@@ -79,6 +88,9 @@ class DataConfig(Component):
     valid: Union[int, float, str] = Field(
         default="auto",
         description="training samples set aside for validation: a count, a fraction, or auto = one sixth",
+    )
+    transform: Optional[ImageShapeConfig] = Field(
+        default=None, description="another number of channels or size for the images of mnist; null = as they are"
     )
     augment: list[Component] = Field(
         default=[], description="random changes to training images: a list of names and arguments"

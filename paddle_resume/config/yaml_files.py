@@ -60,19 +60,25 @@ def locate(value: Any, place: str) -> Located:
     return Located(value, place)
 
 
-def merge(base: Located, over: Located, path: tuple[Any, ...] = ()) -> Located:
+def merge(
+    base: Located, over: Located, path: tuple[Any, ...] = (), left_out: Callable[..., None] = lambda *found: None
+) -> Located:
     """`base` overlaid with `over`: mappings key by key, all else replaced.
 
-    A component that gets another name starts afresh: the arguments in `base` were those of another class.
+    A component that gets another name starts afresh: the arguments in `base` were those of another class. `left_out` is
+    called with the component's path, its old and its new name, and these arguments, if there were any.
     """
     if not (isinstance(base.value, dict) and isinstance(over.value, dict)):
         return over
     merged = dict(base.value)
     model = model_at(path)
     if model and issubclass(model, Component) and _renames(base.value, over.value):
-        merged = {key: child for key, child in merged.items() if key in model.model_fields}
+        arguments = {key: child for key, child in merged.items() if key not in model.model_fields}
+        merged = {key: child for key, child in merged.items() if key not in arguments}
+        if arguments:
+            left_out(path, base.value["name"].value, over.value["name"].value, arguments)
     for key, child in over.value.items():
-        merged[key] = merge(merged[key], child, (*path, key)) if key in merged else child
+        merged[key] = merge(merged[key], child, (*path, key), left_out) if key in merged else child
     return Located(merged, over.place)
 
 
@@ -217,10 +223,15 @@ class _Reader:
         self.problems.append(f"{self._place(node)}: {text}")
 
 
-def apply_overrides(tree: Located, overrides: Iterable[str], problems: list[str]) -> Located:
+def apply_overrides(
+    tree: Located,
+    overrides: Iterable[str],
+    problems: list[str],
+    left_out: Callable[..., None] = lambda *found: None,
+) -> Located:
     """The tree with each `a.b=value` laid over it; a later one wins over an earlier one of the same key.
 
-    What cannot be applied is added to `problems`.
+    What cannot be applied is added to `problems`; `left_out` is told of arguments, see `merge`.
     """
     pairs = [(text, text.partition("=")[0].strip().split(".")) for text in overrides]
     # Broader keys first, and a component's name before its arguments: otherwise the order on the command line
@@ -231,13 +242,15 @@ def apply_overrides(tree: Located, overrides: Iterable[str], problems: list[str]
             if "=" not in text or not all(keys):
                 raise ConfigError(f"{place}: an override is written key=value, such as trainer.epochs=5")
             leaf = _parse(text.partition("=")[2], problems, lambda line, place=place: place)  # type: ignore[misc]
-            tree = _with(tree, keys, leaf or Located(None, place), ())
+            tree = _with(tree, keys, leaf or Located(None, place), (), left_out)
         except ConfigError as error:
             problems.append(str(error))
     return tree
 
 
-def _with(tree: Located, keys: list[str], leaf: Located, path: tuple[Any, ...]) -> Located:
+def _with(
+    tree: Located, keys: list[str], leaf: Located, path: tuple[Any, ...], left_out: Callable[..., None]
+) -> Located:
     if not keys:
         return leaf
     key, *rest = keys
@@ -249,7 +262,9 @@ def _with(tree: Located, keys: list[str], leaf: Located, path: tuple[Any, ...]) 
                 f"found {key}"
             )
         items = list(tree.value)
-        items[index] = merge(items[index], _with(items[index], rest, leaf, (*path, index)), (*path, index))
+        items[index] = merge(
+            items[index], _with(items[index], rest, leaf, (*path, index), left_out), (*path, index), left_out
+        )
         return Located(items, tree.place)
     if tree.value is None and path:
         tree = Located({}, leaf.place)  # A section that is switched off: naming one of its keys switches it on.
@@ -257,8 +272,8 @@ def _with(tree: Located, keys: list[str], leaf: Located, path: tuple[Any, ...]) 
         raise ConfigError(
             f"{leaf.place}: {_dotted(path)} is {show(tree.plain())}, not a mapping, so it has no key {key}"
         )
-    child = _with(tree.value.get(key, Located({}, leaf.place)), rest, leaf, (*path, key))
-    return merge(tree, Located({key: child}, tree.place), path)
+    child = _with(tree.value.get(key, Located({}, leaf.place)), rest, leaf, (*path, key), left_out)
+    return merge(tree, Located({key: child}, tree.place), path, left_out)
 
 
 def _dotted(path: tuple[Any, ...]) -> str:

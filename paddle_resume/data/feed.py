@@ -6,7 +6,7 @@ import struct
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from itertools import islice
-from typing import Any, Callable, Optional
+from typing import Any, Callable, Optional, Union
 
 import numpy as np
 import paddle
@@ -21,7 +21,9 @@ from paddle_resume.data.fed_differences import identity_differences
 from paddle_resume.data.loader_options import loader_options, own_collate
 from paddle_resume.data.order import batches, epoch_order
 from paddle_resume.data.sample_loader import load_batches
+from paddle_resume.data.sampled_order import SampledOrder
 from paddle_resume.data.stream import Stream
+from paddle_resume.data.stream_workers import WorkerStreams
 from paddle_resume.differences import Difference
 from paddle_resume.errors import DataError
 
@@ -43,9 +45,10 @@ class Feed:
         num_workers: worker processes that load samples; 0 loads in this one. Does not alter what is fed.
         collate_fn: makes a batch of a list of samples; None: the dataset's own method `collate_fn`, if it has one, or
             Paddle's, with a list of tensors for a field whose samples have different shapes.
+        sampler: a batch sampler that gives the order, in place of `batch_size`, `shuffle` and `drop_last`.
         rank, size: this process among those that share each batch. They do not alter what is fed to all together.
 
-    Raises DataError for an empty dataset, or workers with an IterableDataset.
+    Raises DataError for an empty dataset, or a sampler whose order cannot be had again.
     """
 
     def __init__(
@@ -61,6 +64,7 @@ class Feed:
         num_workers: int = 0,
         limit_batches: Optional[int] = None,
         collate_fn: Optional[Callable[..., Any]] = None,
+        sampler: Any = None,
         rank: int = 0,
         size: int = 1,
     ) -> None:
@@ -80,17 +84,20 @@ class Feed:
         self.collate = own_collate(dataset) if collate_fn in (None, default_collate_fn) else collate_fn
         self._rank = rank
         self._size = size
-        self._stream: Optional[Stream] = None
+        self._stream: Union[Stream, WorkerStreams, None] = None
         self._stream_ended = False
         if isinstance(dataset, paddle.io.IterableDataset):
-            if num_workers:
-                raise DataError(
-                    f"{type(dataset).__name__} is an IterableDataset, whose order would depend on the workers; set "
-                    f"data.num_workers to 0 (found {num_workers})."
-                )
-            self._stream = Stream(
-                dataset, seed=seed, batch_size=batch_size, drop_last=drop_last, collate_fn=self.collate
-            )
+            how: dict[str, Any] = {
+                "seed": seed,
+                "batch_size": batch_size,
+                "drop_last": drop_last,
+                "collate_fn": self.collate,
+            }
+            self._stream = Stream(dataset, **how) if not num_workers else WorkerStreams(dataset, num_workers, **how)
+        self._sampled: Optional[SampledOrder] = None
+        if sampler is not None:
+            self._sampled = SampledOrder(sampler, dataset, seed=seed, size=size)
+            self.batch_size = self._sampled.batch_size
         # Before the first epoch, so that what a stream consumes to tell of itself cannot be missed later.
         self._dataset_identity = dataset_identity(dataset, seed)
         if self._stream is None and self.batches_per_epoch == 0:
@@ -117,6 +124,8 @@ class Feed:
         """Batches an epoch; None for a stream, whose length is not known."""
         if self._stream is not None:
             return None
+        if self._sampled is not None:
+            return len(self._sampled) if self._limit is None else min(len(self._sampled), self._limit)
         return -(-self._samples_per_epoch // self.batch_size)
 
     @property
@@ -124,12 +133,24 @@ class Feed:
         """Batches of the current epoch that were handed out; between two epochs, all of the one before."""
         if self.between_epochs and self.batches_per_epoch is not None:
             return self.batches_per_epoch
+        if self._sampled is not None and self.samples:
+            return self._sampled.batches_before(self.epoch, self.samples)
         return -(-self.samples // self.batch_size)
 
     @property
     def is_stream(self) -> bool:
         """Whether the data come from an IterableDataset."""
         return self._stream is not None
+
+    @property
+    def sampler(self) -> Any:
+        """The sampler of the user's that gives the order, if it may hold state that moves."""
+        return None if self._sampled is None else self._sampled.stateful
+
+    @property
+    def sampler_keeps_state(self) -> bool:
+        """Whether what the sampler draws depends on what it has drawn before."""
+        return self._sampled is not None and not self._sampled.is_pure
 
     @property
     def note(self) -> str:
@@ -159,7 +180,7 @@ class Feed:
         if self._stream is not None:
             yield from islice(self._stream.first_epoch(), self._limit)
             return
-        yield from self._load(0, batches(self._order(0), 0, self.batch_size, self._drop_last))
+        yield from self._load(0, iter(self._groups_from_start()))
 
     def samples_at(self, indices: Sequence[int], epoch: int = 0) -> Any:
         """A batch of these samples as that epoch has them, loaded in this process; not of a stream."""
@@ -183,7 +204,7 @@ class Feed:
             while each := list(islice(rounds, self._size)):
                 yield each[self._rank] if self._rank < len(each) else None
             return
-        groups = list(batches(self._order(0), 0, self.batch_size, self._drop_last))
+        groups = self._groups_from_start()
         own = groups[self._rank :: self._size]
         mine = zip(own, self._load(0, iter(own)))
         for _ in range(0, len(groups), self._size):
@@ -213,6 +234,8 @@ class Feed:
         """Whether the current epoch has no batch left; of a stream this is known once it has ended."""
         if self._stream is not None:
             return self._stream_ended
+        if self._sampled is not None:
+            return self.samples > 0 and self.samples >= self._sampled.total(self.epoch, self._limit)
         return self.samples >= self._samples_per_epoch
 
     @property
@@ -222,12 +245,15 @@ class Feed:
 
     def state_dict(self) -> dict[str, Any]:
         stream = self._stream.state_dict() if self._stream is not None else None
-        return {"epoch": self.epoch, "samples": self.samples, "stream": stream, "fed": self.identity()}
+        order = {} if self._sampled is None else {"order": self._sampled.state_dict(self.epoch, self.samples)}
+        return {"epoch": self.epoch, "samples": self.samples, "stream": stream, **order, "fed": self.identity()}
 
     def set_state_dict(self, state: dict[str, Any]) -> None:
         self.epoch, self.samples = state["epoch"], state["samples"]
         if self._stream is not None and state["stream"] is not None:
             self._stream.set_state_dict(state["stream"])
+        if self._sampled is not None:
+            self._sampled.set_state_dict(self.epoch, state.get("order", {}))
 
     def differences(self, state: dict[str, Any]) -> list[Difference]:
         return identity_differences("data", state["fed"], self.identity())
@@ -243,6 +269,8 @@ class Feed:
             **({"num_samples": self._num_samples} if self._num_samples is not None else {}),
             **({"replacement": True} if self._replacement else {}),
             **({"limit_batches": self._limit} if self._limit is not None else {}),
+            **({"num_workers": self._workers} if self._stream is not None and self._workers else {}),
+            **({} if self._sampled is None else {"sampler": self._sampled.name, "order": self._sampled.digest}),
         }
 
     def _shares(self, epoch: int, start: int) -> Iterator[Batch]:
@@ -251,7 +279,7 @@ class Feed:
                 yield self._share_of(batch, struct.pack("<2q", epoch, start))
                 start += samples_in(batch)
             return
-        groups = list(batches(self._order(epoch), start, self.batch_size, self._drop_last))
+        groups = self._groups(epoch, start)
         mine = (share_or_stand_in(group, self._rank, self._size) for group in groups)
         with self.while_workers_load() if self._workers else nullcontext():
             for group, loaded in zip(groups, self._load(epoch, mine)):
@@ -282,6 +310,14 @@ class Feed:
         length = len(self.dataset)
         order = epoch_order(self._seed, epoch, length, self._shuffle, self._num_samples, self._replacement)
         return order[: self._samples_per_epoch]
+
+    def _groups(self, epoch: int, start: int) -> list[np.ndarray]:
+        if self._sampled is not None:
+            return self._sampled.groups(epoch, start, self._limit)
+        return list(batches(self._order(epoch), start, self.batch_size, self._drop_last))
+
+    def _groups_from_start(self) -> list[np.ndarray]:
+        return self._groups(0, 0) if self._sampled is None else self._sampled.first_epoch()[: self._limit]
 
     def _load(self, epoch: int, indices: Iterator[np.ndarray]) -> Iterator[Any]:
         if getattr(self.dataset, "can_gather", False):

@@ -1,6 +1,6 @@
 """What a `paddle.io.DataLoader` or a dataset says of its batches, as the options of a feed.
 
-A loader's order is replaced by a resumable one.
+A plain order is replaced by a resumable one.
 """
 
 from __future__ import annotations
@@ -13,26 +13,30 @@ from paddle_resume.errors import DataError
 
 
 def loader_options(loader: paddle.io.DataLoader) -> dict[str, Any]:
-    """Batch size, order, workers and collate function; raises DataError for a sampler that cannot be replaced."""
+    """Batch size, order, workers and collate function; a sampler of another kind is an option itself.
+
+    Raises DataError for a loader that makes no batches.
+    """
     sampler: Any = loader.batch_sampler
     options: dict[str, Any] = {
         "num_workers": loader.num_workers,
         "collate_fn": loader.collate_fn,
         "batch_size": getattr(sampler, "batch_size", None),
     }
+    if sampler is None:
+        raise DataError("The DataLoader makes no batches (batch_size=None); give it a batch_size or a batch_sampler.")
     if isinstance(loader.dataset, paddle.io.IterableDataset):
         return {**options, "drop_last": loader.drop_last}
     order: Any = getattr(sampler, "sampler", None)
-    is_random = type(order) is paddle.io.RandomSampler
-    if type(sampler) is not paddle.io.BatchSampler or not (is_random or type(order) is paddle.io.SequenceSampler):
-        raise _refusal(type(sampler if order is None else order).__name__, "whose position cannot be saved")
-    if len(order.data_source) != len(loader.dataset):
-        raise _refusal(
-            type(order).__name__,
-            f"which draws from {len(order.data_source)} samples, while the dataset has {len(loader.dataset)}",
+    if getattr(sampler, "is_advanced_by_its_loop", False):
+        raise DataError(
+            "ResumableBatchSampler is for loops of your own, which advance it. Hand over the dataset itself, with "
+            "global_batch_size and shuffle."
         )
-    if is_random and order.generator is not None:
-        raise _refusal("RandomSampler(generator=)", "whose position cannot be saved")
+    is_random = type(order) is paddle.io.RandomSampler
+    is_plain = type(sampler) is paddle.io.BatchSampler and (is_random or type(order) is paddle.io.SequenceSampler)
+    if not is_plain or len(order.data_source) != len(loader.dataset) or getattr(order, "generator", None) is not None:
+        return {**options, "sampler": sampler}
     drawn = {"num_samples": order._num_samples, "replacement": order.replacement} if is_random else {}
     return {**options, "drop_last": sampler.drop_last, "shuffle": is_random, **drawn}
 
@@ -42,10 +46,3 @@ def own_collate(dataset: Any) -> Optional[Callable[..., Any]]:
     while isinstance(dataset, paddle.io.Subset):
         dataset = dataset.dataset
     return getattr(dataset, "collate_fn", None)
-
-
-def _refusal(order: str, why: str) -> DataError:
-    return DataError(
-        f"The DataLoader draws its order from {order}, {why}. Give batch_size and shuffle to the DataLoader, or hand "
-        "over the dataset itself."
-    )

@@ -77,7 +77,7 @@ def _load_by_workers(
                 batch_sampler=_Keys(keys),
                 num_workers=num_workers,
                 collate_fn=partial(_collate_unless_failed, collate_fn),
-                worker_init_fn=_prepare_worker,
+                worker_init_fn=prepare_worker,
                 return_list=True,
             )
         )
@@ -195,7 +195,7 @@ class _Keys(paddle.io.BatchSampler):
         return len(self._keys)
 
 
-def _prepare_worker(worker: int) -> None:
+def prepare_worker(worker: int) -> None:
     """Leave Ctrl-C and SIGTERM to the trainer, which finishes its step with these workers; but die with it.
 
     Paddle's workers notice a dead trainer only between two batches: one that waits for a queue, or for a lock

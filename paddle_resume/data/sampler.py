@@ -31,6 +31,8 @@ class ResumableBatchSampler(paddle.io.BatchSampler):
     Raises DataError for an empty dataset or one without a length.
     """
 
+    is_advanced_by_its_loop = True
+
     def __init__(
         self,
         dataset: paddle.io.Dataset,

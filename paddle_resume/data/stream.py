@@ -42,6 +42,8 @@ class Stream:
         self._batch_size = batch_size
         self._drop_last = drop_last
         self._collate = collate_fn or collate
+        self.convert: Callable[[Any], Any] = as_batch
+        """Makes what the collate function gave a batch."""
         self._start = None if self.replays else copy.deepcopy(dataset.state_dict())
         self._position: Optional[dict[str, Any]] = None
         self._pending: Optional[dict[str, Any]] = None
@@ -73,7 +75,7 @@ class Stream:
                 if not group or (self._drop_last and len(group) < self._batch_size):
                     return
                 batch = self._collate(group)
-            yield as_batch(batch)
+            yield self.convert(batch)
 
     def first_epoch(self) -> Iterator[Any]:
         """The batches of the first epoch, the same each time; the dataset is left as it was."""

@@ -13,6 +13,8 @@ import paddle
 from paddle_resume.checkpoint.engine import CheckpointEngine
 from paddle_resume.checkpoint.phases import DONE, EVALUATE, TRAIN
 from paddle_resume.checkpoint.restored import Restored
+from paddle_resume.checkpoint.resume_errors import Refusal, explain_to_program
+from paddle_resume.command_line import run_again
 from paddle_resume.data.evaluation_data import EvaluationData
 from paddle_resume.data.feed import Feed
 from paddle_resume.errors import SaveError
@@ -208,7 +210,7 @@ class ResumableFit:
             if removed:
                 _tell(f"Starting over: removed {removed} checkpoints of the run before.")
             return
-        self.restored = self._checkpointer.restore(self._owners, resume, allow_inexact=allow_inexact)
+        self.restored = self._checkpointer.restore(self._owners, resume, allow_inexact=allow_inexact, explain=_explain)
         if self.restored is None:
             return
         for line in self.restored.passed_over:
@@ -278,7 +280,7 @@ class ResumableFit:
             signum = self._signals.signum
             self._undo.close()
             saved = "" if self._saver.failed is None else " That step could not be saved."
-            _tell(f"Stopped after step {self._position.step}.{saved} Run the same command again to continue.")
+            _tell(f"Stopped after step {self._position.step}.{saved} {run_again()}")
             self._signals.signum = signum
             self._signals.leave()
         except BaseException:
@@ -291,6 +293,10 @@ class ResumableFit:
                 files.close()
             except SaveError as error:  # The last save itself was collected before, or there is another error.
                 _tell(str(error))
+
+
+def _explain(refusal: Refusal) -> str:
+    return explain_to_program(refusal, "ExactResume(allow_inexact=True)")
 
 
 def _tell(text: str) -> None:

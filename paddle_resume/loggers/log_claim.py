@@ -15,6 +15,10 @@ from paddle_resume.storage.bounded_json import parse_json
 from paddle_resume.storage.durable_files import open_in_place
 
 _ADVICE = "Give this run another folder or name for its logs (run.log_dir or run.name), or move the log away."
+# The processes that hold claims, by device and inode, since symbolic links give a file several paths: this one, or the
+# one that it was forked from, whose claims are not its own.
+_held_here: dict[tuple[int, int], int] = {}
+_kept_open: list[int] = []
 
 
 class LogClaim:
@@ -35,6 +39,7 @@ class LogClaim:
         # VisualDL's server takes every file for a log that has this in its name.
         self._path = path.with_name(f".{path.name.replace('vdlrecords.', '')}.run")
         self._handle: int | None = None
+        self._key: tuple[int, int] | None = None
         self._run = ""
 
     def take(self, run: Path, make: bool = True) -> None:
@@ -53,6 +58,7 @@ class LogClaim:
             theirs, log = self._read()
             other = (folder / theirs).resolve()
             self._lock(other)
+            self._hold_here(other)
             is_copy = log is not None and log != self._identity()
             if theirs and theirs != mine and not is_copy and _has_checkpoints(other):
                 self._let_go()
@@ -71,8 +77,23 @@ class LogClaim:
 
     def _let_go(self) -> None:
         if self._handle is not None:
+            if self._key is not None:
+                _held_here.pop(self._key, None)
+                self._key = None
+            # Closing any descriptor of the file gives up this process's lock on it: nobody else here may have one.
             os.close(self._handle)
             self._handle = None
+
+    def _hold_here(self, holder: Path) -> None:
+        """The lock is one of processes: within this one, who holds a file is remembered."""
+        assert self._handle is not None
+        found = os.fstat(self._handle)
+        key = (found.st_dev, found.st_ino)
+        if _held_here.get(key) == os.getpid():
+            _kept_open.append(self._handle)  # Closed, it would give up the lock of the one who holds it.
+            self._handle = None
+            raise self._taken(f"is being written by another trainer in this process, of the run {holder}_*")
+        _held_here[key], self._key = os.getpid(), key
 
     def _identity(self) -> list[int] | None:
         """What tells the log from a copy of it; None where there is no log."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 import time
@@ -16,9 +17,11 @@ import numpy as np
 
 from paddle_resume.differences import Difference
 from paddle_resume.errors import CheckpointError, SaveError
-from paddle_resume.storage.durable_files import DISK, explain, is_at, open_in_place
+from paddle_resume.loggers.lost_log import put_copy_in_place, set_aside
+from paddle_resume.storage.durable_files import DISK, explain, is_at, open_in_place, require_room
 from paddle_resume.storage.regular_files import open_regular
 
+_ROOM = 1 << 16  # bytes that a log has to have room for at the start
 FLUSH_SECONDS = 1.0  # readers see what was logged after at most this long, if more is logged
 
 
@@ -44,6 +47,10 @@ class Logger(ABC):
         """The cursor from before the run began to end, to which a run that is made longer cuts the log back."""
         self.is_cut_before_end = False
         """Whether a restore found the log cut back to there: the run was being made longer when it was killed."""
+        self.losses: list[str] = []
+        """What was lost of the log, as the restores found it."""
+        self._last: dict[str, list[Any]] = {}  # by tag, its last step and value
+        self._anew: Optional[int] = None  # its size when it was begun anew
         self.tell: Callable[[str], None] = partial(print, file=sys.stderr)
         """Called with what a person should know."""
 
@@ -69,6 +76,7 @@ class Logger(ABC):
         A disk that is full does not raise here: the records are kept, and state_dict() reports it.
         """
         self._append(self._encode(scalars, step))
+        self._last.update({tag: [int(step), float(value)] for tag, value in scalars.items()})
 
     def log_image(self, tag: str, image: np.ndarray, step: int) -> None:  # noqa: B027 - most logs have no pictures
         """Log a picture, uint8 [H, W, 3], at `step`; a log that has no pictures leaves it out."""
@@ -110,41 +118,75 @@ class Logger(ABC):
         return [self._path] if self._handle is not None else []
 
     def state_dict(self) -> dict[str, Any]:
-        """The cursor: how many bytes there are, with those that wait to be written."""
-        now = {"file": self._path.name, "offset": self._size() + len(self._pending)}
+        """The cursor: how many bytes there are, with those that wait to be written; and each tag's last value."""
+        now: dict[str, Any] = {"file": self._path.name, "offset": self._size() + len(self._pending)}
+        if self._last:
+            now["last"] = dict(self._last)
         return now if self.before_end is None else {**now, "before_end": self.before_end}
 
     def set_state_dict(self, state: dict[str, Any]) -> None:
-        """Cut the file back to the cursor and continue there.
+        """Cut the file back to the cursor and continue there; raises CheckpointError if `state` is not a cursor.
 
-        If differences() are accepted, the cut falls on the last whole record before the cursor. Raises
-        CheckpointError if `state` is not a cursor.
+        A log is not the run: where it is gone, is another's, cannot be written or does not reach to the cursor, it is
+        made anew with the last values that `state` knows, or goes on after its last whole record. `losses` tells of it.
         """
         self._pending.clear()
         self.before_end = state.get("before_end")
-        self.is_cut_before_end = self.before_end is not None and bool(self._lacks(state))
+        lost = self.lacks(state)
+        self.is_cut_before_end = bool(lost) and self.before_end is not None and not self.lacks(self.before_end)
         offset = _offset(self.before_end if self.before_end is not None and self.is_cut_before_end else state)
+        self._last = dict(state.get("last", {}))
         self._write_anew_if_gone()
-        if self._path.exists():
+        if lost and not self.is_cut_before_end:
+            self._begin_anew(state, lost)
+        elif self._path.exists():
             self._cut(self._whole_before(offset))
             self._open()  # From here on its content is at hand, also if the file is deleted.
 
-    def differences(self, state: dict[str, Any]) -> list[Difference]:
-        """What prevents this log from continuing exactly at the cursor `state`; [] if nothing does.
+    def _begin_anew(self, state: dict[str, Any], lost: list[Difference]) -> None:
+        """Go on without what was lost, and say so once."""
+        if self._anew is not None and self._path.exists():
+            self._cut(self._anew)  # It is told already: the same restore once more, or that of an end that is undone.
+        else:
+            is_ours = state["file"] == self._path.name and self._path.exists()
+            kept = self._whole_before(state["offset"]) if is_ours else 0
+            aside = None
+            if kept == 0 and self._path.exists() and self._size():
+                self._close_handle()
+                aside = set_aside(self._path)
+            if kept:
+                self._cut(kept)
+                how = "it goes on after its last whole record"
+            else:
+                self._log_last()
+                how = "it was begun anew, with the last values that the checkpoint knows"
+            how += f"; what lay there is {aside.name} now" if aside is not None else ""
+            self._note_loss(f"{'; '.join(map(str, lost))}: {how}. The run itself is as it was.")
+            with suppress(SaveError):
+                self.flush()
+            self._anew = self._size()
+        if self.before_end is not None:
+            self.before_end = {"file": self._path.name, "offset": self._size() + len(self._pending)}
+        self._open()
 
-        Raises CheckpointError if `state` is not a cursor.
-        """
-        found = self._lacks(state)
-        before = state.get("before_end")
-        return [] if found and isinstance(before, dict) and not self._lacks(before) else found
+    def _log_last(self) -> None:
+        by_step: dict[int, dict[str, float]] = {}
+        for tag, (step, value) in self._last.items():
+            by_step.setdefault(step, {})[tag] = value
+        for step, scalars in by_step.items():
+            self._append(self._encode(scalars, step))
 
-    def _lacks(self, state: Mapping[str, Any]) -> list[Difference]:
-        """Where the log does not reach the cursor `state`."""
+    def _note_loss(self, text: str) -> None:
+        self.losses.append(text)
+        self.tell(text)
+
+    def lacks(self, state: Mapping[str, Any]) -> list[Difference]:
+        """Where the log does not reach the cursor `state`; raises CheckpointError if it is none."""
         offset = _offset(state)
         found = []
         if state["file"] != self._path.name:
             found.append(Difference("name of the log", state["file"], self._path.name))
-        if offset and not self._path.exists():
+        elif offset and not self._path.exists():
             found.append(Difference(f"log {self._path}", f"{offset} bytes", "no file"))
         elif offset > self._size():
             found.append(Difference(f"log {self._path}", f"{offset} bytes", f"{self._size()} bytes"))
@@ -154,11 +196,16 @@ class Logger(ABC):
             )
         return found
 
+    def require_writable(self) -> None:
+        """Raise SaveError where the log could not be written, or there is no room for it; leaves nothing behind."""
+        require_room(self._path, _ROOM, key="run.log_dir")
+
     def start_over(self) -> None:
         """Empty this run's log, for a fresh run in the same folder."""
         # Not unlinked: VisualDL's server opens every known file at each request, and fails for all runs if
         # one is gone.
         self._pending.clear()
+        self._last.clear()
         if self._path.exists():
             self._cut(0)
 
@@ -170,7 +217,10 @@ class Logger(ABC):
             finally:
                 os.close(handle)
         except OSError as error:
-            raise explain(error, self._path, size, key="run.log_dir") from error
+            if error.errno not in (errno.EACCES, errno.EPERM) or not put_copy_in_place(self._path, size):
+                raise explain(error, self._path, size, key="run.log_dir") from error
+            self._close_handle()
+            self._note_loss(f"log {self._path}: it may not be written, so a copy took its place. The run is as it was.")
 
     def _open(self) -> int:
         # A bare descriptor has no buffer that a forked data worker could flush a second time.

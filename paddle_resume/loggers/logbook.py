@@ -44,6 +44,16 @@ class Logbook:
         for claim in self._claims:
             claim.take(run, make)
 
+    def require_writable(self) -> None:
+        """Raise SaveError where one of them could not be written; leaves nothing behind."""
+        for logger in self.loggers:
+            logger.require_writable()
+
+    @property
+    def losses(self) -> list[str]:
+        """What was lost of the logs, as the last restore found them."""
+        return [loss for logger in self.loggers for loss in logger.losses]
+
     def begin_end(self) -> None:
         """What comes now is there only because the run ends; the logs may be cut back to here."""
         for logger in self.loggers:

@@ -10,6 +10,7 @@ import paddle
 from paddle_resume.differences import ConfigScope, Difference, compare_fields
 from paddle_resume.errors import ConfigError
 from paddle_resume.lr.warmup import Warmup, waits_for_metric
+from paddle_resume.lr.ways import count_held, is_held
 
 STEP, EPOCH = "step", "epoch"
 INTERVALS = (STEP, EPOCH)
@@ -57,7 +58,9 @@ class LRStepper:
         for scheduler in self._schedulers():
             if interval == STEP and isinstance(scheduler, Warmup) and scheduler.interval == EPOCH:
                 scheduler.count_update()
-            if interval == self._interval and not waits_for_metric(scheduler):
+            if interval == self._interval and is_held(scheduler):
+                count_held(scheduler)
+            elif interval == self._interval and not waits_for_metric(scheduler):
                 _step(scheduler)
 
     def after_evaluation(self, results: Mapping[str, float]) -> None:

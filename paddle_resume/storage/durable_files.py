@@ -180,15 +180,36 @@ def replace_file(
         raise explain(error, path, size, key) from error
 
 
+def require_room(path: Path, size: int, key: str, disk: FileSystem = DISK) -> None:
+    """Raise SaveError if no file of so many bytes could be written as `path`; what was tried is gone afterwards.
+
+    Of a folder that is not there yet, the nearest one above it is asked.
+    """
+    folder = path.parent
+    while not folder.exists() and folder != folder.parent:
+        folder = folder.parent
+    trial = folder / f".{path.name.replace('vdlrecords.', '')}.room"
+    try:
+        fd = disk.create(trial)
+        try:
+            disk.reserve(fd, size)
+        finally:
+            disk.close(fd)
+            disk.unlink(trial)
+    except OSError as error:
+        raise explain(error, path, size, key) from error
+
+
 def explain(error: OSError, path: Path, size: int, key: str = "run.save_dir") -> SaveError:
     """The SaveError for an OSError met while saving `size` bytes as `path`.
 
     `key` is what the config calls that folder, or the option that names the file, such as `--output`.
     """
-    elsewhere = f"another file with {key}" if key.startswith("-") else f"another folder with -o {key}=FOLDER"
+    elsewhere = f"another file with {key}" if key.startswith("-") else _ELSEWHERE.get(key, f"another {key}")
+    room = f"Make room, or choose {elsewhere}"
     advice = {
-        errno.ENOSPC: f"the save needs {format_bytes(size)} and {_free(path)} is free. Make room",
-        errno.EDQUOT: f"the save needs {format_bytes(size)}, more than your quota leaves. Make room",
+        errno.ENOSPC: f"the save needs {format_bytes(size)} and {_free(path)} is free. {room}",
+        errno.EDQUOT: f"the save needs {format_bytes(size)}, more than your quota leaves. {room}",
         errno.EROFS: f"the file system is read-only. Choose {elsewhere}",
         errno.EACCES: f"you may not write there. Choose {elsewhere}",
         errno.ENOTDIR: f"a file lies where a folder should be. Choose {elsewhere}",
@@ -199,6 +220,13 @@ def explain(error: OSError, path: Path, size: int, key: str = "run.save_dir") ->
         f"Could not save {path}: {reason}; {advice}, then run the same command again. "
         "Every older checkpoint is as it was."
     )
+
+
+_ELSEWHERE = {
+    "run.save_dir": "another folder with -o run.save_dir=FOLDER (in Python Trainer(save_dir=))",
+    "run.log_dir": "another folder with -o run.log_dir=FOLDER (in Python that of the logger)",
+    "run.model_path": "another file with -o run.model_path=FILE (in Python Trainer(model_path=))",
+}
 
 
 def format_bytes(size: int) -> str:

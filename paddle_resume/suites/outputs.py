@@ -116,13 +116,12 @@ class Outputs:
             _cut(self._home / name, size)
 
     def differences(self, state: dict[str, Any]) -> list[Difference]:
-        """Which of the logs do not reach as far as they did. Raises CheckpointError for a state that is none."""
+        """None: logs are not the run, and are begun anew where they are lost. Raises CheckpointError for no state."""
         if not all(isinstance(state.get(name), Mapping) for name in ("curves", "texts")):
             raise CheckpointError("The checkpoint's record of the program's logs is damaged; use another checkpoint.")
-        found: list[Difference] = []
         for folder, cursor in state["curves"].items():
-            found += self._curves_of(folder).differences(cursor)
-        return found
+            self._curves_of(folder).lacks(cursor)
+        return []
 
     def _curves_of(self, name: str) -> VisualDLLogger:
         """Those of a folder as a record names it."""

@@ -10,6 +10,8 @@ from typing import Any, Callable, Optional
 from paddle_resume.checkpoint.engine import CheckpointEngine
 from paddle_resume.checkpoint.phases import DONE, TRAIN
 from paddle_resume.checkpoint.reader import Loaded
+from paddle_resume.checkpoint.resume_errors import Refusal
+from paddle_resume.command_line import continuing, run_again
 from paddle_resume.environment import Environment
 from paddle_resume.errors import CheckpointError, PaddleResumeError, StateError
 from paddle_resume.parallel.per_rank import PerRank
@@ -28,11 +30,6 @@ from paddle_resume.training.interrupt import Interruption, SignalWatch
 from paddle_resume.training.save_schedule import SaveSchedule
 from paddle_resume.training.saver import Saver
 
-_CURE = (
-    "Put them back; or go on all the same with --allow-inexact (the run's lineage will say so); or start over with "
-    "--resume none --overwrite, or with another --save-dir or --name. A run is not made longer, since where its loops "
-    "end was saved with them: let it end, and begin a new one from its last files by the program's own option."
-)
 _ELSEWHERE = 20
 """Updates in a row that are made in another place, until it is told; a program may ask for single batches elsewhere."""
 
@@ -218,7 +215,7 @@ class WrappedRun:
     def _restore(self, program: ProgramState) -> LoaderIterator:
         self._take(program)
         self._loaded = None
-        restored = self._engine.restore(self._owners, self._source, allow_inexact=self._allow_inexact, cure=_CURE)
+        restored = self._engine.restore(self._owners, self._source, allow_inexact=self._allow_inexact, explain=_explain)
         assert restored is not None
         asked = program.write_back(self._tell)
         self._note(asked)
@@ -262,7 +259,7 @@ class WrappedRun:
         self._saver.collect(step, wait=True)
         is_saved = self._saver.failed is None and not self._cannot_be_saved
         saved = "" if is_saved else " That step could not be saved."
-        self._tell(f"Stopped after {step} batches.{saved} Run the same command again to continue.")
+        self._tell(f"Stopped after {step} batches.{saved} {run_again()}")
         self.close()
         return EndOfRun(128 + (signum or 15))
 
@@ -288,6 +285,19 @@ class WrappedRun:
                     "On a CPU Paddle 2.6 does not give its generator away: what draws from it, such as dropout, comes "
                     "out otherwise after a resume, which needs --allow-inexact. Paddle 3 can be gone on with exactly."
                 )
+
+
+def _explain(refusal: Refusal) -> str:
+    """What differs, and the command that goes on all the same."""
+    text = refusal.listed(
+        refusal.differences,
+        "Put them back; or start over with --resume none --overwrite, or with another --save-dir or --name. A run is "
+        "not made longer, since where its loops end was saved with them: let it end, and begin a new one from its last "
+        "files by the program's own option. Or go on all the same with --allow-inexact (the run's lineage will say so)",
+    )
+    command = continuing()
+    marked = command.replace("paddle_resume.wrap", "paddle_resume.wrap --allow-inexact", 1)
+    return f"{text}:\n  {marked}" if marked != command else f"{text}."
 
 
 def _not_there(loaded: Loaded) -> CheckpointError:

@@ -11,6 +11,7 @@ from paddle_resume.checkpoint.finished_weights import save_best_weights, write_w
 from paddle_resume.parallel.mesh import DeviceMesh
 from paddle_resume.parallel.world import World
 from paddle_resume.stateful import HasFile
+from paddle_resume.storage.durable_files import require_room
 from paddle_resume.training.best import Best
 from paddle_resume.training.progress import Progress
 
@@ -54,6 +55,12 @@ class FinishedModel:
     def is_missing(self) -> bool:
         """Whether it is wanted and not there."""
         return self._path is not None and not self._path.exists()
+
+    def require_writable(self) -> None:
+        """Raise SaveError where it could not be written, or there is no room for it; leaves nothing behind."""
+        if self._path is not None and self._world.is_main:
+            size = sum(int(one.size) * one.element_size() for one in self._model.state_dict().values())
+            require_room(self._path, size, key="run.model_path")
 
     def write(self) -> None:
         """Write it whole, or leave the old one as it was; raises SaveError, and CheckpointError for a bad best one."""

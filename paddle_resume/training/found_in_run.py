@@ -198,5 +198,7 @@ def _data(feeds: Mapping[str, Feed], claims: Claims) -> Iterable[tuple[str, Any]
         if feed.is_stream:  # its position says where it is
             claims.object(feed.dataset, "data")
         yield f"data.{name}", feed.dataset
+        if feed.sampler is not None:
+            yield f"data.{name}.sampler", feed.sampler
         if feed.collate is not None:
             yield f"data.{name}.collate_fn", feed.collate

@@ -11,9 +11,12 @@ from paddle_resume.checkpoint.choose import AUTO, steps_back
 from paddle_resume.checkpoint.phases import DONE, FINISH
 from paddle_resume.checkpoint.restored import Restored
 from paddle_resume.data.feed import Feed
+from paddle_resume.lr.ways import WAYS
+from paddle_resume.owners.scheduler import SchedulerState
 from paddle_resume.rng import preserved
 from paddle_resume.training.loop import TrainingLoop
 from paddle_resume.training.parts import RunParts
+from paddle_resume.training.rate_ways import jump
 from paddle_resume.training.resume_changes import ResumeChanges
 from paddle_resume.training.run_length import RunLength
 
@@ -40,6 +43,9 @@ class Resume:
         self._changes = changes
         self._allow_inexact = allow_inexact
         self._has_undone_end = False
+        self._schedulers = {name: one for name, one in parts.owners.items() if isinstance(one, SchedulerState)}
+        for scheduler in self._schedulers.values():
+            scheduler.on_change = changes.lr_change
 
     def begin(self, resume: str, overwrite: bool, doubt: str) -> None:
         """Bring every owner back to the checkpoint that `resume` means, or make ready for a fresh start.
@@ -57,6 +63,9 @@ class Resume:
                 trainer.tell(f"Starting over: removed {removed} checkpoints of the run before.")
         else:
             trainer.restored = self._restore(self._further_back() if resume == AUTO else resume, self._allow_inexact)
+        if parts.progress.phase != DONE:
+            parts.logbook.require_writable()
+            self._loop.finished.require_writable()
         parts.logbook.claim(run, make=True)
         if trainer.restored is None:
             parts.logbook.start_over()
@@ -76,6 +85,9 @@ class Resume:
         restored = trainer.restored
         parts.made_again.begin(parts.progress.step, resumed=restored is not None, allow_inexact=self._allow_inexact)
         if restored is not None:
+            if parts.logbook.losses:
+                parts.engine.lineage.note(logs=parts.logbook.losses)
+            self._tell_of_rate()
             self._loop.ending.restored()
             self._save_what_is_other(restored)
 
@@ -85,6 +97,7 @@ class Resume:
             resume,
             allow_inexact=allow_inexact,
             wanted=self._changes.wanted,
+            explain=lambda refusal: self._changes.explain(refusal, self._schedulers),
             steps_per_epoch=self._length.steps_per_epoch,
         )
 
@@ -108,6 +121,15 @@ class Resume:
     def _carry_out_changes(self) -> None:
         with preserved():
             self._changes.carry_out(self._trainer, self._trainer.restored)
+
+    def _tell_of_rate(self) -> None:
+        """Tell, and record, what becomes of a learning rate that is another."""
+        if not any(scheduler.is_changed for scheduler in self._schedulers.values()):
+            return
+        progress, way, rate = self._parts.progress, self._changes.lr_change, self._trainer.learning_rate
+        self._parts.engine.lineage.note(lr={"way": way, "before": progress.learning_rate, "after": rate})
+        if not self._loop.is_at_end:
+            self._trainer.tell(f"Learning rate: {jump(progress.learning_rate, rate)} ({way}: {WAYS[way]}).")
 
     def _go_on_if_wanted_longer(self, again: bool = False) -> None:
         """A run that had come to its end goes on if it is wanted longer now, unless its patience had run out.

@@ -11,6 +11,7 @@ from typing import Any, Optional
 from rich.console import Console
 
 from paddle_resume.checkpoint.phases import DONE
+from paddle_resume.differences import leading
 from paddle_resume.training.callbacks import Callback
 from paddle_resume.training.progress_bar import ProgressBar
 from paddle_resume.training.run_view import RunView
@@ -123,8 +124,8 @@ def _position(run: RunView) -> list[tuple[str, str]]:
     story = f"{len(resumes)} resume{'s' if len(resumes) > 1 else ''}"
     story += ", all exact" if inexact is None else f", inexact since step {inexact}"
     lines.append(("Lineage", story))
-    lines += [("Changed", str(difference)) for difference in run.restored.differences]
-    lines += [("Changed", f"{change} (allowed, from here on)") for change in run.restored.changes]
+    lines += [("Changed", str(difference)) for difference in leading(run.restored.differences)]
+    lines += [("Changed", f"{change} (allowed, from here on)") for change in leading(run.restored.changes)]
     return lines
 
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Optional
 
+from paddle_resume.command_line import run_again
 from paddle_resume.data.feed import Feed
 from paddle_resume.errors import DataError, SaveError
 from paddle_resume.parallel.world import compare
@@ -115,7 +116,7 @@ class Session:
         self.loop.saver.collect(wait=True)
         parts.made_again.stop()
         failed = "" if parts.saver.failed is None else " That step could not be saved."
-        self._trainer.tell(f"Stopped after step {progress.step}.{failed} Run the same command again to continue.")
+        self._trainer.tell(f"Stopped after step {progress.step}.{failed} {run_again()}")
         parts.world.agree()
         parts.signals.leave()
 

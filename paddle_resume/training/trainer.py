@@ -27,7 +27,7 @@ from paddle_resume.training.options import Monitoring, Processes, StepOptions, r
 from paddle_resume.training.parts import RunParts
 from paddle_resume.training.precision import readable_output
 from paddle_resume.training.python_face import python_face
-from paddle_resume.training.resume_changes import ArgumentChanges, ResumeChanges
+from paddle_resume.training.resume_changes import GivenChanges, ResumeChanges
 from paddle_resume.training.resume_from import resume_from
 from paddle_resume.training.run_console import RunConsole
 from paddle_resume.training.run_data import TRAIN_DATA, DataOptions
@@ -140,6 +140,7 @@ class Trainer:
         allow_inexact: bool = False,
         allow_change: Union[str, Sequence[str]] = (),
         overwrite: bool = False,
+        lr_change: Optional[str] = None,
         changes: Optional[ResumeChanges] = None,
     ) -> dict[str, float]:
         """Train until `epochs` or `max_steps` is reached, from wherever the run stands; returns the last metrics.
@@ -148,16 +149,18 @@ class Trainer:
         together (so has one of a DataLoader's), of which each process takes its share. What is None is as a DataLoader
         says; for a dataset the batch size is 32, and it is shuffled, to its last sample, in this process.
         `limit_batches` ends each epoch, and each evaluation, after so many batches. `resume` is `auto` (continue this
-        run if it has a checkpoint), `best`, a checkpoint's prefix, or `none`. `allow_change` names arguments that may
-        differ from those of the checkpoint, such as `["optimizer"]`. The run evaluates on `valid_data` after each epoch
-        and on `test_data` at its end. Raises ConfigError, DataError, CheckpointError, InexactResumeError,
+        run if it has a checkpoint), `best`, a checkpoint's prefix, or `none`. `allow_change` names arguments whose
+        values may be others from here on, such as `["seed"]`. `lr_change` says how another learning rate goes on:
+        `replan`, as if it had been there from the first step, `restart`, or `hold` the old one at its end. The run
+        evaluates on `valid_data` after each epoch and on `test_data` at its end. Raises ConfigError, DataError,
+        CheckpointError, InexactResumeError,
         NonFiniteLossError, ParallelError, and SaveError if the last save failed; Ctrl-C and SIGTERM save, then end the
         process as usual.
         """
         parts = self._parts
         with parts.world.together():
             prefix = resume_from(resume, parts.engine)
-            wanted = ArgumentChanges(allow_change) if changes is None else changes
+            wanted = GivenChanges(allow_change, lr_change) if changes is None else changes
             options = DataOptions(global_batch_size, shuffle, drop_last, num_workers, limit_batches)
             feed, evaluation = options.feeds(train_data, {"valid": valid_data, "test": test_data}, parts.feed_options)
             accumulate = parts.optimizer_step.accumulate_steps

@@ -40,7 +40,7 @@ NEWEST, OLDER = "ck/tiny_step6", "ck/tiny_step4"
 WEIGHTS = ("-c", "c.yaml", "--weights", NEWEST)
 # What each is called with, how it ends, and some of what it says or the file that it writes.
 CALLS: dict[str, tuple[tuple[str, ...], int, str]] = {
-    "train": (("-c", "c.yaml", "-o", "trainer.max_steps=8", "--allow-change"), 0, "8"),
+    "train": (("-c", "c.yaml", "-o", "trainer.max_steps=8", "--allow-change", "--lr-change", "hold"), 0, "8"),
     "eval": (WEIGHTS, 0, "test/loss: "),
     "export": ((*WEIGHTS, "--output", "again/net"), 0, "again/net.pdiparams"),
     "predict": (("export/tiny", "digit.png"), 0, "digit.png"),

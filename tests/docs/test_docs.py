@@ -24,6 +24,7 @@ PAGES = (
     "docs/metrics.md",
     "docs/optimizers.md",
     "docs/learning-rates.md",
+    "docs/longer-run.md",
     "docs/looking-inside.md",
     "docs/engine.md",
     "docs/hapi.md",
@@ -37,6 +38,7 @@ PAGES = (
 # Pages that need no run to look at.
 ALONE = (
     "docs/first-hour.md",
+    "docs/longer-run.md",
     "docs/recipes.md",
     "docs/trainer.md",
     "docs/data.md",

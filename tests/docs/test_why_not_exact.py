@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import re
 import shutil
@@ -61,12 +62,12 @@ CASES: list[tuple[Callable[[], None] | None, list[str], list[str]]] = [
     (
         None,
         ["optimizer.lr.step_size=3"],
-        ["optimizer.lr.step_size: 4 -> 3", "learning rate StepDecay.step_size: 4 -> 3"],
+        ["optimizer.lr.step_size: 4 -> 3"],
     ),
-    (None, ["optimizer.lr=0.01"], ["learning rate scheduler: StepDecay -> float"]),
-    (None, ["optimizer.lr.interval=epoch"], ["learning rate interval: step -> epoch"]),
+    (None, ["optimizer.lr=0.01"], ["optimizer.lr: {name: StepDecay, learning_rate: 0.01, step_size: 4} -> 0.01"]),
+    (None, ["optimizer.lr.interval=epoch"], ["optimizer.lr.interval: step -> epoch"]),
     (None, ["optimizer.lr.warmup.steps=2"], ["optimizer.lr.warmup: null -> {steps: 2}"]),
-    (None, ["optimizer.beta1=0.5"], ["optimizer.beta1: (absent) -> 0.5", "optimizer beta1: 0.9 -> 0.5"]),
+    (None, ["optimizer.beta1=0.5"], ["optimizer.beta1: (absent) -> 0.5"]),
     (
         None,
         ["optimizer.clip.name=ClipGradByGlobalNorm", "optimizer.clip.clip_norm=1.0"],
@@ -77,63 +78,41 @@ CASES: list[tuple[Callable[[], None] | None, list[str], list[str]]] = [
         ["optimizer.no_weight_decay=['*.bias']", "optimizer.weight_decay=0.01"],
         [
             "optimizer.no_weight_decay: [] -> ['*.bias']",
-            "optimizer regularization: None -> {'class': 'L2Decay', '_coeff': 0.01}",
-            "optimizer parameters with L2Decay 0.01: none -> hidden.weight, output.weight",
         ],
     ),
-    (None, ["optimizer.name=SGD"], ["optimizer class: Adam -> SGD"]),
+    (None, ["optimizer.name=SGD"], ["optimizer.name: Adam -> SGD"]),
     (
         None,
         ["trainer.accumulate_steps=2"],
-        ["trainer.accumulate_steps: 1 -> 2", "accumulate_steps: 1 -> 2"],
+        ["trainer.accumulate_steps: 1 -> 2"],
     ),
     (
         None,
         ["trainer.amp=O1"],
-        ["trainer.amp: null -> O1", "precision level: None -> O1", "precision dtype: None -> bfloat16"],
+        ["trainer.amp: null -> O1"],
     ),
-    (None, ["trainer.ema.decay=0.5"], ["trainer.ema.decay: 0.9 -> 0.5", "ema decay: 0.9 -> 0.5"]),
-    (None, ["trainer.ema=null"], ["file .pdema: saved -> nobody here owns it"]),
+    (None, ["trainer.ema.decay=0.5"], ["trainer.ema.decay: 0.9 -> 0.5"]),
+    (None, ["trainer.ema=null"], ["trainer.ema: {decay: 0.9} -> null"]),
     (None, ["trainer.on_nan=skip"], ["on_nan policy: stop -> skip"]),
     (None, ["trainer.evaluate_every=2"], ["trainer.evaluate_every: null -> 2"]),
     (None, ["best.min_delta=0.1"], ["best.min_delta: 0.0 -> 0.1"]),
-    (None, ["best=null"], ["state of 'best': saved -> nobody here owns it"]),
+    (None, ["best=null"], ["best: {} -> null"]),
     (
         None,
         ["metrics=[{name: TopK, k: 2}, {name: Accuracy}]"],
         ["metrics: Accuracy 0123456789abcdef -> TopK 0123456789abcdef, Accuracy 0123456789abcdef"],
     ),
-    (None, ["data.global_batch_size=20"], ["data global_batch_size: 10 -> 20"]),
-    (None, ["run.seed=3"], ["data seed: 1024 -> 3"]),
-    (None, ["data.shuffle=false"], ["data shuffle: True -> False"]),
-    (None, ["data.drop_last=true"], ["data drop_last: False -> True"]),
-    (None, ["data.valid=12"], ["data.valid: auto -> 12", "data length: 50 -> 48", "valid data length: 10 -> 12"]),
+    (None, ["data.global_batch_size=20"], ["data.global_batch_size: 10 -> 20"]),
+    (None, ["run.seed=3"], ["run.seed: 1024 -> 3"]),
+    (None, ["data.shuffle=false"], ["data.shuffle: true -> false"]),
+    (None, ["data.drop_last=true"], ["data.drop_last: false -> true"]),
+    (None, ["data.valid=12"], ["data.valid: auto -> 12"]),
     (None, ["data.name=fashion_mnist"], ["data.name: mnist -> fashion_mnist"]),
     (other_pixels, ["data.root=mnist2"], ["data digest: 0123456789abcdef -> 0123456789abcdef"]),
     (
         lambda: Path("mine.py").write_text(CALLBACK) and None,
         ["callbacks=[{name: 'mine:Counter'}]"],
-        ["callbacks: [] -> [{name: 'mine:Counter'}]", "state of 'callback.Counter': not saved -> owned here"],
-    ),
-    (
-        None,
-        ["run.log_dir=log2"],
-        ["log log2/tiny/metrics.jsonl: 385 bytes -> no file"],
-    ),
-    (
-        shorter,
-        [],
-        ["log log/tiny/metrics.jsonl: 385 bytes -> 100 bytes"],
-    ),
-    (
-        another_runs,
-        [],
-        ["log log/tiny/metrics.jsonl: a record ended at byte 385 -> the last one ends at 0"],
-    ),
-    (
-        None,
-        ["run.name=other", "--resume", "ck/tiny_step4"],
-        ["name of the log: vdlrecords.tiny.log -> vdlrecords.other.log"],
+        ["callbacks: [] -> [{name: 'mine:Counter'}]"],
     ),
 ]
 IN_ANOTHER_PROCESS = ["environment OMP_NUM_THREADS: 2 -> 1", "environment MKL_CBWR: None -> COMPATIBLE"]
@@ -176,7 +155,8 @@ def lines_of_the_page() -> list[tuple[str, str]]:
 
 def printed_lines(error: str) -> list[str]:
     assert " would not continue bit for bit" in error, error
-    return without_figures(error.split("these changed: ", 1)[1].split(". Put them back")[0]).split("; ")
+    listed = error.split("these changed:\n", 1)[1].splitlines()
+    return [without_figures(line[2:]) for line in itertools.takewhile(lambda line: line.startswith("  "), listed)]
 
 
 def explained(error: str) -> list[str]:
@@ -230,6 +210,6 @@ def test_a_line_ends_with_where_its_value_is_set_as_the_page_says(
     here: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(SystemExit):
-        main(["train", "-c", "c.yaml", "-q", "-o", "trainer.accumulate_steps=2"])
+        main(["train", "-c", "c.yaml", "-q", "-o", "trainer.on_nan=skip"])
     (line,) = [line for line in printed_lines(capsys.readouterr().err) if "set by" in line]
     assert f"```text\n{line}\n```" in PAGE

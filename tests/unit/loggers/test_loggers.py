@@ -35,7 +35,7 @@ from paddle_resume.loggers import JsonlLogger, VisualDLLogger
 kind, folder, first, last, cursor_at, state, pause = json.loads(sys.argv[1])
 logger = {"visualdl": VisualDLLogger, "jsonl": JsonlLogger}[kind](folder, "run")
 if state:
-    assert logger.differences(state) == [], logger.differences(state)
+    assert logger.lacks(state) == [], logger.lacks(state)
     logger.set_state_dict(state)
 for step in range(first, last):
     if step == cursor_at:
@@ -154,7 +154,7 @@ def test_half_a_record_after_the_cursor_is_cut(kind, logger, tmp_path, torn):
     assert losses(kind, tmp_path) == [(0, 0.5)], "a reader leaves out what is half written"
 
     resumed = make(kind, tmp_path)
-    assert resumed.differences(state) == []
+    assert resumed.lacks(state) == []
     resumed.set_state_dict(state)
     resumed.log_scalars({"train/loss": 0.125}, 1)
     resumed.close()
@@ -176,7 +176,7 @@ def test_one_process_can_go_back_to_a_cursor_and_forget_what_it_has_not_written(
 def test_the_cursor_of_an_empty_log_is_zero_and_going_back_to_it_gives_a_whole_log(kind, logger, tmp_path):
     state = saved(logger)
     assert state == {"file": path_of(kind, tmp_path).name, "offset": 0}
-    assert logger.differences(state) == []
+    assert logger.lacks(state) == []
     logger.log_scalars({"train/loss": 9.0}, 0)
     logger.flush()
     logger.set_state_dict(state)
@@ -292,27 +292,27 @@ def test_the_wall_clock_does_not_change_the_length_of_a_record(kind, tmp_path, m
     assert len(set(sizes)) == 1
 
 
-def test_differences_name_a_missing_a_shorter_a_renamed_and_a_foreign_log(kind, logger, tmp_path):
+def test_what_it_lacks_names_a_missing_a_shorter_a_renamed_and_a_foreign_log(kind, logger, tmp_path):
     for step in range(10):
         logger.log_scalars({"train/loss": 0.5}, step)
     state = saved(logger)
     logger.close()
     path, offset = path_of(kind, tmp_path), state["offset"]
-    assert logger.differences(state) == []
-    assert list(map(str, logger.differences({"file": "old.log", "offset": offset}))) == [
+    assert logger.lacks(state) == []
+    assert list(map(str, logger.lacks({"file": "old.log", "offset": offset}))) == [
         f"name of the log: old.log -> {path.name}"
     ]
 
-    (line,) = map(str, logger.differences({**state, "offset": offset - 3}))
+    (line,) = map(str, logger.lacks({**state, "offset": offset - 3}))
     assert line.startswith(f"log {path}: a record ended at byte {offset - 3} -> the last one ends at ")
 
     os.truncate(path, offset - 3)
-    assert list(map(str, logger.differences(state))) == [f"log {path}: {offset} bytes -> {offset - 3} bytes"]
+    assert list(map(str, logger.lacks(state))) == [f"log {path}: {offset} bytes -> {offset - 3} bytes"]
     path.unlink()
-    assert list(map(str, logger.differences(state))) == [f"log {path}: {offset} bytes -> no file"]
+    assert list(map(str, logger.lacks(state))) == [f"log {path}: {offset} bytes -> no file"]
 
 
-def test_accepting_a_shorter_log_continues_after_its_last_whole_record(kind, logger, tmp_path):
+def test_a_shorter_log_continues_after_its_last_whole_record(kind, logger, tmp_path):
     for step in range(10):
         logger.log_scalars({"train/loss": 0.5}, step)
     state = saved(logger)
@@ -323,9 +323,35 @@ def test_accepting_a_shorter_log_continues_after_its_last_whole_record(kind, log
     assert [step for step, _ in losses(kind, tmp_path)] == [*range(9), 10]
 
 
+@pytest.mark.parametrize("how", ["deleted", "renamed", "foreign"])
+def test_a_lost_log_begins_anew_with_the_last_values_and_says_so_once(how, kind, logger, tmp_path):
+    for step in range(10):
+        logger.log_scalars({"train/loss": 0.5 + step}, step)
+    state = saved(logger)
+    logger.close()
+    path = path_of(kind, tmp_path)
+    if how == "deleted":
+        path.unlink()
+    elif how == "foreign":
+        path.write_bytes(b"somebody's notes" * 1000)
+    else:
+        state = {**state, "file": "old.log"}
+    again, told = make(kind, tmp_path), []
+    again.tell = told.append
+    for _ in range(2):  # A resume restores twice where callbacks of the user's begin.
+        again.set_state_dict(state)
+    again.log_scalars({"train/loss": 0.25}, 10)
+    again.close()
+    assert losses(kind, tmp_path) == [(9, 9.5), (10, 0.25)]
+    assert len(told) == 1 and told == again.losses
+    assert "it was begun anew, with the last values that the checkpoint knows" in told[0]
+    kept = [each.name for each in tmp_path.glob("*.old1")]
+    assert len(kept) == (how != "deleted") and not any("vdlrecords" in name for name in kept)
+
+
 @pytest.mark.parametrize("state", [{}, {"file": "f"}, {"file": "f", "offset": -1}, {"file": 3, "offset": 0}])
 def test_a_state_that_is_no_cursor_is_refused(logger, state):
-    for use in (logger.differences, logger.set_state_dict):
+    for use in (logger.lacks, logger.set_state_dict):
         with pytest.raises(CheckpointError, match="Expected a log's cursor"):
             use(state)
 
@@ -512,7 +538,7 @@ def test_histograms_and_images_are_cut_back_and_go_on_like_scalars(tmp_path):
     look(killed, 2)
     killed.close()
     resumed = VisualDLLogger(tmp_path / "killed", "run")
-    assert resumed.differences(state) == []
+    assert resumed.lacks(state) == []
     resumed.set_state_dict(state)
     for step in (2, 3):
         look(resumed, step)

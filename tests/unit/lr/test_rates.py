@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import random
+import re
 import shutil
 import struct
 import sys
@@ -381,12 +383,15 @@ def test_a_changed_rate_is_refused_without_leave_and_only_what_was_named_is_give
 ) -> None:
     before = sorted(path.name for path in Path("ck").iterdir())
     assert run(*LOWER) == 2
-    assert "give the config's key with -o and add --allow-change" in capsys.readouterr().err
+    assert capsys.readouterr().err.endswith("-o optimizer.lr=0.0005 --allow-change\n")
     text = Path("c.yaml").read_text().replace("hidden: 8", "hidden: 8, dropout: 0.5")
     Path("c.yaml").write_text(text)
     assert run(*LOWER, "--allow-change") == 2
     message = capsys.readouterr().err
-    assert "these changed: model.dropout: (absent) -> 0.5 (--allow-change allows: optimizer.lr: {name" in message
+    assert (
+        "these changed:\n  model.dropout: (absent) -> 0.5\nLeave was given to these:\n  optimizer.lr: {name" in message
+    )
+    assert "does not fit another" in message and "-o run.name=tiny_2" in message.splitlines()[-1]
     assert run("--allow-change") == 2
     assert "--allow-change allows the keys given with -o" in capsys.readouterr().err
     assert sorted(path.name for path in Path("ck").iterdir()) == before
@@ -409,15 +414,48 @@ def test_a_change_holds_from_there_on_is_in_the_lineage_and_needs_no_leave_twice
     assert last.exact and [event["event"] for event in last.lineage].count("change") == 1
 
 
-def test_a_run_with_a_change_goes_on_exactly_when_it_is_killed(again: Path, tmp_path: Path) -> None:
+LONGER = ("-o", "trainer.epochs=3")
+LEAVE = {
+    "another rate": (LOWER, ("--allow-change",)),
+    **{f"longer, {way}": (LONGER, ("--lr-change", way)) for way in ("replan", "restart", "hold")},
+}
+
+
+@pytest.mark.parametrize("kind", LEAVE)
+def test_a_run_with_a_change_goes_on_exactly_when_it_is_killed(kind: str, again: Path, tmp_path: Path) -> None:
+    options, leave = LEAVE[kind]
     killed = tmp_path / "killed"
     shutil.copytree(again, killed)
-    changed = train(again, *LOWER, "--allow-change")
+    changed = train(again, *options, *leave)
     assert run_life(changed, again, Plan(str(tmp_path / "report")), timeout=120)
-    assert not run_life(changed, killed, Plan(str(tmp_path / "report"), Kill("step", 7)), timeout=120)
-    assert run_life(train(killed, *LOWER), killed, Plan(str(tmp_path / "report-killed")), timeout=120)
+    assert not run_life(changed, killed, Plan(str(tmp_path / "report"), Kill("step", 9)), timeout=120)
+    assert run_life(train(killed, *options), killed, Plan(str(tmp_path / "report-killed")), timeout=120)
     assert not (tmp_path / "report-killed").exists()
     assert first_differences(again, killed) == []
+
+
+def test_a_longer_run_is_offered_three_ways_with_figures_and_each_is_another_run_that_tells_its_jump(
+    again: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(*LONGER) == 2
+    message = capsys.readouterr().err
+    found = dict(re.findall(r"--lr-change (\w+) .*?: the next has ([\d.e-]+)", message))
+    assert list(found) == ["replan", "restart", "hold"] and len(set(found.values())) == 3
+    assert message.splitlines()[-1].startswith("  paddle-resume train -c c.yaml -q -o trainer.epochs=3 --lr-change ")
+    rates = {}
+    for way, next_rate in found.items():
+        folder = tmp_path / way
+        shutil.copytree(again, folder)
+        os.chdir(folder)
+        assert run(*LONGER, "--lr-change", way) == 0
+        told = capsys.readouterr().out
+        assert f"in the last step, {next_rate} in the next ({way}: " in told
+        rates[way] = [entry["train/lr"] for entry in records(folder) if "train/lr" in entry][6:]
+        assert f"{rates[way][0]:.6g}" == next_rate
+        noted = load(Path("ck/tiny_epoch2")).record.lineage
+        assert [event["lr"]["way"] for event in noted if "lr" in event] == [way]
+    assert len({tuple(each) for each in rates.values()}) == 3  # What a kill test compares could differ.
+    assert len(set(rates["hold"][-5:])) == 1
 
 
 NEW_SCHEDULES = {

@@ -86,7 +86,7 @@ def test_before_its_time_is_up_the_slurm_job_saves_and_asks_to_be_queued_again(
     command = _command("slurm.sbatch", tiny_mnist)
     code, said = _interrupt(command, slurm, environment, signal.SIGUSR1)
     assert code == 143, said
-    stopped = re.search(r"Stopped after step (\d+)\. Run the same command again to continue\.", said)
+    stopped = re.search(r"Stopped after step (\d+)\. Run the same command again to continue", said)
     assert stopped, said
     newest = find_all(slurm / "checkpoint")[0].record
     assert newest is not None

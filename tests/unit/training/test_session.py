@@ -21,16 +21,15 @@ from paddle_resume.errors import CheckpointError, ConfigError
 from paddle_resume.loggers import JsonlLogger, VisualDLLogger, read_records
 from paddle_resume.testing import first_differences
 from paddle_resume.training.ending import Ending
+from paddle_resume.training.resume_changes import GivenChanges
 from paddle_resume.training.run_saver import RunSaver
 
 
-class Wanted:
+class Wanted(GivenChanges):
     """Every difference was asked for."""
 
     def wanted(self, differences: Any) -> Any:
         return differences
-
-    def carry_out(self, run: Any, restored: Any) -> None: ...
 
 
 def impatient(folder: Path, patience: int = 2, **options: Any) -> Any:

@@ -17,6 +17,7 @@ from paddle_resume.errors import ConfigError, DataError, InexactStepError
 from paddle_resume.storage.fingerprint_file import FingerprintFile
 from paddle_resume.testing import first_differences
 from paddle_resume.training import kept_fingerprints
+from paddle_resume.training.resume_changes import GivenChanges
 
 
 class Crash(Exception):
@@ -71,13 +72,11 @@ def test_the_file_holds_no_more_than_what_may_be_made_again(tmp_path: Path) -> N
     assert known(tmp_path) == list(range(8, 15))  # The save of step 12 is known to be durable when the next begins.
 
 
-class AllWanted:
+class AllWanted(GivenChanges):
     """A change that a user asked for: whatever differs."""
 
     def wanted(self, differences: Sequence[Any]) -> Sequence[Any]:
         return differences
-
-    def carry_out(self, run: Any, restored: Any) -> None: ...
 
 
 @pytest.mark.parametrize("leave", [{"allow_inexact": True}, {"changes": AllWanted()}])

@@ -1,0 +1,176 @@
+"""Logs that are moved, deleted, read-only or another's stop no run; places that cannot be written are found at once."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+import traceback
+from pathlib import Path
+from typing import Any
+
+import pytest
+from small_run import train, trainer, weights
+
+from paddle_resume import Callback
+from paddle_resume.checkpoint.reader import load
+from paddle_resume.errors import CheckpointError, SaveError
+from paddle_resume.loggers import JsonlLogger, VisualDLLogger, read_records
+
+NOBODY = 65534
+
+
+@pytest.mark.parametrize("how", ["moved", "deleted"])
+def test_a_run_goes_on_exactly_without_its_logs_and_its_lineage_tells(how: str, tmp_path: Path) -> None:
+    straight = train(trainer(tmp_path / "straight"), epochs=3)
+    whole = read_records(tmp_path / "straight" / "metrics.jsonl")
+    train(trainer(tmp_path / "run"), epochs=2)
+    log = tmp_path / "run" / "metrics.jsonl"
+    known = read_records(log)
+    log.rename(tmp_path / "moved.jsonl") if how == "moved" else log.unlink()
+    again = train(trainer(tmp_path / "run"), epochs=3)
+    assert weights(again) == weights(straight)
+    assert [line for line in again.told if "it was begun anew, with the last values" in line]
+    record = load(tmp_path / "run" / "checkpoint" / "model_epoch2").record
+    (lost,) = [event["logs"] for event in record.lineage if "logs" in event]
+    assert record.exact and "no file" in lost[0]
+    records = read_records(log)
+    made = [each for each in whole if each not in known]  # After the second epoch the two are one again.
+    assert records[-len(made) :] == made
+    last = {tag: value for each in known for tag, value in each.items() if tag.startswith("train/")}
+    assert last.items() <= {tag: value for each in records for tag, value in each.items()}.items() or made
+
+
+def test_a_run_whose_logs_have_another_folder_goes_on_there(tmp_path: Path) -> None:
+    straight = train(trainer(tmp_path / "straight"), epochs=3)
+    train(trainer(tmp_path / "run"), epochs=2)
+    old = (tmp_path / "run" / "metrics.jsonl").read_bytes()
+    again = train(trainer(tmp_path / "run", logger=JsonlLogger(tmp_path / "elsewhere")), epochs=3)
+    assert weights(again) == weights(straight)
+    assert (tmp_path / "run" / "metrics.jsonl").read_bytes() == old
+    assert read_records(tmp_path / "elsewhere" / "metrics.jsonl")
+
+
+class Nested(Callback):
+    """Trains another run while one is under way, whose log lies in the same folder."""
+
+    def __init__(self, folder: Path, logs: Path) -> None:
+        self._folder, self._logs = folder, logs
+        self.refused = ""
+
+    def on_epoch_begin(self, run: Any) -> None:
+        if not self.refused:
+            try:
+                train(trainer(self._folder, logger=JsonlLogger(self._logs)))
+            except CheckpointError as error:
+                self.refused = str(error)
+
+
+@pytest.mark.parametrize("linked", [False, True])
+def test_two_trainers_of_one_process_never_write_one_log(linked: bool, tmp_path: Path) -> None:
+    logs, other = tmp_path / "logs", tmp_path / "logs"
+    logs.mkdir()
+    if linked:
+        other = tmp_path / "link"
+        other.symlink_to(logs)
+    straight = train(trainer(tmp_path / "straight"))
+    nested = Nested(tmp_path / "other", other)
+    made = train(trainer(tmp_path / "one", logger=JsonlLogger(logs), callbacks=[nested]))
+    assert "is being written by another trainer in this process" in nested.refused
+    assert weights(made) == weights(straight)
+    assert read_records(logs / "metrics.jsonl") == read_records(tmp_path / "straight" / "metrics.jsonl")
+    again = trainer(tmp_path / "one", logger=JsonlLogger(other), callbacks=[Nested(tmp_path / "none", other)])
+    train(again, epochs=4)  # It was let go of, and is the same run's by any path.
+
+
+HOLD = """
+import sys, pathlib
+from paddle_resume.loggers.log_claim import LogClaim
+claim = LogClaim(pathlib.Path(sys.argv[1]) / 'metrics.jsonl')
+claim.take(pathlib.Path('other'))
+print('held', flush=True)
+sys.stdin.read()
+"""
+
+
+@pytest.mark.parametrize("linked", [False, True])
+def test_two_processes_never_write_one_log(linked: bool, tmp_path: Path) -> None:
+    logs, other = tmp_path / "logs", tmp_path / "logs"
+    logs.mkdir()
+    if linked:
+        other = tmp_path / "link"
+        other.symlink_to(logs)
+    holder = subprocess.Popen(
+        [sys.executable, "-c", HOLD, other], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    try:
+        assert holder.stdout is not None and holder.stdout.readline() == "held\n"
+        with pytest.raises(CheckpointError, match="is being written by another process"):
+            train(trainer(tmp_path / "one", logger=JsonlLogger(logs)))
+    finally:
+        holder.communicate("")
+    train(trainer(tmp_path / "one", logger=JsonlLogger(logs)))
+
+
+@pytest.mark.parametrize("which", ["log", "model"])
+@pytest.mark.parametrize("what", ["read-only", "full"])
+def test_a_place_that_cannot_be_written_is_found_before_the_first_step(
+    what: str, which: str, tmp_path: Path, small_disk: Path
+) -> None:
+    if what == "full":
+        with (small_disk / "ballast").open("wb", buffering=0) as file, pytest.raises(OSError):
+            while True:
+                file.write(bytes(4096))
+    else:
+        subprocess.run(["mount", "-o", "remount,ro", small_disk], check=True)
+    places: dict[str, Any] = {
+        "log": {"logger": VisualDLLogger(small_disk / "log", "model")},
+        "model": {},
+    }
+    made = trainer(tmp_path, **places[which])
+    if which == "model":
+        made._parts._model_path = small_disk / "model.pdparams"
+    with pytest.raises(SaveError, match={"log": "run.log_dir", "model": "run.model_path"}[which]):
+        train(made)
+    assert made.step == 0 and not list(tmp_path.rglob("*.pdparams"))
+
+
+def as_nobody(folder: Path) -> None:
+    """What a person does who may not write where it is forbidden, unlike root."""
+    log = JsonlLogger(folder / "log")
+    log.log_scalars({"train/loss": 0.5}, 1)
+    log.prepare_save()
+    state = log.state_dict()
+    log.log_scalars({"train/loss": 0.25}, 2)
+    log.close()
+    log.path.chmod(0o444)
+    again = JsonlLogger(folder / "log")
+    again.require_writable()
+    again.set_state_dict(state)
+    again.log_scalars({"train/loss": 0.125}, 2)
+    again.close()
+    assert "it may not be written, so a copy took its place" in again.losses[0]
+    assert [each["train/loss"] for each in read_records(again.path)] == [0.5, 0.125]
+    log.path.parent.chmod(0o555)
+    with pytest.raises(SaveError, match="you may not write there. Choose another folder with -o run.log_dir=FOLDER"):
+        JsonlLogger(folder / "log").require_writable()
+
+
+def test_a_read_only_log_is_replaced_by_its_copy_and_a_folder_that_forbids_it_is_named() -> None:
+    with tempfile.TemporaryDirectory(dir="/tmp") as folder:  # Where nobody may go, unlike pytest's own.
+        Path(folder).chmod(0o777)
+        child = os.fork()
+        if child == 0:
+            code = 1
+            try:
+                if os.getuid() == 0:
+                    os.setgid(NOBODY)
+                    os.setuid(NOBODY)
+                as_nobody(Path(folder))
+                code = 0
+            except BaseException:
+                traceback.print_exc()
+            finally:
+                os._exit(code)
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
