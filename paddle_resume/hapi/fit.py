@@ -28,6 +28,7 @@ from paddle_resume.training.found_in_run import numbered
 from paddle_resume.training.interrupt import Interruption, SignalWatch
 from paddle_resume.training.save_schedule import SaveSchedule
 from paddle_resume.training.saver import Saver
+from paddle_resume.translations import shown
 
 
 class ResumableFit:
@@ -291,4 +292,4 @@ class ResumableFit:
 
 
 def _tell(text: str) -> None:
-    print(text, file=sys.stderr)
+    print(shown(text), file=sys.stderr)

@@ -8,7 +8,6 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from contextlib import suppress
-from functools import partial
 from pathlib import Path
 from typing import Any, Callable, Optional
 
@@ -17,6 +16,7 @@ import numpy as np
 from paddle_resume.differences import Difference
 from paddle_resume.errors import CheckpointError, SaveError
 from paddle_resume.storage.durable_files import DISK, explain, is_at, open_in_place
+from paddle_resume.translations import shown
 
 FLUSH_SECONDS = 1.0  # readers see what was logged after at most this long, if more is logged
 
@@ -41,7 +41,7 @@ class Logger(ABC):
         """The cursor from before the run began to end, to which a run that is made longer cuts the log back."""
         self.is_cut_before_end = False
         """Whether a restore found the log cut back to there: the run was being made longer when it was killed."""
-        self.tell: Callable[[str], None] = partial(print, file=sys.stderr)
+        self.tell: Callable[[str], None] = _tell
         """Called with what a person should know."""
 
     @property
@@ -240,3 +240,7 @@ def _offset(state: Mapping[str, Any]) -> int:
             "the checkpoint's record was changed, resume from another one."
         )
     return offset
+
+
+def _tell(text: str) -> None:
+    print(shown(text), file=sys.stderr)

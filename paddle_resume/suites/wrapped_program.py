@@ -27,6 +27,7 @@ from paddle_resume.suites.stack import StackReader
 from paddle_resume.suites.takeover import take_files, take_loaders, take_logs, take_optimizers, take_signals
 from paddle_resume.training.interrupt import SignalWatch
 from paddle_resume.training.save_schedule import SaveSchedule
+from paddle_resume.translations import shown
 
 
 @dataclass(frozen=True)
@@ -125,4 +126,4 @@ def _may_be_rewritten(package: str) -> bool:
 
 def _tell(is_main: bool, text: str) -> None:
     if is_main or text.startswith("error"):
-        print(f"paddle-resume: {text}", file=sys.stderr, flush=True)
+        print(f"paddle-resume: {shown(text)}", file=sys.stderr, flush=True)

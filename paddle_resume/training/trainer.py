@@ -29,6 +29,7 @@ from paddle_resume.training.resume_changes import NO_CHANGES, ResumeChanges
 from paddle_resume.training.run_length import RunLength
 from paddle_resume.training.save_schedule import SaveSchedule
 from paddle_resume.training.session import Session
+from paddle_resume.translations import shown
 
 Optimizers = Union[paddle.optimizer.Optimizer, Mapping[str, paddle.optimizer.Optimizer]]
 
@@ -195,7 +196,7 @@ class Trainer:
             return
         self._parts.hooks.call("on_message", text)
         if not self._parts.hooks.has("on_message"):
-            print(text, file=sys.stderr)
+            print(shown(text), file=sys.stderr)
 
     @property
     def step(self) -> int:

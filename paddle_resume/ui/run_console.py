@@ -6,12 +6,13 @@ from pathlib import Path
 from time import monotonic
 from typing import Any, Optional
 
-from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 from paddle_resume.checkpoint.phases import DONE
 from paddle_resume.training.callbacks import Callback
 from paddle_resume.training.run_view import RunView
+from paddle_resume.translations import heading, labelled
+from paddle_resume.translations.console import Console
 
 
 class RunConsole(Callback):
@@ -32,7 +33,7 @@ class RunConsole(Callback):
 
     def on_train_begin(self, run: RunView) -> None:
         for label, text in [*self._facts, *_position(run)]:
-            self._print(f"{label + ':':<13}{text}")
+            self._print(labelled(label, text))
         if run.phase == DONE:
             self._print(
                 f"This run is complete ({run.step} steps): nothing is left to do. "
@@ -45,7 +46,7 @@ class RunConsole(Callback):
                 TimeRemainingColumn(), console=self._console, transient=True,
             )  # fmt: skip
             self._bar.start()
-            self._task = self._bar.add_task("train", total=run.length.total_steps, completed=run.step)
+            self._task = self._bar.add_task(heading("train"), total=run.length.total_steps, completed=run.step)
 
     def on_train_end(self, run: RunView) -> None:
         if self._bar is not None:
