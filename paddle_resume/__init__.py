@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING
 
 from paddle_resume._lazy import loader
 from paddle_resume._version import __version__
-from paddle_resume.environment import prepare_cpu, require_paddle
+from paddle_resume.environment import prepare_cpu, require_paddle, require_supported_system
+from paddle_resume.translations import print_uncaught_in_language
+from paddle_resume.translations import set_language as set_language
 
 if TYPE_CHECKING:
     from paddle_resume.builders.model import build_model as build_model
@@ -53,8 +55,10 @@ if TYPE_CHECKING:
     from paddle_resume.training.save_schedule import SaveSchedule as SaveSchedule
     from paddle_resume.training.trainer import Trainer as Trainer
 
+require_supported_system()
 require_paddle()
 prepare_cpu()
+print_uncaught_in_language()
 
 # Loaded when first used, so that importing the package (and `--help`) does not wait for Paddle.
 _HOMES = {
@@ -97,7 +101,7 @@ _HOMES = {
     "seed_everything": "rng",
     "sharded_owners": "checkpoint.sharded_owners",
 }
-__all__ = [*_HOMES, "__version__"]
+__all__ = [*_HOMES, "__version__", "set_language"]
 __getattr__ = loader(__name__, _HOMES)
 
 

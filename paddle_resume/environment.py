@@ -11,12 +11,13 @@ import sys
 import zlib  # noqa: F401
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Optional
+from typing import Any, NoReturn, Optional
 
 import psutil
 
 from paddle_resume.differences import Difference, compare_fields
-from paddle_resume.errors import MissingPaddleError
+from paddle_resume.errors import MissingPaddleError, PaddleResumeError, UnsupportedSystemError
+from paddle_resume.translations import heading, shown
 
 # Each of these gives other bits than its neighbour, so each is part of the recorded environment.
 MATH_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "MKL_DEBUG_CPU_TYPE", "MKL_CBWR")
@@ -28,17 +29,36 @@ _INFORMATIVE = ("python", "os")
 _prepared: set[str] = set()
 
 
+def require_supported_system() -> None:
+    """Raise UnsupportedSystemError, one sentence that says what to do, on Windows, which lacks what saving needs."""
+    if sys.platform == "win32":
+        _refuse(
+            UnsupportedSystemError(
+                "paddle_resume does not run on Windows itself, only in its Linux: run `wsl --install` in PowerShell, "
+                "and install and use Paddle and this package in that WSL2, as docs/windows.md shows."
+            )
+        )
+
+
 def require_paddle() -> None:
     """Raise MissingPaddleError, one line that says which extra to install, where Paddle is not installed."""
     if importlib.util.find_spec("paddle") is not None:
         return
-    text = "PaddlePaddle is not installed: run `pip install 'paddle_resume[cpu]'` (or `[gpu]` for an NVIDIA GPU)."
+    _refuse(
+        MissingPaddleError(
+            "PaddlePaddle is not installed: run `pip install 'paddle_resume[cpu]'` (or `[gpu]` for an NVIDIA GPU)."
+        )
+    )
+
+
+def _refuse(error: PaddleResumeError) -> NoReturn:
+    """Raise the error, or as a program, whose command line is not there yet, print it in that one's way."""
     program = Path(sys.argv[0])
-    if program.name == "paddle-resume" or program.parent.name == "tools":
-        # The command line is not there yet to print it in its own way.
-        print(f"error: {text}", file=sys.stderr)
-        sys.exit(MissingPaddleError.exit_code)
-    raise MissingPaddleError(text)
+    # `-m` is there while Python looks for the module to run, which is one of this package then.
+    if program.name.startswith("paddle-resume") or program.parent.name == "tools" or program.name == "-m":
+        print(f"{heading('error')}: {shown(error)}", file=sys.stderr)
+        sys.exit(error.exit_code)
+    raise error
 
 
 def prepare_cpu() -> None:

@@ -71,6 +71,10 @@ class MissingPaddleError(PaddleResumeError, ImportError):
     """PaddlePaddle is not installed."""
 
 
+class UnsupportedSystemError(PaddleResumeError, ImportError):
+    """An operating system on which this package does not run."""
+
+
 class ParallelError(PaddleResumeError):
     """Processes that train together and do not fit together, or do not find each other."""
 

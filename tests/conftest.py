@@ -7,6 +7,9 @@ import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
+# Before anything of the package is imported: the tests read English, wherever they run.
+os.environ["PADDLE_RESUME_LANG"] = "en"
+
 import forking
 import numpy as np
 import pytest

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Optional
 
 import numpy as np
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
@@ -14,6 +13,7 @@ from paddle_resume.checkpoint.weights import fingerprint, read_weights
 from paddle_resume.errors import CheckpointError
 from paddle_resume.owners.model import load_matching, load_weights, match_weights
 from paddle_resume.training.trainer import Trainer
+from paddle_resume.translations.console import Console
 
 _TABLE_ROWS = 30
 

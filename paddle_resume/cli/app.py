@@ -20,10 +20,12 @@ from paddle_resume.cli import (
     training_commands,
     wrap_command,
 )
-from paddle_resume.cli.command import Command
-from paddle_resume.cli.help_examples import EXIT_CODES, examples_of
+from paddle_resume.cli.command import Command, Program
+from paddle_resume.cli.help_examples import examples_of
+from paddle_resume.cli.spoken_help import choose_language
 from paddle_resume.command_line import called_with, with_command
 from paddle_resume.errors import PaddleResumeError
+from paddle_resume.translations import heading, shown
 
 # By the panel of `--help` that they are in; None is the first one.
 COMMANDS: dict[Optional[str], tuple[tuple[str, Callable[..., Any]], ...]] = {
@@ -63,11 +65,18 @@ COMMANDS: dict[Optional[str], tuple[tuple[str, Callable[..., Any]], ...]] = {
 # What follows the first word that is no option of these belongs to the command line that they run.
 _SETTINGS = {name: {"allow_interspersed_args": False} for name in ("wrap", "run")}
 
+# At the end of the help of the whole program.
+EXIT_CODES = (
+    "Exit codes: 0 done; 1 the answer is no, or a part failed; 2 an error; 3 another process of the run failed; "
+    "130 and 143 interrupted."
+)
+
 
 def build_app() -> typer.Typer:
     """The program with all commands."""
     made = typer.Typer(
         name="paddle-resume",
+        cls=Program,
         help="Train with PaddlePaddle so that an interruption changes nothing.",
         epilog=EXIT_CODES,
         no_args_is_help=True,
@@ -97,12 +106,27 @@ def main(arguments: Optional[Sequence[str]] = None) -> None:
         try:
             app(args=given)
         except PaddleResumeError as error:
-            print(f"error: {with_command(str(error))}", file=sys.stderr)
+            print(f"{heading('error')}: {shown(error)}{_same_command(str(error))}", file=sys.stderr)
             sys.exit(error.exit_code)
+
+
+def _same_command(text: str) -> str:
+    """What comes below an error that asks for the same command again: that command."""
+    return with_command(text)[len(text) :].replace("The same command:", shown("The same command:"))
 
 
 def _options(
     version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False,
+    lang: Annotated[
+        Optional[str],
+        typer.Option(
+            "--lang",
+            metavar="en|zh",
+            is_eager=True,
+            callback=choose_language,
+            help="Language of messages and help; default: PADDLE_RESUME_LANG, or that of the locale.",
+        ),
+    ] = None,
 ) -> None:
     if version:
         print(f"paddle_resume {__version__}")

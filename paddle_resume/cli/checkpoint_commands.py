@@ -6,11 +6,12 @@ from pathlib import Path
 from typing import Any, List, Optional
 
 import typer
-from rich.console import Console
 from typing_extensions import Annotated
 
 from paddle_resume.cli.options import Json
 from paddle_resume.errors import CheckpointError
+from paddle_resume.translations import shown
+from paddle_resume.translations.console import Console
 
 _CHECKPOINT = "A checkpoint's prefix or one of its files, or any .pdparams file."
 Folder = Annotated[str, typer.Argument(metavar="DIR", help="The folder of the checkpoints (run.save_dir).")]
@@ -217,4 +218,4 @@ def merge(
     with Console(stderr=True).status("Checking and merging"):
         written = merge_shards(checkpoint, output)
     for path in written:
-        print(f"Wrote {path}.")
+        print(shown(f"Wrote {path}."))

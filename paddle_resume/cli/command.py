@@ -1,14 +1,49 @@
-"""What all commands of `paddle-resume` have in common: what a misplaced `-o` and Ctrl-C come to."""
+"""What all commands of `paddle-resume` have in common: `--lang`, and what a misplaced `-o` and Ctrl-C come to."""
 
 from __future__ import annotations
 
+import copy
 import sys
 from typing import Any, List, Optional
 
 import typer
-from typer.core import TyperCommand
+from typer.core import TyperCommand, TyperGroup
 
+from paddle_resume.cli.spoken_help import choose_language_of, said_option, say_help, say_usage, usage_errors_shown
 from paddle_resume.errors import ConfigError
+
+
+class Program(TyperGroup):
+    """The program: `--lang` is an option of its own and of each command."""
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        lang = copy.copy(next(one for one in self.params if "--lang" in one.opts))
+        lang.expose_value = False  # It has done its work when the command begins.
+        for command in self.commands.values():
+            command.params.append(lang)
+
+    def make_context(self, *arguments: Any, **options: Any) -> Any:
+        with usage_errors_shown():
+            return super().make_context(*arguments, **options)
+
+    def parse_args(self, ctx: Any, args: List[str]) -> List[str]:
+        choose_language_of(args, interspersed=False)
+        return super().parse_args(ctx, args)
+
+    def invoke(self, ctx: Any) -> Any:
+        with usage_errors_shown():
+            return super().invoke(ctx)
+
+    def get_usage(self, ctx: Any) -> str:
+        return say_usage(super().get_usage(ctx))
+
+    def get_help_option(self, ctx: Any) -> Any:
+        return said_option(super().get_help_option(ctx))
+
+    def format_help(self, ctx: Any, formatter: Any) -> None:
+        say_help(self)
+        super().format_help(ctx, formatter)
 
 
 class Command(TyperCommand):
@@ -16,6 +51,7 @@ class Command(TyperCommand):
 
     def parse_args(self, ctx: Any, args: List[str]) -> List[str]:
         given = list(args)
+        choose_language_of(args, interspersed=self.allow_interspersed_args)
         try:
             return super().parse_args(ctx, args)
         except Exception as error:
@@ -31,6 +67,16 @@ class Command(TyperCommand):
             return super().invoke(ctx)
         except KeyboardInterrupt:
             sys.exit(130)  # As shells expect; Typer would say 1.
+
+    def get_usage(self, ctx: Any) -> str:
+        return say_usage(super().get_usage(ctx))
+
+    def get_help_option(self, ctx: Any) -> Any:
+        return said_option(super().get_help_option(ctx))
+
+    def format_help(self, ctx: Any, formatter: Any) -> None:
+        say_help(self)
+        super().format_help(ctx, formatter)
 
 
 def check_overrides(ctx: typer.Context, overrides: Optional[List[str]]) -> Optional[List[str]]:

@@ -70,11 +70,6 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "configs": ("paddle-resume configs", "paddle-resume configs mnist > mine.yaml"),
     "schema": ("paddle-resume schema > config.schema.json", "paddle-resume schema --reference > reference.yaml"),
 }
-EXIT_CODES = (
-    "Exit codes: 0 done; 1 the answer is no, or a part failed; 2 an error; 3 another process of the run failed; "
-    "130 and 143 interrupted."
-)
-"""At the end of the help of the whole program."""
 
 
 def examples_of(command: str) -> str:

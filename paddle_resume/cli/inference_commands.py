@@ -5,12 +5,12 @@ from enum import Enum
 from typing import List, Optional
 
 import typer
-from rich.console import Console
 from typing_extensions import Annotated
 
 from paddle_resume.cli.options import ConfigPath, Json, Overrides, TrustConfig, Weights
 from paddle_resume.cli.paddle_import import import_paddle
 from paddle_resume.errors import ConfigError
+from paddle_resume.translations.console import Console
 
 
 class ExportFormat(str, Enum):

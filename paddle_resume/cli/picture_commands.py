@@ -9,6 +9,7 @@ from typing_extensions import Annotated
 
 from paddle_resume.cli.options import ConfigPath, Overrides, Picture, Split, TrustConfig, Weights
 from paddle_resume.cli.paddle_import import import_paddle
+from paddle_resume.translations import shown
 
 
 def plot(
@@ -23,7 +24,7 @@ def plot(
 
     target = check_target(output)
     save_figure(draw_curves([read_history(Path(run), Path(save_dir)) for run in runs]), target)
-    print(f"Wrote {target}.")
+    print(shown(f"Wrote {target}."))
 
 
 def plot_lr(
@@ -44,9 +45,9 @@ def plot_lr(
     from paddle_resume.pictures.lr_preview import draw_rates, preview_rates
 
     preview = preview_rates(loaded)
-    print(preview.text())
+    print(shown(preview.text()))
     save_figure(draw_rates(preview), target)
-    print(f"Wrote {target}.")
+    print(shown(f"Wrote {target}."))
 
 
 def wrong(
@@ -68,9 +69,9 @@ def wrong(
     from paddle_resume.pictures.misclassified import class_names, draw_misclassified, find_misclassified
 
     found = find_misclassified(loaded, weights, split, count)
-    print(f"{found.wrong:,} of {found.total:,} {split} images are classified wrongly.")
+    print(shown(f"{found.wrong:,} of {found.total:,} {split} images are classified wrongly."))
     if not found.shown:
         return
     title = f"{loaded.run.name}, {split}: {found.wrong:,} of {found.total:,} wrong; the most confident"
     save_figure(draw_misclassified(found, class_names(loaded), title), target)
-    print(f"Wrote {target}, the {len(found.shown)} of them that the model was surest of.")
+    print(shown(f"Wrote {target}, the {len(found.shown)} of them that the model was surest of."))

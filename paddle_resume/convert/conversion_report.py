@@ -6,13 +6,14 @@ import json
 from pathlib import Path
 from typing import Any, Optional
 
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from paddle_resume.convert.conversion import Conversion
 from paddle_resume.convert.weight_sources import Source
 from paddle_resume.storage.durable_files import format_bytes
+from paddle_resume.translations import labelled
+from paddle_resume.translations.console import Console
 
 _ROWS = 100
 _WIDE = 10_000  # A pipe has no width that a line should be broken at.
@@ -34,7 +35,7 @@ def print_report(source: Source, conversion: Conversion, model: str) -> None:
             )
         )
     for label, text in said:
-        console.print(f"{label + ':':<13}{text}", markup=False, soft_wrap=True)
+        console.print(labelled(label, text), markup=False, soft_wrap=True)
     rows = sorted(conversion.rows, key=lambda row: row.good)
     if rows:
         table = Table("in the file", "shape", "in the model", "result", box=None, pad_edge=False)
@@ -46,7 +47,8 @@ def print_report(source: Source, conversion: Conversion, model: str) -> None:
     if len(rows) > _ROWS:
         console.print(f"and {len(rows) - _ROWS:,} more; --json lists all", markup=False)
     for pattern in conversion.unused:
-        console.print(f"{'Not used:':<13}{pattern} of the name map matches no name in the file", markup=False)
+        text = f"{pattern} of the name map matches no name in the file"
+        console.print(labelled("Not used", text), markup=False)
 
 
 def to_json(source: Source, conversion: Conversion, model: str, output: Optional[Path]) -> str:
@@ -78,6 +80,6 @@ def to_json(source: Source, conversion: Conversion, model: str, output: Optional
 
 def print_written(output: Path, tensors: int, size: int, forgotten: list[str]) -> None:
     """The last line: what was written, and what of the source has no place in it."""
-    print(f"{'Wrote:':<13}{output} ({tensors} tensors, {format_bytes(size)})")
+    print(labelled("Wrote", f"{output} ({tensors} tensors, {format_bytes(size)})"))
     if forgotten:
-        print(f"{'Not kept:':<13}metadata {', '.join(forgotten)}, for which a .pdparams has no place")
+        print(labelled("Not kept", f"metadata {', '.join(forgotten)}, for which a .pdparams has no place"))

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Optional
 
 from paddle import nn
-from rich.console import Console
 
 from paddle_resume.config import Config
 from paddle_resume.convert.conversion import Conversion, convert_weights
@@ -16,6 +15,7 @@ from paddle_resume.convert.weight_sources import Layout, Source, read_source
 from paddle_resume.convert.writing import check_output, write_weights
 from paddle_resume.errors import ConfigError
 from paddle_resume.owners.model import ParameterNames, load_weights
+from paddle_resume.translations.console import Console
 
 
 def convert_file(

@@ -11,11 +11,11 @@ from pathlib import Path
 import httpx  # Paddle itself requires it
 from paddle.dataset import common
 from paddle.vision.datasets import MNIST, FashionMNIST
-from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
 
 from paddle_resume.errors import DataError
 from paddle_resume.storage.durable_files import create_new
+from paddle_resume.translations.console import Console
 
 _DATASETS = {"mnist": MNIST, "fashion_mnist": FashionMNIST}
 _TRIES = 3

@@ -31,6 +31,7 @@ from paddle_resume.training.found_in_run import numbered
 from paddle_resume.training.interrupt import Interruption, SignalWatch
 from paddle_resume.training.save_schedule import SaveSchedule
 from paddle_resume.training.saver import Saver
+from paddle_resume.translations import shown
 
 
 class ResumableFit:
@@ -300,4 +301,4 @@ def _explain(refusal: Refusal) -> str:
 
 
 def _tell(text: str) -> None:
-    print(text, file=sys.stderr)
+    print(shown(text), file=sys.stderr)

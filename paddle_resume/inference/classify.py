@@ -6,13 +6,14 @@ import sys
 from collections.abc import Sequence
 from typing import Literal, Optional
 
-from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from paddle_resume.errors import DataError
 from paddle_resume.inference.image_sources import Failure, ImageSource, find_images, read_labels
 from paddle_resume.inference.inference_report import print_table, to_csv, to_json
 from paddle_resume.inference.predict import Classifier, Prediction, accuracy, hint
+from paddle_resume.translations import heading, shown
+from paddle_resume.translations.console import Console
 
 Form = Literal["table", "json", "csv"]
 
@@ -38,7 +39,7 @@ def classify(
     predictions, failures = _run(classifier, found.images, invert, batch_size)
     failures = [*found.failures, *failures]
     for failure in failures:
-        print(f"error: {failure.reason}", file=sys.stderr)
+        print(f"{heading('error')}: {shown(failure.reason)}", file=sys.stderr)
     if truth is not None and failures:
         raise DataError(f"--labels {labels} needs every image, and {len(failures)} could not be read.")
     share = accuracy(predictions, truth) if truth is not None and predictions else None
@@ -49,10 +50,10 @@ def classify(
     elif predictions:
         print_table(predictions, classifier.classes, classifier.unit)
         if share is not None:
-            print(f"accuracy: {share:.6g} ({round(share * len(predictions)):,} of {len(predictions):,})")
+            print(shown(f"accuracy: {share:.6g} ({round(share * len(predictions)):,} of {len(predictions):,})"))
     advice = hint(predictions, classifier.image)
     if advice:
-        print(f"hint: {advice}", file=sys.stderr)
+        print(shown(f"hint: {advice}"), file=sys.stderr)
     if not predictions:
         return DataError.exit_code
     return 1 if failures else 0
@@ -66,7 +67,7 @@ def _run(
     predictions: list[Prediction] = []
     failures: list[Failure] = []
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
-        task = bar.add_task("predict", total=len(images))
+        task = bar.add_task(heading("predict"), total=len(images))
         for result in classifier.predict(
             images, invert=invert, batch_size=batch_size, advance=lambda count: bar.advance(task, count)
         ):

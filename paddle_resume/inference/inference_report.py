@@ -9,13 +9,14 @@ from collections.abc import Sequence
 from typing import Any, Optional
 
 import numpy as np
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from paddle_resume.inference.export_model import Exported
 from paddle_resume.inference.image_sources import Failure
 from paddle_resume.inference.predict import Prediction
+from paddle_resume.translations import labelled
+from paddle_resume.translations.console import Console
 
 _BEST = 3
 _ROWS = 100
@@ -89,7 +90,7 @@ def print_export(exported: Exported) -> None:
         *[("Wrote", str(path)) for path in exported.files],
     ]
     for label, text in lines:
-        print(f"{label + ':':<13}{text}")
+        print(labelled(label, text))
 
 
 def _best(prediction: Prediction, classes: list[str]) -> list[tuple[str, float]]:

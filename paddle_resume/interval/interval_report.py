@@ -56,8 +56,9 @@ def compare_intervals(costs: Costs, given: Sequence[str]) -> list[Row]:
 
 def print_table(costs: Costs, nodes: int, rows: Sequence[Row]) -> None:
     """The rows as a table, and what to write into the config."""
-    from rich.console import Console
     from rich.table import Table
+
+    from paddle_resume.translations.console import Console
 
     console = Console(highlight=False)
     if not console.is_terminal:

@@ -9,7 +9,6 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from contextlib import suppress
-from functools import partial
 from pathlib import Path
 from typing import Any, Callable, Optional
 
@@ -20,6 +19,7 @@ from paddle_resume.errors import CheckpointError, SaveError
 from paddle_resume.loggers.lost_log import put_copy_in_place, set_aside
 from paddle_resume.storage.durable_files import DISK, explain, is_at, open_in_place, require_room
 from paddle_resume.storage.regular_files import open_regular
+from paddle_resume.translations import shown
 
 _ROOM = 1 << 16  # bytes that a log has to have room for at the start
 FLUSH_SECONDS = 1.0  # readers see what was logged after at most this long, if more is logged
@@ -51,7 +51,7 @@ class Logger(ABC):
         """What was lost of the log, as the restores found it."""
         self._last: dict[str, list[Any]] = {}  # by tag, its last step and value
         self._anew: Optional[int] = None  # its size when it was begun anew
-        self.tell: Callable[[str], None] = partial(print, file=sys.stderr)
+        self.tell: Callable[[str], None] = _tell
         """Called with what a person should know."""
 
     @property
@@ -288,3 +288,7 @@ def _offset(state: Mapping[str, Any]) -> int:
             "the checkpoint's record was changed, resume from another one."
         )
     return offset
+
+
+def _tell(text: str) -> None:
+    print(shown(text), file=sys.stderr)

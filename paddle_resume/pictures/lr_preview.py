@@ -17,6 +17,7 @@ from paddle_resume.errors import ConfigError
 from paddle_resume.lr.warmup import Warmup
 from paddle_resume.metrics import evaluation_tags
 from paddle_resume.pictures.figure import COLORS, new_figure, style
+from paddle_resume.translations import shown
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -141,7 +142,10 @@ def _with_progress(rates: Any, steps: int) -> Any:
     """A bar on a terminal, for a run of so many steps that stepping through them takes a while."""
     if steps < 200_000 or not sys.stderr.isatty():
         return rates
-    from rich.console import Console
     from rich.progress import track
 
-    return track(rates, total=steps, description="Stepping the schedule", console=Console(stderr=True), transient=True)
+    from paddle_resume.translations.console import Console
+
+    return track(
+        rates, total=steps, description=shown("Stepping the schedule"), console=Console(stderr=True), transient=True
+    )

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any, Optional
 
 import numpy as np
 import paddle
-from rich.console import Console
 from rich.progress import track
 
 from paddle_resume.builders.data import MNIST_LIKE, build_split
@@ -21,6 +20,7 @@ from paddle_resume.errors import ConfigError
 from paddle_resume.inspection.layer_hooks import as_array, tensors_in
 from paddle_resume.pictures.figure import new_figure, style
 from paddle_resume.training.undisturbed import training_undisturbed
+from paddle_resume.translations.console import Console
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -35,6 +35,7 @@ from paddle_resume.suites.takeover import (
 )
 from paddle_resume.training.interrupt import SignalWatch
 from paddle_resume.training.save_schedule import OFF, SaveSchedule
+from paddle_resume.translations import shown
 
 
 @dataclass(frozen=True)
@@ -152,4 +153,4 @@ def _may_be_rewritten(package: str) -> bool:
 
 def _tell(is_main: bool, text: str) -> None:
     if is_main or text.startswith("error"):
-        print(f"paddle-resume: {text}", file=sys.stderr, flush=True)
+        print(f"paddle-resume: {shown(text)}", file=sys.stderr, flush=True)

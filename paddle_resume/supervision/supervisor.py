@@ -15,6 +15,7 @@ from typing import Any, Optional
 from paddle_resume.supervision.attempt import Attempt
 from paddle_resume.supervision.crashes import USER_MISTAKE, Crashes, Ending
 from paddle_resume.supervision.silence import MOST_STACKS, Silence, ask_for_stacks, read_stacks
+from paddle_resume.translations import shown
 
 _LONGEST_PAUSE = 60.0
 _NAP_SECONDS = 0.1
@@ -159,4 +160,4 @@ class Supervisor:
 
 
 def _tell(text: str) -> None:
-    print(f"run: {text}", file=sys.stderr, flush=True)
+    print(f"run: {shown(text)}", file=sys.stderr, flush=True)

@@ -16,6 +16,7 @@ from typing import IO, Optional, Protocol
 
 from paddle_resume.testing.kill_plan import Plan
 from paddle_resume.testing.rank_environment import launcher_environments
+from paddle_resume.translations.language import VARIABLE as LANGUAGE_VARIABLE
 
 _PAUSE = 0.02
 _SECONDS_TO_END = 90.0
@@ -142,7 +143,9 @@ def live(
             arguments = ["-m", "paddle_resume.testing.harness", str(plan_path)]
             arguments += [argument.replace("{folder}", str(folder)) for argument in program]
             sink = stack.enter_context(outputs[rank].open("w", encoding="utf-8"))
-            ranks.append(start(arguments, working_directory or folder, sink, {**environment, **variables}))
+            # Its output is read by this program, and English is what it can read.
+            given = {**environment, **variables, LANGUAGE_VARIABLE: "en"}
+            ranks.append(start(arguments, working_directory or folder, sink, given))
             stack.callback(ranks[-1].kill)
         codes = _Wait(ranks, plan, outputs, timeout, duration).codes()
     return _ending(codes, plan, outputs)

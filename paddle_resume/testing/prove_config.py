@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Optional
 
-from rich.console import Console
 from rich.table import Table
 
 from paddle_resume.config import Config
@@ -17,6 +16,7 @@ from paddle_resume.testing.kill_plan import KILL, Kill
 from paddle_resume.testing.lives_bar import lives_bar
 from paddle_resume.testing.proof import Proof, run_and_compare
 from paddle_resume.testing.random_kills import RunShape, plan_kills
+from paddle_resume.translations.console import Console
 
 # Between two saves some steps must lie, so that a kill costs some; and some saves between the kills.
 _SAVES_PER_RUN = 7

@@ -8,11 +8,10 @@ from itertools import groupby
 from pathlib import Path
 from typing import Optional
 
-from rich.console import Console
-
 from paddle_resume.testing.config_program import ConfigProgram, lives_of
 from paddle_resume.testing.lives_bar import lives_bar
 from paddle_resume.testing.repeat import Repetition, Row, repeat_and_compare
+from paddle_resume.translations.console import Console
 from paddle_resume.ui.tables import TablePrinter
 
 _AROUND = 2

@@ -7,8 +7,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
+
+from paddle_resume.translations import shown
+from paddle_resume.translations.console import Console
 
 Advance = Callable[[int], Any]
 """Told the bytes that were just read."""
@@ -37,5 +39,5 @@ def byte_bar(text: str, total: int) -> Iterator[Advance]:
     console = Console(stderr=True)
     columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
-        task = bar.add_task(text, total=total)
+        task = bar.add_task(shown(text), total=total)
         yield lambda count: bar.advance(task, count)

@@ -13,6 +13,7 @@ from paddle_resume.config.sections import Component, Section
 from paddle_resume.config.trajectory import alters_trajectory
 from paddle_resume.config.wording import show
 from paddle_resume.toolbox.reference_config import plain_default
+from paddle_resume.translations import heading, shown
 
 _HEAD = """\
 # Every key of a config
@@ -41,7 +42,7 @@ _TYPES = {"integer": "whole number", "number": "number", "string": "text", "bool
 def config_page() -> str:
     """The text of docs/config.md: for each section a table of its keys."""
     sections = _sections("", Config, alters=True)
-    return _HEAD + "".join(f"\n{text}" for text in sections)
+    return shown(_HEAD) + "".join(f"\n{text}" for text in sections)
 
 
 def _sections(path: str, model: type[Section], alters: bool) -> Iterator[str]:
@@ -58,15 +59,15 @@ def _sections(path: str, model: type[Section], alters: bool) -> Iterator[str]:
 def _table(path: str, model: type[Section], alters: bool) -> Iterator[str]:
     yield f"## {path}"
     yield ""
-    yield f"{_purpose(path, model)}."
+    yield _purpose(path, model)
     yield ""
-    yield "| key | type | default | alters | meaning |"
+    yield shown("| key | type | default | alters | meaning |")
     yield "|---|---|---|---|---|"
     schema = model.model_json_schema()["properties"]
     for name, field in model.model_fields.items():
-        moves = "yes" if alters and alters_trajectory(field) else "no"
+        moves = heading("yes" if alters and alters_trajectory(field) else "no")
         kind = _kind(schema[name])
-        default, meaning = _default(f"{path}.{name}", field), _cell(field.description or "")
+        default, meaning = shown(_default(f"{path}.{name}", field)), _cell(shown(field.description or ""))
         yield f"| `{name}` | {kind} | {default} | {moves} | {meaning} |"
 
 
@@ -77,7 +78,8 @@ def _purpose(path: str, model: type[Section]) -> str:
     for part in above:
         holder = model_in(holder.model_fields[part].annotation)
     text = holder.model_fields[name].description or model.__doc__ or ""
-    return text[0].upper() + _cell(text[1:]).rstrip(".")
+    sentence = shown(f"{text.rstrip('.')}.")
+    return sentence[0].upper() + _cell(sentence[1:])
 
 
 def _default(path: str, field: FieldInfo) -> str:
@@ -93,16 +95,17 @@ def _kind(part: dict[str, Any]) -> str:
     """A type of JSON schema in words."""
     either = part.get("anyOf") or part.get("oneOf")
     if either:
-        return " or ".join(dict.fromkeys(_kind(one) for one in either))
+        return f" {heading('or')} ".join(dict.fromkeys(_kind(one) for one in either))
     if "enum" in part or "const" in part:
         return " / ".join(f"`{value}`" for value in part.get("enum", [part.get("const")]))
     if part.get("type") == "array":
         item = _kind(part["items"])
-        return f"list of {item}{'' if item.startswith('`') else 's'}"
+        return shown(f"list of {item}{'' if item.startswith('`') else 's'}")
     if part.get("type") not in _TYPES:  # A reference to another section.
-        return "section"
-    bounds = [text.format(show(part[bound])) for bound, text in _BOUNDS if bound in part]
-    return " ".join([_TYPES[part["type"]], *([f"({', '.join(bounds)})"] if bounds else [])])
+        return heading("section")
+    bounds = [shown(text.format(show(part[bound]))) for bound, text in _BOUNDS if bound in part]
+    name = _TYPES[part["type"]]
+    return " ".join([heading(name), *([f"({', '.join(bounds)})"] if bounds else [])])
 
 
 def _cell(text: str) -> str:

@@ -23,6 +23,7 @@ from paddle_resume.toolbox.salvage import Salvaged
 from paddle_resume.toolbox.show import Shown
 from paddle_resume.toolbox.strip import Stripped
 from paddle_resume.toolbox.verify import Verified
+from paddle_resume.translations import heading, labelled, padded, shown
 from paddle_resume.ui.tables import TablePrinter
 
 _ROWS = 20
@@ -54,11 +55,11 @@ class ToolboxPrinter(TablePrinter):
         columns = ("checkpoint", "step", "epoch", "next", "metrics", "size", "state", "exact")
         table = self.table("", columns, right=("step", "epoch", "size"))
         for one in listed:
-            state = "whole" if one.good and one.verified and one.state == "complete" else one.state
+            state = heading("whole" if one.good and one.verified and one.state == "complete" else one.state)
             if one.reason:
-                state += f": {one.reason}"
-            exact = "" if one.exact is None else "exact" if one.exact else "inexact"
-            exact += f", {one.resumes} resume{'s' * (one.resumes != 1)}" if one.resumes else ""
+                state += f": {shown(one.reason)}"
+            exact = "" if one.exact is None else heading("exact" if one.exact else "inexact")
+            exact += ", " + shown(f"{one.resumes} resume{'' if one.resumes == 1 else 's'}") if one.resumes else ""
             cells = (one.prefix, _text(one.step), _text(one.epoch), _text(one.phase), _metrics(one.metrics))
             style = _BAD if one.state == DAMAGED else None
             self.add(table, *cells, format_bytes(one.size) if one.size else "", state, exact, style=style)
@@ -76,7 +77,7 @@ class ToolboxPrinter(TablePrinter):
         }
         for label, text in facts.items():
             if text:
-                self.say(f"{label + ':':<13}{_shortened(text)}")
+                self.say(labelled(label, _shortened(text)))
         for file in dict.fromkeys(tensor.file for tensor in shown.tensors):
             self._tensors(shown, file, everything)
         if shown.lineage:
@@ -186,9 +187,10 @@ class ToolboxPrinter(TablePrinter):
         for check in checks:
             made.append(check)
             style = {OK: _GOOD, PROBLEM: _BAD}.get(check.status, _DOUBTFUL)
-            self.say(f"{check.status:<9}{check.name + ':':<15}{check.text}", None if check.status == OK else style)
+            line = labelled(check.name, check.text, 15, before=padded(check.status, 9))
+            self.say(line, None if check.status == OK else style)
             if check.advice:
-                self.say(f"{'':<9}{'':<15}-> {check.advice}")
+                self.say(f"{'':<9}{'':<15}-> {shown(check.advice)}")
         return made
 
     def _tensors(self, shown: Shown, file: str, everything: bool) -> None:
@@ -214,9 +216,10 @@ def _lineage_tree(shown: Shown) -> Tree:
     """The run's history: its start, each resume and each allowed change, with what differed below it."""
     tree = Tree(Text(f"Lineage: {'all exact' if shown.exact else 'not exact'}"))
     for event in shown.lineage:
-        text = f"{event.get('event')}"
+        kind = str(event.get("event"))
+        text = heading(kind)
         if "from" in event:
-            text += f" {'at' if event.get('event') == 'change' else 'from'} {event['from']} (step {event.get('step')})"
+            text += f" {'at' if kind == 'change' else 'from'} {event['from']} (step {event.get('step')})"
         if "exact" in event:
             text += ", exact" if event["exact"] else ", NOT exact"
         text += f", {event.get('time', '')}, pid {event.get('pid', '?')} on {event.get('host', '?')}"

@@ -8,13 +8,13 @@ from pathlib import Path
 from time import monotonic
 from typing import Any, Optional
 
-from rich.console import Console
-
 from paddle_resume.checkpoint.phases import DONE
 from paddle_resume.differences import leading
 from paddle_resume.training.callbacks import Callback
 from paddle_resume.training.progress_bar import ProgressBar
 from paddle_resume.training.run_view import RunView
+from paddle_resume.translations import labelled
+from paddle_resume.translations.console import Console
 
 Facts = Sequence[tuple[str, str]]
 
@@ -38,7 +38,7 @@ class RunConsole(Callback):
 
     def on_train_begin(self, run: RunView) -> None:
         for label, text in [*self.facts, *_position(run)]:
-            self._print(f"{label + ':':<13}{text}")
+            self._print(labelled(label, text))
         if run.phase == DONE:
             self._print(
                 f"This run is complete ({run.step} steps): nothing is left to do. "

@@ -37,6 +37,7 @@ from paddle_resume.training.session import Session
 from paddle_resume.training.start_block import start_facts
 from paddle_resume.training.train_arguments import DATA_RULES, LOGS, RENAMED
 from paddle_resume.training.trial import run_trial
+from paddle_resume.translations import shown
 from paddle_resume.user_terms import in_user_terms
 
 Optimizers = Union[paddle.optimizer.Optimizer, Mapping[str, paddle.optimizer.Optimizer]]
@@ -264,7 +265,7 @@ class Trainer:
         text = in_user_terms(text)
         self._parts.hooks.call("on_message", text)
         if not self._parts.hooks.has("on_message"):
-            print(text, file=sys.stderr)
+            print(shown(text), file=sys.stderr)
 
     @property
     def step(self) -> int:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Optional
 
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
+
+from paddle_resume.translations.console import Console
 
 _WIDE = 10_000  # A pipe has no width that a line should be broken at.
 
