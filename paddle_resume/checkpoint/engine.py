@@ -202,7 +202,7 @@ class CheckpointEngine:
         """
         self.prepare()
         every, prefix = self.as_owners(owners), named_prefix(resume)
-        if resume != AUTO and not Path(resume).is_dir() and is_foreign(prefix):
+        if resume not in (AUTO, MEMORY) and not Path(resume).is_dir() and is_foreign(prefix):
             return self._restore_foreign(prefix, every, allow_inexact, steps_per_epoch)
         loaded, passed_over = self._choose(resume)
         on_disk = loaded
