@@ -109,7 +109,7 @@ def shape_advice(config: Config, model: paddle.nn.Layer, images: paddle.Tensor) 
         keys = {**dict.fromkeys(MNIST_LIKE, "data.transform.channels"), "ImageFolder": "data.channels"}
         give = f"give the images as many with -o {keys[name]}={wanted}" if name in keys and wanted in (1, 3) else ""
         return (
-            f"{config.model.name} takes images of {wanted} channel{'s' * (wanted > 1)}, and {name} has {found}: "
+            f"{config.model.name} takes images of {wanted} channel{'s' if wanted > 1 else ''}, and {name} has {found}: "
             f"{give or 'have the dataset give as many'}."
         )
     keys = {**dict.fromkeys(MNIST_LIKE, "data.transform.resize"), "ImageFolder": "data.size"}
