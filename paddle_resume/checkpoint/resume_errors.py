@@ -40,9 +40,10 @@ def inexact(
 ) -> InexactResumeError:
     """The error for a checkpoint of ours from which the run would not go on bit for bit."""
     allowed = f" (--allow-change allows: {sentences(changes)})" if changes else ""
+    hints = "".join(f" {hint}" for hint in dict.fromkeys(one.hint for one in differences) if hint)
     return InexactResumeError(
         f"Resuming from {prefix} would not continue bit for bit, because since it was saved these changed: "
-        f"{sentences(differences)}{allowed}. {cure}"
+        f"{sentences(differences)}{allowed}. {cure}{hints}"
     )
 
 

@@ -38,6 +38,31 @@ class Batch(list):
             yield Batch([entry[part] for entry in self], part.stop - part.start, self.global_size)
 
 
+class SharedBatch(Batch):
+    """A batch of an elastic run: `shares` by index, each loaded and collated by itself; it has no entries of its own.
+
+    A collate function that pads to the longest sample would else depend on how many shares a process holds.
+    """
+
+    def __init__(self, shares: dict[int, Batch], global_size: int, key: bytes = b"") -> None:
+        super().__init__([], sum(each.local_size for each in shares.values()), global_size, key)
+        self.shares = shares
+
+
+def shares_of(batch: Batch, mine: range, count: int) -> dict[int, Batch]:
+    """Those of a batch's `count` shares that a process holds, which are `mine`; an empty one has no entries."""
+    if isinstance(batch, SharedBatch):
+        return batch.shares
+    start = share(batch.global_size, mine[0], count).start
+    found = {}
+    for index in mine:
+        part = share(batch.global_size, index, count)
+        size = part.stop - part.start
+        entries = [entry[part.start - start : part.stop - start] for entry in batch] if size else []
+        found[index] = Batch(entries, size, batch.global_size, batch.key)
+    return found
+
+
 def share(length: int, rank: int, size: int) -> slice:
     """Which of `length` samples are those of `rank` among `size`: adjacent ones, as many as the others have or one
     more or less."""

@@ -11,7 +11,7 @@ from typing import Any, Callable, Optional
 import numpy as np
 import paddle
 
-from paddle_resume.data.batch import Batch, share, share_or_stand_in
+from paddle_resume.data.batch import Batch, SharedBatch, share, share_or_stand_in
 from paddle_resume.data.dataset_identity import dataset_identity
 from paddle_resume.data.dataset_probe import probe
 from paddle_resume.data.loader_options import loader_options
@@ -53,6 +53,8 @@ class Feed:
         drop_last: leave out the last batch of an epoch if it is short.
         num_workers: worker processes that load samples; 0 loads in this one. Does not alter what is fed.
         rank, size: this process among those that share each batch. They do not alter what is fed to all together.
+        shares: how many shares an elastic run cuts each batch into, of which each process gets as many, loaded one by
+            one; None: each process gets one.
 
     Raises DataError for an empty dataset, or workers with an IterableDataset.
     """
@@ -71,6 +73,7 @@ class Feed:
         collate_fn: Optional[Callable[..., Any]] = None,
         rank: int = 0,
         size: int = 1,
+        shares: Optional[int] = None,
     ) -> None:
         self.dataset: Any = dataset
         self.while_workers_load: Callable[[], AbstractContextManager[None]] = nullcontext
@@ -87,6 +90,7 @@ class Feed:
         self.collate = collate_fn
         self._rank = rank
         self._size = size
+        self._shares_in_all = shares
         self._stream: Optional[Stream] = None
         self._stream_ended = False
         if isinstance(dataset, paddle.io.IterableDataset):
@@ -244,11 +248,28 @@ class Feed:
                 start += len(batch[0])
             return
         groups = list(batches(self._order(epoch), start, self.batch_size, self._drop_last))
+        if self._shares_in_all is not None:
+            yield from self._share_by_share(epoch, groups, self._shares_in_all)
+            return
         mine = (share_or_stand_in(group, self._rank, self._size) for group in groups)
         with self.while_workers_load() if self._workers else nullcontext():
             for group, loaded in zip(groups, self._load(epoch, mine)):
                 part = share(len(group), self._rank, self._size)
                 yield Batch(loaded, part.stop - part.start, len(group), group.tobytes())
+
+    def _share_by_share(self, epoch: int, groups: list[np.ndarray], count: int) -> Iterator[Batch]:
+        each = count // self._size
+        mine = range(self._rank * each, (self._rank + 1) * each)
+        parts = [[group[share(len(group), index, count)] for index in mine] for group in groups]
+        loaded = self._load(epoch, (part for row in parts for part in row if len(part)))
+        with self.while_workers_load() if self._workers else nullcontext():
+            for group, row in zip(groups, parts):
+                key = group.tobytes()
+                found = {
+                    index: Batch(next(loaded) if len(part) else [], len(part), len(group), key)
+                    for index, part in zip(mine, row)
+                }
+                yield SharedBatch(found, len(group), key)
 
     def _share_of(self, batch: list[paddle.Tensor], key: bytes) -> Batch:
         """The part of a stream's batch that is this process's; its samples have to be drawn by every process."""

@@ -54,6 +54,7 @@ class FoundInRun:
     Args:
         trainer: perhaps of a class of the user's, with attributes of its own.
         own: the objects of which the run is made: the trainer's own, and saved by their owners.
+        is_elastic: whether all processes have to hold the same.
     """
 
     def __init__(
@@ -66,10 +67,12 @@ class FoundInRun:
         own: Iterable[Any],
         world: World,
         tell: Callable[[str], None],
+        is_elastic: bool = False,
     ) -> None:
         self._trainer = trainer
         self._world = world
         self._tell = tell
+        self._is_elastic = is_elastic
         self._claims = claims = Claims()
         claims.attributes(trainer, _OF_TRAINER, "the run")
         for thing in own:
@@ -106,11 +109,11 @@ class FoundInRun:
         survey = walker.survey()
         survey.require_capturable()
         arrays = FoundArrays()
-        self._found = FoundState(walker, arrays, self._world, _ORIGINS)
+        self._found = FoundState(walker, arrays, self._world, _ORIGINS, self._is_elastic)
         self._owners = {ARRAYS: arrays, FOUND: self._found}
         self._train = feeds["train"]
         self._train.while_workers_load = self._as_workers_see_it
-        self.before_end = StateBeforeTheEnd(walker, arrays, self._world, self._filled)
+        self.before_end = StateBeforeTheEnd(walker, arrays, self._world, self._filled, self._is_elastic)
         if survey.told:
             self._tell(survey.told_line())
 

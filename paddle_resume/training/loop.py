@@ -149,8 +149,8 @@ class TrainingLoop:
         self.data_parallel.broadcast(self.statistics)
         if result.applied:
             self.metrics.add_loss(step, result.loss, result.samples)
-            for one in result.micro_batches:
-                self.metrics.add_output(one.output if one.batch.local_size else None, one.batch[-1])
+            for group in result.by_batch:
+                self.metrics.add_outputs([(one.output, one.batch[-1]) for one in group if one.batch.local_size])
             if self.monitoring.ema is not None:
                 self.monitoring.ema.update()
         else:

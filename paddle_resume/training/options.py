@@ -9,6 +9,7 @@ from typing import Any, NoReturn, Optional, Union
 from paddle_resume.config.wording import nearest
 from paddle_resume.errors import ConfigError
 from paddle_resume.lr.stepper import STEP
+from paddle_resume.parallel.exchange import PAIRS
 from paddle_resume.parallel.mesh import DeviceMesh
 from paddle_resume.parallel.world import World
 from paddle_resume.training.best import Best
@@ -65,17 +66,22 @@ class Processes:
         world: the processes; None: those that `python -m paddle.distributed.launch` started.
         mesh: on which `model` and `optimizer` are split over the processes; None: each process has all of both, and
             they share the batches.
+        elastic: cut every batch into so many shares, a power of two, for the same bits on 1, 2, 4, ... processes, also
+            when their number changes; None: the number of processes is part of the run.
+        exchange: how elastic processes add up, `pairs` or `halving`; the bits are the same.
     """
 
     world: Optional[World] = None
     mesh: Optional[DeviceMesh] = None
+    elastic: Optional[int] = None
+    exchange: str = PAIRS
 
 
 _GROUPS = {
     "step": ("StepOptions", ("accumulate_steps", "lr_interval", "lr_metric", "precision", "on_nan")),
     "monitoring": ("Monitoring", ("log_every", "evaluate_every", "ema", "best", "check_resume")),
     "schedule": ("SaveSchedule", ("keep", "keep_epochs", "background", "every_epochs", "every_steps")),
-    "processes": ("Processes", ("world", "mesh")),
+    "processes": ("Processes", ("world", "mesh", "elastic", "exchange")),
 }
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Callable, Optional, Union
@@ -14,21 +13,28 @@ from paddle_resume.checkpoint.engine import CheckpointEngine
 from paddle_resume.data.batch import Batch
 from paddle_resume.data.evaluation_data import EvaluationData
 from paddle_resume.data.feed import Feed
-from paddle_resume.environment import Environment
-from paddle_resume.errors import ConfigError, StateError
+from paddle_resume.environment import Environment, pin_math_threads
 from paddle_resume.loggers import Logger
 from paddle_resume.loggers.logbook import Logbook
 from paddle_resume.lr.stepper import LRStepper
 from paddle_resume.metrics import RunningMetrics
 from paddle_resume.owners.optimizer import parameters_of
 from paddle_resume.parallel.batch_norm import per_process_statistics
+from paddle_resume.parallel.exchange import make_exchange
 from paddle_resume.parallel.per_rank import PerRank
+from paddle_resume.parallel.shares import Shares
 from paddle_resume.parallel.world import World
 from paddle_resume.rng import RandomStreams
 from paddle_resume.stateful import HasFile, Owner, Owners, Stateful
 from paddle_resume.supervision.heartbeat import Heartbeat
 from paddle_resume.training.callbacks import Callback
-from paddle_resume.training.divergence import ROLL_BACK, SKIP, Divergence
+from paddle_resume.training.combinations import (
+    require_checkpoints_kept,
+    require_own_step_to_fit,
+    require_sure_rollback,
+)
+from paddle_resume.training.divergence import SKIP, Divergence
+from paddle_resume.training.elastic import OFFER, elastic_gradients
 from paddle_resume.training.ema import AverageProgress
 from paddle_resume.training.ending import Ending
 from paddle_resume.training.evaluator import Evaluator
@@ -82,14 +88,22 @@ class RunParts:
         self.world, self.mesh = processes.world or World.current(), processes.mesh
         # On a mesh all processes work on whole batches, as a single one would.
         self.data_parallel = World() if self.mesh else self.world
-        self.feed_options = {"seed": seed, "rank": self.data_parallel.rank, "size": self.data_parallel.size}
+        self.shares = Shares.of(processes.elastic, self.world)
+        if self.shares is not None:
+            pin_math_threads()
+        self.feed_options = {
+            "seed": seed,
+            "rank": self.data_parallel.rank,
+            "size": self.data_parallel.size,
+            "shares": self.shares.count if self.shares is not None else None,
+        }
         self.precision = step.precision or Precision()
         self.precision.prepare(trainer.model, optimizers)
         self.divergence = step.on_nan if isinstance(step.on_nan, Divergence) else Divergence(step.on_nan)
         self.divergence.watch([p for each in optimizers.values() for p in parameters_of(each)])
-        _require_sure_rollback(self.divergence, schedule)
-        _require_checkpoints_kept(monitoring.check_resume, schedule)
-        _require_own_step_to_fit(type(trainer), step, self.divergence, processes)
+        require_sure_rollback(self.divergence, schedule)
+        require_checkpoints_kept(monitoring.check_resume, schedule)
+        require_own_step_to_fit(type(trainer), step, self.divergence, processes)
         self.engine = CheckpointEngine(
             save_dir,
             name,
@@ -99,8 +113,23 @@ class RunParts:
             world=self.world,
         )
         self.progress = Progress()
-        self.random = RandomStreams(seed, rank=self.mesh.data_rank if self.mesh else self.world.rank)
-        self.made_again = MadeAgain(self.engine, self.random, self.world, monitoring.check_resume or 0, self._tell)
+        # In an elastic run no process has randomness of its own.
+        own_rank = 0 if self.shares else self.mesh.data_rank if self.mesh else self.world.rank
+        self.random = RandomStreams(seed, rank=own_rank)
+        self.elastic = elastic_gradients(
+            self.shares,
+            trainer.model,
+            self._forward,
+            self.precision,
+            self.random,
+            exchange=lambda: make_exchange(processes.exchange, self.world),
+            step=lambda: self.progress.step,
+            seed=seed,
+            wants_prints=self._wants_prints,
+        )
+        prints = self.elastic.last_prints if self.elastic is not None else None
+        back = monitoring.check_resume or 0
+        self.made_again: MadeAgain = MadeAgain(self.engine, self.random, self.world, back, self._tell, prints)
         self.metrics = RunningMetrics(
             metrics, world=self.data_parallel, are_found=True, on_loss=self.made_again.add_loss
         )
@@ -116,7 +145,7 @@ class RunParts:
             tell=self._tell,
             world=self.world,
         )
-        self.gradients = GradientAverage(self.data_parallel)
+        self.gradients = GradientAverage(World() if self.elastic else self.data_parallel)
         self.optimizer_step = OptimizerStep(
             self._forward,
             optimizers,
@@ -124,6 +153,7 @@ class RunParts:
             self.gradients,
             accumulate_steps=step.accumulate_steps,
             skip_non_finite=self.divergence.policy == SKIP,
+            elastic=self.elastic,
             unshard=lambda result: result if self.mesh is None else self.mesh.unshard(result),
         )
         self.evaluator = Evaluator(
@@ -142,17 +172,28 @@ class RunParts:
         self.owners = self._build_owners(callbacks, owners)
         own = [part for name, part in vars(self).items() if name not in ("_trainer", "optimizers")]
         own += [monitoring.ema, monitoring.best, *self.logbook.given]
-        self.found = FoundInRun(trainer, optimizers, metrics, callbacks, self.owners, own, self.world, self._tell)
+        self.found: FoundInRun = FoundInRun(
+            trainer,
+            optimizers,
+            metrics,
+            callbacks,
+            self.owners,
+            own,
+            self.world,
+            self._tell,
+            is_elastic=self.elastic is not None,
+        )
 
     def all_owners(self, feed: Optional[Feed], evaluation: Mapping[str, Feed]) -> Owners:
         """Every owner of the run in the order in which they are restored: the random streams last."""
-        owners = Owners(environment=Environment())
+        offer = "" if self.mesh is not None else OFFER
+        owners = Owners(environment=Environment(any_world=self.elastic is not None, other_world=offer))
         owners.update(self.found.owners)  # They make room for tensors of the model.
         owners.update(self.owners)
         owners.add("metrics", self.metrics)  # Bringing the ranks' together moves what is found in them.
         if feed is not None:
             owners.update({"data": feed, "evaluation": EvaluationData(evaluation)})
-        owners.add("rng", PerRank(self.random, self.world))
+        owners.add("rng", PerRank(self.random, World() if self.elastic else self.world))
         return owners
 
     def _moved_by_evaluation(self, feed: Feed, evaluation: Mapping[str, Feed]) -> Owners:
@@ -161,6 +202,11 @@ class RunParts:
         every = self.all_owners(feed, evaluation).items()
         moved = {n: o for n, o in every if isinstance(o, Stateful) and not isinstance(o, HasFile) and n not in still}
         return Owners(**{**moved, FOUND: self.found.before_end})
+
+    @property
+    def shares_in_all(self) -> int:
+        """Into how many shares a batch is cut."""
+        return self.data_parallel.size if self.shares is None else self.shares.count
 
     def _as_now(self, whole: bool) -> Callable[[], None]:
         """What brings back all that was found in the run and, if `whole`, all else that a save of it holds."""
@@ -210,7 +256,7 @@ class RunParts:
             hooks=self.hooks,
             world=self.world,
             data_parallel=self.data_parallel,
-            statistics=[] if self.data_parallel.is_single else per_process_statistics(trainer.model),
+            statistics=[] if self.data_parallel.is_single or self.elastic else per_process_statistics(trainer.model),
             signals=self.signals,
             heart=heart,
             tell=self._tell,
@@ -245,6 +291,9 @@ class RunParts:
             owners.add(label, owner)
         return owners
 
+    def _wants_prints(self) -> bool:
+        return self.made_again.kept.wanted
+
     def _landed(self, prefix: Path) -> None:
         self.made_again.kept.landed(prefix)
         self._on_save(prefix)
@@ -256,43 +305,3 @@ class RunParts:
         if self.mesh is not None:
             batch = Batch([self.mesh.shard_batch(entry) for entry in batch], batch.local_size, batch.global_size)
         return self._trainer.compute_loss(batch)
-
-
-def _require_sure_rollback(divergence: Divergence, schedule: SaveSchedule) -> None:
-    """Raise ConfigError where it would hang on the disk's pace which checkpoint a rollback goes back to."""
-    if divergence.policy == ROLL_BACK and schedule.on_busy == "skip" and isinstance(schedule.every_steps, int):
-        raise ConfigError(
-            "trainer.on_nan: rollback goes back to the last checkpoint of checkpoint.every_steps, and "
-            "checkpoint.on_busy: skip leaves one out when the disk is slow: two runs would go back to different steps. "
-            "Set checkpoint.on_busy: wait, or save with checkpoint.every_steps: auto or every_minutes, to which no "
-            "rollback goes back."
-        )
-
-
-def _require_checkpoints_kept(back: Optional[int], schedule: SaveSchedule) -> None:
-    """Raise ConfigError where no checkpoint so many steps back would be there when a stop has saved another."""
-    if back is None or schedule.every_epochs is not None or not isinstance(schedule.every_steps, int):
-        return
-    needed = math.ceil(back / schedule.every_steps) + 2
-    if schedule.keep < needed:
-        raise ConfigError(
-            f"trainer.check_resume: {back} makes the last {back} steps again at each resume, and checkpoint.keep: "
-            f"{schedule.keep} of every_steps: {schedule.every_steps} leaves no checkpoint so far back. Set "
-            f"checkpoint.keep to {needed} or more, or check_resume to less."
-        )
-
-
-def _require_own_step_to_fit(kind: Any, step: StepOptions, divergence: Divergence, processes: Processes) -> None:
-    """Raise StateError for what a `train_step` of the user's own cannot be combined with."""
-    if kind.train_step is kind.own_train_step:
-        return
-    if step.accumulate_steps > 1 or divergence.policy == SKIP:
-        raise StateError(
-            f"{kind.__name__}.train_step makes its updates itself, so accumulate_steps and on_nan='skip' "
-            "cannot work with it; override compute_loss instead, or leave them out."
-        )
-    if processes.mesh is not None:
-        raise StateError(
-            f"{kind.__name__}.train_step would have to shard its batches over the mesh itself; override "
-            "compute_loss instead."
-        )

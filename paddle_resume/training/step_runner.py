@@ -8,7 +8,8 @@ from typing import Any, Callable, Union
 from paddle_resume.data.batch import Batch, MicroBatches
 from paddle_resume.errors import StateError
 from paddle_resume.training.gradient_average import GradientAverage
-from paddle_resume.training.optimizer_step import MicroBatchResult, StepResult, mean_loss
+from paddle_resume.training.optimizer_step import mean_loss
+from paddle_resume.training.step_result import MicroBatchResult, StepResult
 
 TrainStep = Callable[[Union[Batch, MicroBatches]], Any]
 
