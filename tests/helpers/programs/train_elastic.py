@@ -116,6 +116,10 @@ def dropout():
     return nn.Sequential(nn.Flatten(), nn.Linear(64, 16), nn.ReLU(), nn.Dropout(0.3), nn.Linear(16, 2))
 
 
+def wide():
+    return nn.Sequential(nn.Flatten(), nn.Linear(64, 784), nn.ReLU(), nn.Linear(784, 256), nn.Linear(256, 2))
+
+
 def plain():
     return nn.Sequential(nn.Linear(6, 8), nn.Tanh(), nn.Dropout(0.2), nn.Linear(8, 2))
 
@@ -152,12 +156,17 @@ def frozen_base(model):
     return paddle.optimizer.Adam(0.01, parameters=model[-1].parameters())
 
 
-TEXT_LENGTH = dict(context=16, width=16, depth=1, heads=2, dropout=0.1)
+def case(**options):
+    """One net, how it is trained, and on what."""
+    return options
+
+
+TEXT_LENGTH = case(context=16, width=16, depth=1, heads=2, dropout=0.1)
 NETS = {
-    "convolution": dict(net=convolution, data=Pictures, optimizer=momentum),
-    "batch-norm": dict(net=batch_norm, data=Pictures, optimizer=adam, batch_size=11, accumulate_steps=2),
-    "dropout": dict(net=dropout, data=Pictures, optimizer=clipped, ema=True, best=True, batch_size=10),
-    "transformer": dict(
+    "convolution": case(net=convolution, data=Pictures, optimizer=momentum),
+    "batch-norm": case(net=batch_norm, data=Pictures, optimizer=adam, batch_size=11, accumulate_steps=2),
+    "dropout": case(net=dropout, data=Pictures, optimizer=clipped, ema=True, best=True, batch_size=10),
+    "transformer": case(
         net=lambda: TransformerLM(12, **TEXT_LENGTH),
         data=Texts,
         optimizer=clipped,
@@ -166,15 +175,22 @@ NETS = {
         collate=padded,
         batch_size=9,
     ),
-    "lstm": dict(
+    "lstm": case(
         net=Recurrent, data=lambda count: Texts(count, "sum"), optimizer=momentum, collate=padded, batch_size=13
     ),
-    "stream": dict(net=plain, data=lambda count: Stream(), optimizer=momentum, batch_size=7, valid=False),
-    "lbfgs": dict(net=plain, data=lambda count: Stream(), optimizer=lbfgs, batch_size=8, valid=False, steps=4),
-    "frozen": dict(net=dropout, data=Pictures, optimizer=frozen_base, on_nan="skip"),
-    "workers": dict(net=dropout, data=Pictures, optimizer=adam, num_workers=2),
-    "tiny": dict(net=dropout, data=Pictures, optimizer=adam, batch_size=3, count=11),
+    "stream": case(net=plain, data=lambda count: Stream(), optimizer=momentum, batch_size=7, valid=False),
+    "lbfgs": case(net=plain, data=lambda count: Stream(), optimizer=lbfgs, batch_size=8, valid=False, steps=4),
+    "frozen": case(net=dropout, data=Pictures, optimizer=frozen_base, on_nan="skip"),
+    "workers": case(net=dropout, data=Pictures, optimizer=adam, num_workers=2),
+    "tiny": case(net=dropout, data=Pictures, optimizer=adam, batch_size=3, count=11),
+    # Wide enough that a second thread would take part.
+    "wide": case(net=wide, data=Pictures, optimizer=adam, batch_size=64, count=64, steps=1, valid=False),
 }
+# Whose last batch has 0 to 8 samples more than whole ones.
+REMAINDERS = [
+    case(net=dropout, data=Pictures, optimizer=momentum, batch_size=9, count=18 + more, steps=7) for more in range(9)
+]
+NETS.update({f"remainder-{more}": case for more, case in enumerate(REMAINDERS)})
 
 
 class Doom(Callback):
@@ -200,9 +216,8 @@ class Doom(Callback):
 
     def watch_exchange(self, trainer):
         """Have it come between a process's own shares and the sum over all processes."""
-        for kind in (exchange.Exchange,):
-            total = kind.sum
-            kind.sum = lambda own, flat: (self._at("exchange", trainer.step), total(own, flat))[1]
+        total = exchange.Exchange.sum
+        exchange.Exchange.sum = lambda own, flat: (self._at("exchange", trainer.step), total(own, flat))[1]
 
     def _at(self, where, step):
         if self._here and where == self._where and step == self._step:
@@ -212,11 +227,12 @@ class Doom(Callback):
 
 def break_something(what):
     """The negative controls: each is a way not to be elastic."""
-    if what == "tree":  # one all-reduce over all processes, in an order of its own
-        exchange.Pairs._sum = lambda own, flat: (paddle.distributed.all_reduce(flat), flat)[1]
+    if what == "tree":  # one after the other
         exchange.Tree.add = lambda tree, part: tree._waiting.append(
             (0, tree._waiting.pop()[1] + part) if tree._waiting else (0, part)
         )
+    elif what == "all-reduce":  # over all processes at once, in an order of its own
+        exchange.Pairs._sum = lambda own, flat: (paddle.distributed.all_reduce(flat), flat)[1]
     elif what == "threads":
         parts.pin_math_threads = lambda: None
     elif what == "generator":
@@ -229,7 +245,7 @@ def break_something(what):
 
 
 def train(name, options):
-    case = dict(NETS[name])
+    case = NETS[name]
     os.makedirs(name, exist_ok=True)
     os.chdir(name)
     try:
@@ -256,14 +272,14 @@ def _train(case, options):
         logger=[VisualDLLogger("log", "net"), JsonlLogger("log")],
         callbacks=[doom] if doom else [],
         seed=7,
-        schedule=SaveSchedule(every_steps=options.every_steps, keep=3, background=options.background),
+        schedule=SaveSchedule(every_steps=options.every_steps, keep=99, background=options.background),
         monitoring=Monitoring(
             log_every=2,
             ema=WeightAverage(0.9) if case.get("ema") else None,
             best=Best("valid/acc", patience=9) if case.get("best") else None,
         ),
         step=StepOptions(accumulate_steps=case.get("accumulate_steps", 1), on_nan=case.get("on_nan", "stop")),
-        processes=Processes(elastic=options.shares, exchange=options.exchange),
+        processes=Processes(elastic=None if options.ordinary else options.shares, exchange=options.exchange),
         model_path="net.pdparams",
     )
     if doom:
@@ -299,6 +315,7 @@ def main(arguments=None):
     parser.add_argument("--batch-size", type=int)
     parser.add_argument("--count", type=int)
     parser.add_argument("--background", action="store_true")
+    parser.add_argument("--ordinary", action="store_true", help="not elastic at all")
     options = parser.parse_args(arguments)
     World.current().set_timeout(60)
     break_something(options.broken)
