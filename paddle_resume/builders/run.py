@@ -11,6 +11,7 @@ import paddle
 
 from paddle_resume.builders.config_changes import ConfigChanges
 from paddle_resume.builders.data import DataSplits, build_data, describe, part_of
+from paddle_resume.builders.elastic import describe_elastic, prepare_elastic
 from paddle_resume.builders.initial_weights import prepare_weights
 from paddle_resume.builders.lr_schedule import LENGTH_KEYS, VALID_LOSS, Rate, build_rate
 from paddle_resume.builders.mesh import build_mesh
@@ -29,12 +30,11 @@ from paddle_resume.config import Config
 from paddle_resume.config.allowed_changes import AllowedChanges
 from paddle_resume.config.config_state import ConfigState
 from paddle_resume.data.feed import Feed
-from paddle_resume.environment import Environment, pin_math_threads
+from paddle_resume.environment import Environment
 from paddle_resume.errors import ConfigError, PaddleResumeError, last_line
 from paddle_resume.loggers import JsonlLogger, VisualDLLogger
 from paddle_resume.metrics import RunningMetrics, evaluation_tags
 from paddle_resume.parallel.batch_norm import synchronized
-from paddle_resume.parallel.shares import Shares
 from paddle_resume.parallel.world import World
 from paddle_resume.rng import seed_everything
 from paddle_resume.storage.durable_files import format_bytes
@@ -107,8 +107,7 @@ def build_run(config: Config, verbosity: int = 1) -> Run:
 
 def _build_run(config: Config, world: World, verbosity: int) -> Run:
     world.set_timeout(config.parallel.timeout)
-    if Shares.of(config.parallel.elastic, world) is not None:
-        pin_math_threads()  # Also for the weights that the model begins with.
+    prepare_elastic(config, world)
     check_components(config)
     choose_device(config)
     data = build_data(config)
@@ -288,13 +287,8 @@ def _facts(
 def _processes(world: World, config: Config) -> list[tuple[str, str]]:
     if config.parallel.mesh is not None:
         return [("Processes", f"{world.size}, as a mesh: {config.parallel.mesh}")]
-    size, count = config.data.global_batch_size, config.parallel.elastic
-    if count is not None:
-        at_most = "" if size % count == 0 else "at most "
-        held = f"{count} shares of {at_most}{-(-size // count)} samples"
-        return [
-            ("Elastic", f"{held}, {count // world.size} in each of {world.size} processes, each with one math thread")
-        ]
+    if config.parallel.elastic is not None:
+        return [describe_elastic(config, world)]
     if world.is_single:
         return []
     size = config.data.global_batch_size

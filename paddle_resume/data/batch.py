@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -61,6 +61,23 @@ def shares_of(batch: Batch, mine: range, count: int) -> dict[int, Batch]:
         entries = [entry[part.start - start : part.stop - start] for entry in batch] if size else []
         found[index] = Batch(entries, size, batch.global_size, batch.key)
     return found
+
+
+def shared_batches(
+    groups: Iterable[np.ndarray],
+    rank: int,
+    size: int,
+    count: int,
+    load: Callable[[Iterator[np.ndarray]], Iterator[list[Any]]],
+) -> Iterator[SharedBatch]:
+    """For each global batch of indices a rank's shares of it, of `count` in all, which `load` loads one by one."""
+    mine = range(rank * count // size, (rank + 1) * count // size)
+    parts = [(group, [group[share(len(group), index, count)] for index in mine]) for group in groups]
+    loaded = load(part for _, row in parts for part in row if len(part))
+    for group, row in parts:
+        key = group.tobytes()
+        shares = {i: Batch(next(loaded) if len(p) else [], len(p), len(group), key) for i, p in zip(mine, row)}
+        yield SharedBatch(shares, len(group), key)
 
 
 def share(length: int, rank: int, size: int) -> slice:

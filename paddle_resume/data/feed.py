@@ -5,13 +5,14 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 from itertools import islice
 from typing import Any, Callable, Optional
 
 import numpy as np
 import paddle
 
-from paddle_resume.data.batch import Batch, SharedBatch, share, share_or_stand_in
+from paddle_resume.data.batch import Batch, share, share_or_stand_in, shared_batches
 from paddle_resume.data.dataset_identity import dataset_identity
 from paddle_resume.data.dataset_probe import probe
 from paddle_resume.data.loader_options import loader_options
@@ -249,27 +250,15 @@ class Feed:
             return
         groups = list(batches(self._order(epoch), start, self.batch_size, self._drop_last))
         if self._shares_in_all is not None:
-            yield from self._share_by_share(epoch, groups, self._shares_in_all)
+            with self.while_workers_load() if self._workers else nullcontext():
+                of_epoch = partial(self._load, epoch)
+                yield from shared_batches(groups, self._rank, self._size, self._shares_in_all, of_epoch)
             return
         mine = (share_or_stand_in(group, self._rank, self._size) for group in groups)
         with self.while_workers_load() if self._workers else nullcontext():
             for group, loaded in zip(groups, self._load(epoch, mine)):
                 part = share(len(group), self._rank, self._size)
                 yield Batch(loaded, part.stop - part.start, len(group), group.tobytes())
-
-    def _share_by_share(self, epoch: int, groups: list[np.ndarray], count: int) -> Iterator[Batch]:
-        each = count // self._size
-        mine = range(self._rank * each, (self._rank + 1) * each)
-        parts = [[group[share(len(group), index, count)] for index in mine] for group in groups]
-        loaded = self._load(epoch, (part for row in parts for part in row if len(part)))
-        with self.while_workers_load() if self._workers else nullcontext():
-            for group, row in zip(groups, parts):
-                key = group.tobytes()
-                found = {
-                    index: Batch(next(loaded) if len(part) else [], len(part), len(group), key)
-                    for index, part in zip(mine, row)
-                }
-                yield SharedBatch(found, len(group), key)
 
     def _share_of(self, batch: list[paddle.Tensor], key: bytes) -> Batch:
         """The part of a stream's batch that is this process's; its samples have to be drawn by every process."""

@@ -35,6 +35,15 @@ def require_checkpoints_kept(back: Optional[int], schedule: SaveSchedule) -> Non
         )
 
 
+def require_elastic_to_fit(processes: Processes) -> None:
+    """Raise ConfigError for an elastic run on a mesh."""
+    if processes.elastic is not None and processes.mesh is not None:
+        raise ConfigError(
+            "parallel.elastic cuts batches into shares that any number of processes can take, and parallel.mesh splits "
+            "them and the model over a fixed number: leave out one of the two."
+        )
+
+
 def require_own_step_to_fit(kind: Any, step: StepOptions, divergence: Divergence, processes: Processes) -> None:
     """Raise StateError for what a `train_step` of the user's own cannot be combined with."""
     if kind.train_step is kind.own_train_step:

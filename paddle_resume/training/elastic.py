@@ -22,6 +22,7 @@ from paddle_resume.parallel.fused_buffer import FusedBuffer
 from paddle_resume.parallel.shares import Shares
 from paddle_resume.rng import RandomStreams, derive_seed, seed_everything
 from paddle_resume.training.batch_digest import batch_digest
+from paddle_resume.training.made_again import MadeAgain
 from paddle_resume.training.precision import Precision
 from paddle_resume.training.step_result import MicroBatchResult, StepResult
 
@@ -43,7 +44,7 @@ class ElasticGradients:
         exchange: makes what adds up over the processes, in all of them together.
         step: gives the number of the step under way.
         seed: of the run.
-        wants_prints: whether fingerprints of the step are to be known.
+        made_again: gives what is to know the fingerprints of the step.
     """
 
     def __init__(
@@ -57,7 +58,7 @@ class ElasticGradients:
         exchange: Callable[[], Exchange],
         step: Callable[[], int],
         seed: int,
-        wants_prints: Callable[[], bool],
+        made_again: Callable[[], MadeAgain],
     ) -> None:
         self.shares = shares
         self._model = model
@@ -68,7 +69,7 @@ class ElasticGradients:
         self._random = random
         self._step = step
         self._seed = seed
-        self._wants_prints = wants_prints
+        self._made_again = made_again
         self._changed_by: Optional[ChangedBy] = None
         self._passes = 0
         self._prints = (0, 0)
@@ -169,7 +170,7 @@ class ElasticGradients:
         return bool(holder) and type(layers[holder]).__module__.startswith("paddle.")
 
     def _prints_of(self, pieces: Sequence[Batch]) -> Optional[tuple[int, int]]:
-        if not self._wants_prints():
+        if not self._made_again().kept.wanted:
             return None
         on_cpu = paddle.device.get_device() == "cpu"
         return batch_digest(pieces, on_cpu), self._random.fingerprint()

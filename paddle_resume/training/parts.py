@@ -30,6 +30,7 @@ from paddle_resume.supervision.heartbeat import Heartbeat
 from paddle_resume.training.callbacks import Callback
 from paddle_resume.training.combinations import (
     require_checkpoints_kept,
+    require_elastic_to_fit,
     require_own_step_to_fit,
     require_sure_rollback,
 )
@@ -88,6 +89,7 @@ class RunParts:
         self.world, self.mesh = processes.world or World.current(), processes.mesh
         # On a mesh all processes work on whole batches, as a single one would.
         self.data_parallel = World() if self.mesh else self.world
+        require_elastic_to_fit(processes)
         self.shares = Shares.of(processes.elastic, self.world)
         if self.shares is not None:
             pin_math_threads()
@@ -125,7 +127,7 @@ class RunParts:
             exchange=lambda: make_exchange(processes.exchange, self.world),
             step=lambda: self.progress.step,
             seed=seed,
-            wants_prints=self._wants_prints,
+            made_again=lambda: self.made_again,
         )
         prints = self.elastic.last_prints if self.elastic is not None else None
         back = monitoring.check_resume or 0
@@ -173,15 +175,7 @@ class RunParts:
         own = [part for name, part in vars(self).items() if name not in ("_trainer", "optimizers")]
         own += [monitoring.ema, monitoring.best, *self.logbook.given]
         self.found: FoundInRun = FoundInRun(
-            trainer,
-            optimizers,
-            metrics,
-            callbacks,
-            self.owners,
-            own,
-            self.world,
-            self._tell,
-            is_elastic=self.elastic is not None,
+            trainer, optimizers, metrics, callbacks, self.owners, own, self.world, self._tell, self.elastic is not None
         )
 
     def all_owners(self, feed: Optional[Feed], evaluation: Mapping[str, Feed]) -> Owners:
@@ -290,9 +284,6 @@ class RunParts:
         for label, owner in [*stateful(callbacks), *given.items(), *self.logbook.owners()]:
             owners.add(label, owner)
         return owners
-
-    def _wants_prints(self) -> bool:
-        return self.made_again.kept.wanted
 
     def _landed(self, prefix: Path) -> None:
         self.made_again.kept.landed(prefix)

@@ -1,0 +1,32 @@
+"""What an elastic run needs before anything of it is built, and what is said of it."""
+
+from __future__ import annotations
+
+from paddle_resume.config import Config
+from paddle_resume.environment import pin_math_threads
+from paddle_resume.errors import ConfigError
+from paddle_resume.parallel.shares import Shares
+from paddle_resume.parallel.world import World
+
+
+def prepare_elastic(config: Config, world: World) -> None:
+    """Pin the math threads of an elastic run, on which also the weights depend that its model begins with.
+
+    Raises ConfigError for a number of processes that does not fit, and for what the config has beside it and cannot.
+    """
+    if Shares.of(config.parallel.elastic, world) is None:
+        return
+    if config.parallel.sync_batch_norm:
+        raise ConfigError(
+            "parallel.sync_batch_norm takes statistics over all processes, and with parallel.elastic each share of a "
+            "batch has its own, whose mean is kept: set it to false."
+        )
+    pin_math_threads()
+
+
+def describe_elastic(config: Config, world: World) -> tuple[str, str]:
+    """A line for the start of the run, as (label, text)."""
+    size, count = config.data.global_batch_size, config.parallel.elastic or 1
+    at_most = "" if size % count == 0 else "at most "
+    one_thread = "; one math thread in each, since threads are part of the bits"
+    return "Elastic", f"{count} shares of {at_most}{-(-size // count)} samples, {world.size} processes{one_thread}"
