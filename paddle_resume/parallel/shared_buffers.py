@@ -12,12 +12,15 @@ from typing import Any
 
 import numpy as np
 import paddle
+from paddle.nn.utils.spectral_norm_hook import SpectralNorm
+from paddle.nn.utils.weight_norm_hook import WeightNorm
 
 from paddle_resume.errors import StateError
 from paddle_resume.parallel.batch_norm import per_process_statistics
 
 FLOATS = (paddle.float32, paddle.float16, paddle.bfloat16, paddle.float64)
 _WHOLE = (paddle.int64, paddle.int32, paddle.int16, paddle.int8, paddle.uint8, paddle.bool)
+_NORM_HOOKS = (SpectralNorm, WeightNorm)
 _WORDS = 4
 """A whole number travels as so many of 16 bits, which a sum with zeros leaves as they are."""
 
@@ -79,10 +82,14 @@ class SharedBuffers:
 
         Raises StateError if a forward pass has put others in their place.
         """
-        if list(map(id, _buffers(self._model))) != list(map(id, self._found)):
+        known, now = set(map(id, self._found)), _buffers(self._model)
+        new = [tensor for tensor in now if id(tensor) not in known]
+        if new or len(now) < len(known):
+            names = {id(tensor): name for name, tensor in self._model.named_buffers()}
+            which = names.get(id(new[0])) if new else None
             raise StateError(
-                "A forward pass has put other tensors in the place of the model's buffers, or has made new ones. With "
-                "parallel.elastic buffers have to be registered before training, and changed in place: "
+                f"A forward pass has put another tensor in the place of {which or 'a buffer of the model'}, or has "
+                "made it new. With parallel.elastic buffers have to be registered before training, and changed in place: "
                 "self.running.set_value(...)."
             )
         if self._start is not None:
@@ -96,8 +103,20 @@ class SharedBuffers:
 
 
 def _buffers(model: paddle.nn.Layer) -> list[paddle.Tensor]:
+    # Weight and spectral norm compute a weight anew in each pass, and keep it among the buffers.
+    derived = {
+        id(layer._buffers.get(hook.name))
+        for layer in model.sublayers(include_self=True)
+        for hook in _hooks_of(layer)
+        if isinstance(hook, _NORM_HOOKS)
+    }
+    found = [tensor for tensor in per_process_statistics(model) if id(tensor) not in derived]
     # An LSTM has one without memory until a GPU needs it.
-    return [tensor for tensor in per_process_statistics(model) if tensor._is_initialized() and tensor.size]
+    return [tensor for tensor in found if tensor._is_initialized() and tensor.size]
+
+
+def _hooks_of(layer: Any) -> list[Any]:
+    return list(layer._forward_pre_hooks.values())
 
 
 def _flat(tensors: Sequence[paddle.Tensor], dtype: Any) -> paddle.Tensor:

@@ -20,7 +20,7 @@ from paddle_resume.testing import first_differences
 
 PROGRAM = PROGRAMS / "train_elastic.py"
 NETS = ("convolution", "batch-norm", "dropout", "transformer", "lstm")
-OTHERS = ("stream", "lbfgs", "frozen", "workers", "tiny")
+OTHERS = ("stream", "lbfgs", "frozen", "workers", "tiny", "norms")
 REMAINDERS = tuple(f"remainder-{more}" for more in range(9))
 ALL = (*NETS, *OTHERS, *REMAINDERS)
 FEW = (*NETS, "lbfgs", "tiny", "remainder-1")  # in the default tests

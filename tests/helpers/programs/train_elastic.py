@@ -90,6 +90,8 @@ class Recurrent(nn.Layer):
         self.last, self.seldom = nn.Linear(8, 2), nn.Linear(8, 2)
         self.register_buffer("passes", paddle.zeros([1], "int64"))
         self.register_buffer("longest", paddle.ones([1]))
+        for buffer in (self.passes, self.longest):
+            buffer.name = f"recurrent_{buffer.dtype}"  # Its own counts the tensors that there were before.
         self.register_buffer("mask", MASK)
 
     def forward(self, x):
@@ -118,6 +120,11 @@ def dropout():
 
 def wide():
     return nn.Sequential(nn.Flatten(), nn.Linear(64, 784), nn.ReLU(), nn.Linear(784, 256), nn.Linear(256, 2))
+
+
+def norms():
+    weight, spectral = nn.utils.weight_norm(nn.Linear(64, 8)), nn.utils.spectral_norm(nn.Linear(8, 8))
+    return nn.Sequential(nn.Flatten(), weight, nn.Tanh(), spectral, nn.Linear(8, 2))
 
 
 def plain():
@@ -182,6 +189,7 @@ NETS = {
     "lbfgs": case(net=plain, data=lambda count: Stream(), optimizer=lbfgs, batch_size=8, valid=False, steps=4),
     "frozen": case(net=dropout, data=Pictures, optimizer=frozen_base, on_nan="skip"),
     "workers": case(net=dropout, data=Pictures, optimizer=adam, num_workers=2),
+    "norms": case(net=norms, data=Pictures, optimizer=adam),
     "tiny": case(net=dropout, data=Pictures, optimizer=adam, batch_size=3, count=11),
     # Wide enough that a second thread would take part.
     "wide": case(net=wide, data=Pictures, optimizer=adam, batch_size=64, count=64, steps=1, valid=False),
