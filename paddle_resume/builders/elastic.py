@@ -28,5 +28,6 @@ def describe_elastic(config: Config, world: World) -> tuple[str, str]:
     """A line for the start of the run, as (label, text)."""
     size, count = config.data.global_batch_size, config.parallel.elastic or 1
     at_most = "" if size % count == 0 else "at most "
+    processes = "1 process" if world.is_single else f"{world.size} processes"
     one_thread = "; one math thread in each, since threads are part of the bits"
-    return "Elastic", f"{count} shares of {at_most}{-(-size // count)} samples, {world.size} processes{one_thread}"
+    return "Elastic", f"{count} shares of {at_most}{-(-size // count)} samples, {processes}{one_thread}"

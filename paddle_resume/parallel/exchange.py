@@ -17,20 +17,23 @@ PAIRS, HALVING = "pairs", "halving"
 
 
 class Tree:
-    """Adds parts 0, 1, 2, ..., 2**n - 1 as they come, in the order of a binary tree; holds n + 1 of them at most."""
+    """Adds parts 0, 1, 2, ..., 2**n - 1 as they come, in the order of a binary tree; holds n + 1 of them at most.
+
+    A part is a list of tensors.
+    """
 
     def __init__(self) -> None:
-        self._waiting: list[tuple[int, paddle.Tensor]] = []
+        self._waiting: list[tuple[int, list[paddle.Tensor]]] = []
 
-    def add(self, part: paddle.Tensor) -> None:
+    def add(self, part: list[paddle.Tensor]) -> None:
         """Take in the next part, which is used up."""
         level = 0
         while self._waiting and self._waiting[-1][0] == level:
-            part = self._waiting.pop()[1].add_(part)
+            part = [mine.add_(other) for mine, other in zip(self._waiting.pop()[1], part)]
             level += 1
         self._waiting.append((level, part))
 
-    def sum(self) -> paddle.Tensor:
+    def sum(self) -> list[paddle.Tensor]:
         """The sum of all of them."""
         ((_, total),) = self._waiting
         return total
@@ -42,10 +45,13 @@ class Exchange(ABC):
     def __init__(self, world: World) -> None:
         self._world = world
 
+    @property
+    def is_needed(self) -> bool:
+        """Whether there are other processes."""
+        return not self._world.is_single
+
     def sum(self, flat: paddle.Tensor) -> paddle.Tensor:
         """The sum over all processes; `flat` is used up. Raises RankError if a process is gone."""
-        if self._world.is_single:
-            return flat
         with self._world.collective(), paddle.no_grad():
             return self._sum(flat)
 

@@ -1,4 +1,4 @@
-"""All that the shares of an elastic step add up, in one flat tensor: gradients, buffers, loss, and a few numbers."""
+"""All that the shares of an elastic step add up, between processes as one flat tensor: gradients, buffers, and loss."""
 
 from __future__ import annotations
 
@@ -47,6 +47,7 @@ class FusedBuffer:
         self._had = [parameter.grad is not None for parameter in parameters]
         self._sizes = [*(parameter.size for parameter in parameters), *([self.buffers.size] * bool(self.buffers.size))]
         self._tail = len(parameters) + self.buffers.words + shares * PRINT_WORDS
+        self._sizes += [1, self._tail]
         self.drop_gradients()
 
     def drop_gradients(self) -> None:
@@ -54,15 +55,16 @@ class FusedBuffer:
         for parameter in (*self._parameters, *self._others):
             parameter.clear_gradient(False)
 
-    def nothing(self) -> paddle.Tensor:
+    def nothing(self) -> list[paddle.Tensor]:
         """What a share without samples adds."""
-        return paddle.zeros([sum(self._sizes) + 1 + self._tail], self.dtype)
+        return [paddle.zeros([size], self.dtype) for size in self._sizes]
 
     def part(
         self, loss: paddle.Tensor, share: int, prints: Optional[tuple[int, int]], *, first: bool, only: bool
-    ) -> paddle.Tensor:
+    ) -> list[paddle.Tensor]:
         """What a share adds that has gone through the model; `first` and `only` of those that have samples."""
         gradients = [
+            # Reshaped it keeps its memory when the parameter's gradient is dropped.
             paddle.zeros([parameter.size], self.dtype)
             if parameter.grad is None
             else parameter.grad.reshape([-1]).astype(self.dtype)
@@ -75,12 +77,20 @@ class FusedBuffer:
             words[:] = self.buffers.take_whole()
         if prints is not None:
             own[share * PRINT_WORDS : (share + 1) * PRINT_WORDS] = np.array(prints, np.uint64).view(np.uint16)
-        pieces = [*gradients, *self.buffers.changes(only), loss.detach().reshape([1]).astype(self.dtype)]
-        return paddle.concat([*pieces, paddle.to_tensor(tail)])
+        one = loss.detach().reshape([1]).astype(self.dtype)
+        return [*gradients, *self.buffers.changes(only), one, paddle.to_tensor(tail)]
 
-    def take(self, flat: paddle.Tensor, shares: int) -> Sums:
+    def flat(self, part: Sequence[paddle.Tensor]) -> paddle.Tensor:
+        """A part as one tensor, to be exchanged."""
+        return paddle.concat(list(part))
+
+    def parted(self, flat: paddle.Tensor) -> list[paddle.Tensor]:
+        """The part that such a tensor is."""
+        return paddle.split(flat, self._sizes)
+
+    def take(self, total: Sequence[paddle.Tensor], shares: int) -> Sums:
         """Give parameters and buffers what has come together from `shares` shares with samples."""
-        *parts, loss, rest = paddle.split(flat, [*self._sizes, 1, self._tail])
+        *parts, loss, rest = total
         tail = rest.numpy()
         count = len(self._parameters)
         marks, words, prints = np.split(tail, [count, count + self.buffers.words])

@@ -89,8 +89,8 @@ class SharedBuffers:
             which = names.get(id(new[0])) if new else None
             raise StateError(
                 f"A forward pass has put another tensor in the place of {which or 'a buffer of the model'}, or has "
-                "made it new. With parallel.elastic buffers have to be registered before training, and changed in place: "
-                "self.running.set_value(...)."
+                "made it new. With parallel.elastic buffers have to be registered before training, and changed in "
+                "place: self.running.set_value(...)."
             )
         if self._start is not None:
             flat = changed if shares == 1 else self._start + changed / shares

@@ -111,7 +111,10 @@ class ElasticGradients:
                 tree.add(fused.part(loss, index, self._prints_of(pieces), first=first, only=only))
             fused.drop_gradients()
         with paddle.no_grad():
-            sums = fused.take(self._exchange.sum(tree.sum()), len(with_samples))
+            total_part = tree.sum()
+            if self._exchange.is_needed:
+                total_part = fused.parted(self._exchange.sum(fused.flat(total_part)))
+            sums = fused.take(total_part, len(with_samples))
         self._prints = (_digest(sums.prints[:, 0]), _digest(sums.prints[:, 1]))
         seed_everything(derive_seed(self._seed, step, count))
         return StepResult([one for group in groups for one in group], sums.loss, total, groups=groups)

@@ -237,7 +237,7 @@ def break_something(what):
     """The negative controls: each is a way not to be elastic."""
     if what == "tree":  # one after the other
         exchange.Tree.add = lambda tree, part: tree._waiting.append(
-            (0, tree._waiting.pop()[1] + part) if tree._waiting else (0, part)
+            (0, [a + b for a, b in zip(tree._waiting.pop()[1], part)] if tree._waiting else part)
         )
     elif what == "all-reduce":  # over all processes at once, in an order of its own
         exchange.Pairs._sum = lambda own, flat: (paddle.distributed.all_reduce(flat), flat)[1]

@@ -47,7 +47,7 @@ IN_FORWARD: dict[str, Callable[[Any], object]] = {
     "model.last is changed": lambda layer: setattr(layer, "last", paddle.ones([1])),
     "_buffers": lambda layer: layer.register_buffer("new", paddle.ones([1])),
     "model._buffers is changed": lambda layer: setattr(layer, "seen", layer.seen + 1),
-    "has put other tensors in the place": replace_in_second_epoch,
+    "has put another tensor in the place of seen": replace_in_second_epoch,
 }
 
 
