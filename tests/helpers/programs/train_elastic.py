@@ -228,7 +228,9 @@ class Doom(Callback):
         exchange.Exchange.sum = lambda own, flat: (self._at("exchange", trainer.step), total(own, flat))[1]
 
     def _at(self, where, step):
-        if self._here and where == self._where and step == self._step:
+        # A save in the background may land some steps later.
+        is_there = step >= self._step if where == "save" else step == self._step
+        if self._here and where == self._where and is_there:
             self._here = False
             os.kill(os.getpid(), {"kill": signal.SIGKILL, "term": signal.SIGTERM}[self._how])
 
