@@ -7,7 +7,7 @@ from typing import Any, Callable
 
 import numpy as np
 import pytest
-from small_run import Kept, net, train, trainer
+from small_run import Kept, Points, net, train, trainer
 
 import paddle_resume  # isort: skip (its CPU set-up comes before Paddle)
 import paddle
@@ -16,7 +16,10 @@ from paddle_resume import Processes, Trainer
 from paddle_resume.builders.mesh import build_mesh
 from paddle_resume.builders.run import build_run
 from paddle_resume.config import load_config
-from paddle_resume.errors import ConfigError, InexactResumeError, StateError
+from paddle_resume.data.batch import shares_of
+from paddle_resume.data.feed import Feed
+from paddle_resume.errors import ConfigError, DataError, InexactResumeError, StateError
+from paddle_resume.parallel.mesh import DeviceMesh
 from paddle_resume.parallel.world import World
 
 
@@ -80,7 +83,7 @@ def test_a_step_of_ones_own_and_a_mesh_are_refused() -> None:
     optimizer = paddle.optimizer.SGD(0.1, parameters=model.parameters())
     with pytest.raises(StateError, match=r"Own.train_step makes its updates itself, and with Processes\(elastic=\)"):
         Own(model, optimizer, processes=Processes(elastic=2))
-    mesh: Any = object()
+    mesh = object.__new__(DeviceMesh)
     with pytest.raises(ConfigError, match="leave out one of the two"):
         Trainer(model, optimizer, processes=Processes(mesh=mesh, elastic=2))
     for count in (0, 3, 2.0, True, "4"):
@@ -150,3 +153,60 @@ def test_what_differs_by_the_rank_cannot_be_saved() -> None:
     with pytest.raises(StateError, match=r"model.table is another in rank 2"):
         same: Any = ({"moved": {}}, {"model.table": np.zeros(2)})
         _require_the_same([same, same, ({"moved": {}}, {"model.table": np.ones(2)})])
+
+
+class Named(Points):
+    def __getitem__(self, index: int) -> Any:
+        x, y = super().__getitem__(index)
+        return {"input": x, "label": y}
+
+
+def test_samples_that_are_dicts_are_cut_into_shares() -> None:
+    whole = Feed(Named(), batch_size=10, seed=1, shares=4)
+    sizes = []
+    for batch in whole.remaining():
+        shares = shares_of(batch, range(4), 4)
+        sizes += [(share.local_size, *share["input"].shape) for share in shares.values()]
+    assert sizes == [(2, 2, 8), (3, 3, 8)] * 8
+    named = next(iter(Feed(Named(), batch_size=10, seed=1).remaining()))
+    cut = shares_of(named, range(4), 4)
+    assert [cut[index].label.shape[0] for index in range(4)] == [2, 3, 2, 3]
+    assert (paddle.concat([cut[index]["input"] for index in range(4)]) == named["input"]).all()
+
+
+def test_a_sampler_for_so_many_processes_is_refused_and_any_other_is_cut() -> None:
+    points = Points()
+    for replicas, rank in ((2, 0), (2, 1)):
+        sampler = paddle.io.DistributedBatchSampler(points, 5, num_replicas=replicas, rank=rank)
+        with pytest.raises(DataError, match="DistributedBatchSampler draws its order for 2 processes"):
+            Feed(points, seed=1, sampler=sampler, shares=4, size=2)
+    alone = paddle.io.DistributedBatchSampler(points, 10, num_replicas=1, rank=0, shuffle=True)
+    orders = []
+    for size in (1, 2, 4):
+        feeds = [Feed(points, seed=1, sampler=alone, shares=4, rank=rank, size=size) for rank in range(size)]
+        keys = [[b"".join(s.key for s in shares_of(b, range(4), 4).values()) for b in f.remaining()] for f in feeds]
+        orders.append([b"".join(parts) for parts in zip(*keys)])
+    assert len(orders[0]) == 4 and orders[0] == orders[1] == orders[2]
+
+
+def test_a_sample_that_a_step_cannot_take_is_named_by_its_index(tmp_path: Path) -> None:
+    class Odd(Points):
+        def __getitem__(self, index: int) -> Any:
+            x, y = super().__getitem__(index)
+            return x, y + 7 if index == 23 else y
+
+    made = trainer(tmp_path, elastic=4)
+    with pytest.raises(DataError, match=r"dataset\[23\] cannot go through model and loss: its label is [78]"):
+        made.train(Odd(), epochs=1, global_batch_size=16)
+
+
+def test_a_trial_and_the_first_lines_of_an_elastic_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    model = net()
+    optimizer = paddle.optimizer.SGD(0.1, parameters=model.parameters())
+    options: dict[str, Any] = {"loss": paddle.nn.CrossEntropyLoss(), "save_dir": tmp_path, "logger": None}
+    made = Trainer(model, optimizer, processes=Processes(elastic=4), **options)
+    made.trial(Points(), global_batch_size=10)
+    made.train(Points(), global_batch_size=10)
+    assert "4 shares of at most 3 samples, 1 process" in capsys.readouterr().out
+    with pytest.raises(ConfigError, match=r'Processes\(exchange=.pair.\).*did you mean "pairs"'):
+        Processes(exchange="pair")
