@@ -50,6 +50,7 @@ class Difference:
         argument: what decides it in Python, such as `Trainer.train(global_batch_size=)`.
         spelled: how its values are written.
         owner: the name of the owner that reports it.
+        hint: what else could have been done, said once after all differences.
         follows: it is left out where what it follows from, something else of its scope, is a difference itself.
     """
 
@@ -60,6 +61,7 @@ class Difference:
     argument: str = ""
     spelled: Callable[[Any], str] = field(default=str, compare=False, repr=False)
     owner: str = ""
+    hint: str = field(default="", compare=False, repr=False)
     follows: bool = field(default=False, compare=False)
 
     def __str__(self) -> str:
@@ -99,11 +101,12 @@ def compare_fields(
     keys: Optional[Iterable[str]] = None,
     scope: Optional[ConfigScope] = None,
     argument: str = "",
+    hint: str = "",
 ) -> list[Difference]:
     """A Difference for each key whose value is another; `{}` in `subject` and `argument` stands for it."""
     keys = dict.fromkeys([*before, *after]) if keys is None else keys
     return [
-        Difference(subject.format(key), before.get(key), after.get(key), scope, argument.format(key))
+        Difference(subject.format(key), before.get(key), after.get(key), scope, argument.format(key), hint=hint)
         for key in keys
         if before.get(key) != after.get(key)
     ]

@@ -71,6 +71,8 @@ ARGUMENTS = {
     "checkpoint.budget": "SaveSchedule(budget=)",
     "checkpoint.background": "SaveSchedule(background=)",
     "checkpoint.on_error": "SaveSchedule(on_error=)",
+    "parallel.elastic": "Processes(elastic=)",
+    "parallel.exchange": "Processes(exchange=)",
 }
 _WORDS = {"null": "None", "true": "True", "false": "False"}
 # A value that is written after a key; any other word after a colon belongs to the sentence.

@@ -26,6 +26,7 @@ def build_mesh(config: Config, world: World) -> Optional[DeviceMesh]:
         "trainer.on_nan": trainer.on_nan in ("skip", "rollback"),
         "best.final: best": config.best is not None and config.best.final == "best",
         "parallel.sync_batch_norm": parallel.sync_batch_norm,
+        "parallel.elastic": parallel.elastic is not None,
     }
     found = [key for key, is_there in excluded.items() if is_there]
     if found:

@@ -10,6 +10,7 @@ import paddle
 
 from paddle_resume.builders.config_changes import BuildRate, ConfigChanges
 from paddle_resume.builders.data import DataSplits, build_data, describe, part_of
+from paddle_resume.builders.elastic import prepare_elastic
 from paddle_resume.builders.initial_weights import prepare_weights
 from paddle_resume.builders.lr_schedule import LENGTH_KEYS, VALID_LOSS, Rate, build_rate
 from paddle_resume.builders.mesh import build_mesh
@@ -134,6 +135,7 @@ def build_run(config: Config, verbosity: int = 1) -> Run:
 
 def _build_run(config: Config, world: World, verbosity: int) -> Run:
     world.set_timeout(config.parallel.timeout)
+    prepare_elastic(config, world)
     check_components(config)
     choose_device(config)
     data = build_data(config)
@@ -176,7 +178,7 @@ def _build_run(config: Config, world: World, verbosity: int) -> Run:
         schedule=SaveSchedule(**config.checkpoint.model_dump()),
         step=_step_options(config, rate),
         monitoring=_monitoring(config, tags),
-        processes=Processes(mesh=mesh),
+        processes=Processes(mesh=mesh, elastic=config.parallel.elastic, exchange=config.parallel.exchange),
         owners={"config": ConfigState(resolved, only_watches)},
     )
     # The record tells where the data came from, also that the small digits stood in for MNIST.
@@ -301,7 +303,7 @@ def _facts(
         ("Data", f"{data.source}{'; ' + sizes if sizes else ''}"),
         *[("Note", note) for note in data.notes],
         *(
-            processes_fact(World.current(), config.data.global_batch_size)
+            processes_fact(World.current(), config.data.global_batch_size, config.parallel.elastic)
             if config.parallel.mesh is None
             else [("Processes", f"{World.current().size}, as a mesh: {config.parallel.mesh}")]
         ),

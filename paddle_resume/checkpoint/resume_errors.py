@@ -58,6 +58,7 @@ class Refusal:
             text += "\nLeave was given to these:" + "".join(f"\n  {one}" for one in leading(self.changes))
         if self.started_by:
             text += f"\nThe run was started with: {self.started_by}"
+        text += "".join(f"\n{hint}" for hint in dict.fromkeys(one.hint for one in self.differences) if hint)
         return f"{text}\n{note}" if note else text
 
 

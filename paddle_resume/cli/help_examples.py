@@ -23,6 +23,8 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "run": (
         "paddle-resume run -- paddle-resume train -c configs/mnist.yaml",
         "paddle-resume run --max-restarts 5 --hang-timeout 600 -- python tools/train.py -c configs/mnist.yaml",
+        "paddle-resume run --max-processes 4 -- python -m paddle.distributed.launch --nproc_per_node {processes} "
+        "tools/train.py -c configs/mnist.yaml -o parallel.elastic=4",
     ),
     "convert": (
         "paddle-resume convert net.pth -c configs/mnist.yaml --output net.pdparams",

@@ -33,12 +33,23 @@ def run(
     save_dir: Annotated[
         Optional[Path], typer.Option(help="Where it saves; only for programs that give no heartbeat of their own.")
     ] = None,
+    max_processes: Annotated[
+        Optional[int],
+        typer.Option(
+            min=1, help="How many processes an elastic run begins with; {processes} in the command is the number."
+        ),
+    ] = None,
+    min_processes: Annotated[
+        int, typer.Option(min=1, help="How many it goes on with at least when it has lost some.")
+    ] = 1,
 ) -> None:
     """Keep a command running: start it again when it crashes or hangs, and it continues by itself."""
+    from paddle_resume.supervision.process_count import ProcessCount
     from paddle_resume.supervision.supervisor import Policy, Supervisor
 
+    count = ProcessCount(command, min_processes, max_processes) if max_processes is not None else None
     policy = Policy(max_restarts, crash_loop, hang_timeout, start_timeout, grace, pause)
-    raise typer.Exit(Supervisor(command, policy, save_dir).run())
+    raise typer.Exit(Supervisor(command, policy, save_dir, count).run())
 
 
 def interval(

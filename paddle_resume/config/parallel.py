@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from pydantic import Field
+from typing import Literal, Optional
+
+from pydantic import Field, field_validator
+from pydantic_core import PydanticCustomError
 
 from paddle_resume.config.mesh import ModelParallelConfig
 from paddle_resume.config.sections import ASIDE
@@ -24,3 +27,19 @@ class ParallelConfig(ModelParallelConfig):
         default=False,
         description="whether batch norms take their statistics over all processes (on GPUs); false = each its own",
     )
+    elastic: Optional[int] = Field(
+        default=None,
+        description="shares that every batch is cut into, for the same bits on 1, 2, 4, ... processes; null = not so",
+    )
+    exchange: Literal["pairs", "halving"] = Field(
+        default="pairs",
+        description="how elastic processes add up: pairs, or halving for many; the bits are the same",
+        json_schema_extra=ASIDE,
+    )
+
+    @field_validator("elastic")
+    @classmethod
+    def _power_of_two(cls, value: Optional[int]) -> Optional[int]:
+        if value is not None and (value < 1 or value & (value - 1)):
+            raise PydanticCustomError("unexpected", "a power of two such as 4, or null")
+        return value

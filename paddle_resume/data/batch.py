@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Callable, Union
 
 import numpy as np
@@ -32,6 +32,10 @@ class _Share:
     def mapped(self, function: Callable[[Any], Any]) -> Batch:
         """The same batch with `function` of each tensor in its place."""
         return self.with_entries(map_tensors(function, self))
+
+    def parts(self) -> Sequence[Batch]:
+        """What of it goes through the model by itself, whatever the memory."""
+        return [self]  # type: ignore[list-item]
 
     def micro_batches(self, most: int) -> Iterator[Batch]:
         """The batch in as few pieces as have at most `most` samples each; their sizes differ by one at most."""
@@ -92,6 +96,54 @@ class NamedBatch(_Share, dict):
                 "'labels'. Have the dataset call the label so, or override Trainer.compute_loss(batch)."
             )
         return model(**self.inputs)
+
+
+class SharedBatch(Batch):
+    """A batch of an elastic run: `shares` by index, each loaded and collated by itself; it has no entries of its own.
+
+    A collate function that pads to the longest sample would else depend on how many shares a process holds.
+    """
+
+    def __init__(self, shares: dict[int, Batch], global_size: int, key: bytes = b"") -> None:
+        super().__init__()
+        self.local_size, self.global_size, self.key = sum(each.local_size for each in shares.values()), global_size, key
+        self.shares = shares
+
+    def parts(self) -> Sequence[Batch]:
+        return [each for each in self.shares.values() if each.local_size]
+
+
+def shares_of(batch: Batch, mine: range, count: int) -> dict[int, Batch]:
+    """Those of a batch's `count` shares that a process holds, which are `mine`; an empty one has no entries."""
+    if isinstance(batch, SharedBatch):
+        return batch.shares
+    start = share(batch.global_size, mine[0], count).start
+    found = {}
+    for index in mine:
+        part = share(batch.global_size, index, count)
+        size = part.stop - part.start
+        entries = part_of(batch, slice(part.start - start, part.stop - start)) if size else []
+        found[index] = Batch.of(entries, size, batch.global_size, batch.key)
+    return found
+
+
+def shared_batches(
+    groups: Iterable[np.ndarray],
+    rank: int,
+    size: int,
+    count: int,
+    load: Callable[[Iterator[np.ndarray]], Iterator[Any]],
+) -> Iterator[SharedBatch]:
+    """For each global batch of indices a rank's shares of it, of `count` in all, which `load` loads one by one.
+
+    The key of each share is that of its own samples.
+    """
+    mine = range(rank * count // size, (rank + 1) * count // size)
+    parts = [(group, [group[share(len(group), index, count)] for index in mine]) for group in groups]
+    loaded = load(part for _, row in parts for part in row if len(part))
+    for group, row in parts:
+        made = (Batch.of(next(loaded) if len(p) else [], len(p), len(group), p.tobytes()) for p in row)
+        yield SharedBatch(dict(zip(mine, made)), len(group), group.tobytes())
 
 
 def share(length: int, rank: int, size: int) -> slice:

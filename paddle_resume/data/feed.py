@@ -5,6 +5,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 from itertools import islice
 from typing import Any, Callable, Optional, Union
 
@@ -13,7 +14,7 @@ import paddle
 from paddle.io.dataloader.collate import default_collate_fn
 
 from paddle_resume.checked_arguments import AT_LEAST_ONE, AT_LEAST_ZERO, checked_class
-from paddle_resume.data.batch import Batch, share, share_or_stand_in
+from paddle_resume.data.batch import Batch, share, share_or_stand_in, shared_batches
 from paddle_resume.data.batch_tree import part_of, samples_in
 from paddle_resume.data.dataset_identity import dataset_identity
 from paddle_resume.data.dataset_probe import probe
@@ -47,6 +48,8 @@ class Feed:
             Paddle's, with a list of tensors for a field whose samples have different shapes.
         sampler: a batch sampler that gives the order, in place of `batch_size`, `shuffle` and `drop_last`.
         rank, size: this process among those that share each batch. They do not alter what is fed to all together.
+        shares: how many shares an elastic run cuts each batch into, of which each process gets as many, loaded one by
+            one; None: each process gets one.
 
     Raises DataError for an empty dataset, or a sampler whose order cannot be had again.
     """
@@ -67,6 +70,7 @@ class Feed:
         sampler: Any = None,
         rank: int = 0,
         size: int = 1,
+        shares: Optional[int] = None,
     ) -> None:
         self.dataset: Any = dataset
         self.while_workers_load: Callable[[], AbstractContextManager[None]] = nullcontext
@@ -84,6 +88,7 @@ class Feed:
         self.collate = own_collate(dataset) if collate_fn in (None, default_collate_fn) else collate_fn
         self._rank = rank
         self._size = size
+        self._shares_in_all = shares
         self._stream: Union[Stream, WorkerStreams, None] = None
         self._stream_ended = False
         if isinstance(dataset, paddle.io.IterableDataset):
@@ -96,7 +101,7 @@ class Feed:
             self._stream = Stream(dataset, **how) if not num_workers else WorkerStreams(dataset, num_workers, **how)
         self._sampled: Optional[SampledOrder] = None
         if sampler is not None:
-            self._sampled = SampledOrder(sampler, dataset, seed=seed, size=size)
+            self._sampled = SampledOrder(sampler, dataset, seed=seed, size=size, any_size=shares is not None)
             self.batch_size = self._sampled.batch_size
         # Before the first epoch, so that what a stream consumes to tell of itself cannot be missed later.
         self._dataset_identity = dataset_identity(dataset, seed)
@@ -280,6 +285,11 @@ class Feed:
                 start += samples_in(batch)
             return
         groups = self._groups(epoch, start)
+        if self._shares_in_all is not None:
+            with self.while_workers_load() if self._workers else nullcontext():
+                of_epoch = partial(self._load, epoch)
+                yield from shared_batches(groups, self._rank, self._size, self._shares_in_all, of_epoch)
+            return
         mine = (share_or_stand_in(group, self._rank, self._size) for group in groups)
         with self.while_workers_load() if self._workers else nullcontext():
             for group, loaded in zip(groups, self._load(epoch, mine)):

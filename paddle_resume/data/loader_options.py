@@ -21,10 +21,11 @@ def loader_options(loader: paddle.io.DataLoader) -> dict[str, Any]:
     options: dict[str, Any] = {
         "num_workers": loader.num_workers,
         "collate_fn": loader.collate_fn,
-        "batch_size": getattr(sampler, "batch_size", None),
     }
     if sampler is None:
         raise DataError("The DataLoader makes no batches (batch_size=None); give it a batch_size or a batch_sampler.")
+    if getattr(sampler, "batch_size", None) is not None:  # Of a user's class it may be known from its batches alone.
+        options["batch_size"] = sampler.batch_size
     if isinstance(loader.dataset, paddle.io.IterableDataset):
         return {**options, "drop_last": loader.drop_last}
     order: Any = getattr(sampler, "sampler", None)

@@ -31,14 +31,15 @@ class SampledOrder:
         sampler: a batch sampler with a length, of lists of indices.
         dataset: what the indices are for.
         size: the processes that share each batch. A DistributedBatchSampler for as many gives the batches of all.
+        any_size: whether their number may change within the run, so that no order may depend on it.
 
     Raises DataError for a sampler whose order cannot be had again.
     """
 
-    def __init__(self, sampler: Any, dataset: Any, *, seed: int, size: int = 1) -> None:
+    def __init__(self, sampler: Any, dataset: Any, *, seed: int, size: int = 1, any_size: bool = False) -> None:
         self._sampler = sampler
         self._seed = seed
-        self._replicas = _replicas(sampler, size)
+        self._replicas = _one_replica(sampler) if any_size else _replicas(sampler, size)
         self.name = " of ".join(type(each).__name__ for each in _within(sampler))
         self._is_paddles = all(type(each).__name__ in _PADDLES and _is_of_paddle(each) for each in _within(sampler))
         if not hasattr(sampler, "__len__"):
@@ -177,6 +178,16 @@ def _replicas(sampler: Any, size: int) -> int:
             "num_replicas of as many, or leave that out."
         )
     return size
+
+
+def _one_replica(sampler: Any) -> int:
+    if getattr(sampler, "nranks", 1) != 1:
+        raise DataError(
+            f"{type(sampler).__name__} draws its order for {sampler.nranks} processes, and with parallel.elastic their "
+            "number may change. Give it num_replicas=1, rank=0 and the batch size of all processes together, or give "
+            "another batch sampler, or none."
+        )
+    return 1
 
 
 def _indices(group: Any) -> np.ndarray:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Callable, NamedTuple, Optional
 
 import numpy as np
 
 from paddle_resume.differences import ABSENT, ConfigScope, Difference
 from paddle_resume.errors import StateError
+from paddle_resume.found_state.capture import CLOCK
 from paddle_resume.found_state.known import is_below
 from paddle_resume.found_state.leaves import same_cells
 from paddle_resume.found_state.start_values import Change
@@ -81,6 +82,7 @@ class FoundState:
         arrays: the owner of the file.
         world: the processes; in a world of another size, ranks that were not there before get what rank 0 had.
         origins: for each place whose settings are compared, such as `callback` for all of them, what decides it.
+        is_elastic: whether all processes have to hold the same, since their number may change.
     """
 
     may_be_absent = True
@@ -91,11 +93,13 @@ class FoundState:
         arrays: FoundArrays,
         world: Optional[World] = None,
         origins: Optional[Mapping[str, Origin]] = None,
+        is_elastic: bool = False,
     ) -> None:
         self._walker = walker
         self._arrays = arrays
         self._world = world or World()
         self._origins = origins or {}
+        self._is_elastic = is_elastic
         self.without: set[str] = set()
         """Paths that a restore leaves alone, with all below: `changes` told that another thing is there, or none."""
         self.require: Callable[[Any, Arrays], None] = lambda record, arrays: None
@@ -177,6 +181,9 @@ class FoundState:
                 raise StateError(refused)
         first, arrays = every[0][0], dict(every[0][1])
         ranks = [first]
+        if self._is_elastic:
+            _require_the_same([(record, arrays) for record, arrays, _ in every])
+            return ranks, arrays
         for rank, (other, others, _) in enumerate(every[1:], 1):
             ranks.append(None if same_cells(other, first) else other)
             own = {name: array for name, array in others.items() if not are_same(array, every[0][1].get(name))}
@@ -202,8 +209,15 @@ class StateBeforeTheEnd(FoundState):
     these too as the run ends; what it changed is put aside as well.
     """
 
-    def __init__(self, walker: Walker, arrays: FoundArrays, world: World, filled: Mapping[str, Stateful]) -> None:
-        super().__init__(walker, arrays, world)
+    def __init__(
+        self,
+        walker: Walker,
+        arrays: FoundArrays,
+        world: World,
+        filled: Mapping[str, Stateful],
+        is_elastic: bool = False,
+    ) -> None:
+        super().__init__(walker, arrays, world, is_elastic=is_elastic)
         self._filled = filled
 
     def _look(self) -> None:
@@ -255,6 +269,26 @@ def _tensors(filled: Mapping[str, Stateful]) -> Arrays:
 def _difference(change: Change, origin: Origin = _NOWHERE) -> Difference:
     before, after = (ABSENT if value is None else value for value in (change.before, change.after))
     return Difference(change.path, before, after, origin.scope, origin.argument, follows=True)
+
+
+def _require_the_same(every: Sequence[tuple[Any, Arrays]]) -> None:
+    """Raise StateError for what another process of an elastic run does not hold as rank 0 does, but for clocks."""
+    (first, arrays), others = every[0], every[1:]
+    for rank, (record, own) in enumerate(others, 1):
+        ours, theirs = first["moved"], record["moved"]
+        paths = [path for path in {**ours, **theirs} if not _same_but_for_clocks(ours.get(path), theirs.get(path))]
+        paths += [name for name in {**arrays, **own} if not are_same(arrays.get(name), own.get(name))]
+        if paths:
+            raise StateError(
+                f"{paths[0]} is another in rank {rank} than in rank 0. With parallel.elastic the number of processes "
+                "may change, so what is saved has to be the same in all of them: let it not depend on the rank, or "
+                "name it in derived_attributes if a new process makes it anew."
+            )
+
+
+def _same_but_for_clocks(one: Any, other: Any) -> bool:
+    clocks = [isinstance(cell, list) and len(cell) == 4 and cell[0] == CLOCK for cell in (one, other)]
+    return all(clocks) or same_cells(one, other)
 
 
 def are_same(one: Optional[np.ndarray], other: Optional[np.ndarray]) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from itertools import zip_longest
+from itertools import chain, zip_longest
 from typing import Any, Callable, Optional
 
 import numpy as np
@@ -51,6 +51,7 @@ class RunningMetrics:
         round_robin: whether they take whole batches in turn; else each has its share of every batch, and the losses
             that come in are those of the whole batch.
         on_loss: called with step and value of each loss when it is read.
+        by_share: whether further scalars belong to shares of a batch rather than to processes; see `RunningScalars`.
 
     Raises ConfigError if two metrics have one name.
     """
@@ -63,6 +64,7 @@ class RunningMetrics:
         round_robin: bool = False,
         are_found: bool = False,
         on_loss: Callable[[int, float], None] = lambda step, loss: None,
+        by_share: bool = False,
     ) -> None:
         self._world = world or World()
         self._on_loss = on_loss
@@ -82,9 +84,9 @@ class RunningMetrics:
         self._fresh = [xxhash.xxh3_64_hexdigest(repr(metric_state(metric)).encode()) for metric in self._metrics]
         # Those of this process alone, until they are brought together.
         self._own_counts = self._counts if self._world.is_single else [emptied(counts) for counts in self._counts]
-        self._own_parts: list[Optional[list[list[Any]]]] = []
+        self._own_parts: list[list[list[list[Any]]]] = []
         self._pending: list[tuple[int, paddle.Tensor, int]] = []
-        self.scalars = RunningScalars(self._world)
+        self.scalars = RunningScalars(self._world, by_share)
         """What the program logs besides."""
         self._loss_sum = 0.0
         self._samples = 0
@@ -111,24 +113,30 @@ class RunningMetrics:
 
     def add_output(self, output: Any, label: Optional[paddle.Tensor]) -> None:
         """Take in the output and label of a batch, if metrics are wanted; see `update`."""
-        if output is None or label is None:
-            self.add_nothing()
-            return
-        if self._own_counts:
-            batch = Predictions(output, label, self._fetch)
-            for counts in self._own_counts:
-                counts.add(batch)
-        parts = [update_arguments(metric, output, label) for metric in self._others]
-        if self._world.is_single:
-            for metric, part in zip(self._others, parts):
-                update_metric(metric, part, output, label)
-        else:
-            self._hold_back(parts)
+        self.add_outputs([(output, label)])
+
+    def add_outputs(self, outputs: Sequence[tuple[Any, Optional[paddle.Tensor]]]) -> None:
+        """Take in what a batch that went through the model in pieces gave here, piece by piece, or not at all."""
+        held: list[list[list[Any]]] = []
+        for output, label in outputs:
+            if output is None or label is None:
+                continue
+            if self._own_counts:
+                batch = Predictions(output, label, self._fetch)
+                for counts in self._own_counts:
+                    counts.add(batch)
+            parts = [update_arguments(metric, output, label) for metric in self._others]
+            if self._world.is_single:
+                for metric, part in zip(self._others, parts):
+                    update_metric(metric, part, output, label)
+            held.append(parts)
+        if not self._world.is_single:
+            self._hold_back(held)
 
     def add_nothing(self) -> None:
         """Take part, as every process has to for each batch, without one."""
         if not self._world.is_single:
-            self._hold_back(None)
+            self._hold_back([])
 
     def gather(self) -> None:
         """Bring together what all processes took in; all of them have to call this at the same point."""
@@ -145,7 +153,7 @@ class RunningMetrics:
         self._own_parts = []
         for loss in _in_order(losses):
             self._add(*loss)
-        for part in _in_order(parts):
+        for part in chain.from_iterable(_in_order(parts)):
             for metric, each in zip(self._others, part):
                 update_metric(metric, each)
         for states in counted:
@@ -274,8 +282,8 @@ class RunningMetrics:
         self._loss_sum += value * samples
         self._samples += samples
 
-    def _hold_back(self, parts: Optional[list[list[Any]]]) -> None:
-        self._own_parts.append(parts)
+    def _hold_back(self, held: list[list[list[Any]]]) -> None:
+        self._own_parts.append(held)
         if len(self._own_parts) >= _MOST_PENDING:
             self.gather()
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from itertools import chain
 from numbers import Real
+from operator import itemgetter
 from typing import Any
 
 import numpy as np
@@ -13,26 +16,50 @@ from paddle_resume.errors import ConfigError
 from paddle_resume.parallel.world import World
 
 _TAKEN = ("loss", "lr")
+_OUTSIDE = 1 << 62  # A place after all shares.
 
 
 class RunningScalars:
     """The means since the last reset of each name's values; tensors are read later, as losses are.
 
-    With several processes `gather` brings their values together, rank by rank.
+    The values of several processes are added in the order of the steps (or of the rounds of an evaluation) and, within
+    one, of the ranks, whenever `gather` brings them together: an additional save alters no bit.
+
+    With `by_share`, which is for elastic runs, the order within a step is that of the shares of its batch, whichever
+    process holds them. What is logged outside of a share, as a callback does in each process, counts once: as rank 0
+    logs it, after the shares.
     """
 
-    def __init__(self, world: World) -> None:
+    def __init__(self, world: World, by_share: bool = False) -> None:
         self._world = world
+        self._by_share = by_share
+        self._turn = 0
+        self._place = _OUTSIDE if by_share else world.rank
         self._sums: dict[str, float] = {}
         self._counts: dict[str, int] = {}
-        self._pending: list[tuple[str, Any]] = []
+        self._pending: list[tuple[int, int, str, Any]] = []
+
+    def next_turn(self) -> None:
+        """A step, or a round of an evaluation, begins; all processes call this as often."""
+        self._turn += 1
+
+    @contextmanager
+    def of_share(self, index: int) -> Iterator[None]:
+        """Inside, what comes in is that share's."""
+        before, self._place = self._place, index
+        try:
+            yield
+        finally:
+            self._place = before
 
     def add(self, values: Mapping[str, Any], taken: Sequence[str] = ()) -> None:
         """Take in a value for each name; raises ConfigError for what is not one number, and for a name in use."""
         for name, value in values.items():
             if name in (*_TAKEN, *taken):
                 raise ConfigError(f"log({name}=): {name} is logged by the trainer itself; choose another name.")
-            self._pending.append((name, one_number(f"log({name}=)", value)))
+            number = one_number(f"log({name}=)", value)
+            if self._place != _OUTSIDE or self._world.is_main:
+                self._pending.append((self._turn, self._place, name, number))
 
     def mark(self) -> int:
         """Where `forget_since` can go back to, until the values are read."""
@@ -44,12 +71,10 @@ class RunningScalars:
 
     def gather(self) -> None:
         """Bring the processes' values together; all of them have to call this at the same point."""
-        mine = [(name, _read(value)) for name, value in self._pending]
+        mine = [(turn, place, name, _read(value)) for turn, place, name, value in self._pending]
         self._pending.clear()
-        for values in [mine] if self._world.is_single else self._world.gather(mine):
-            for name, value in values:
-                self._sums[name] = self._sums.get(name, 0.0) + value
-                self._counts[name] = self._counts.get(name, 0) + 1
+        gathered = [mine] if self._world.is_single else self._world.gather(mine)
+        _add(self._sums, self._counts, chain.from_iterable(gathered))
 
     def results(self) -> dict[str, float]:
         """The mean of each name, in the order in which they came first."""
@@ -72,10 +97,15 @@ class RunningScalars:
     def _total(self) -> tuple[dict[str, float], dict[str, int]]:
         """Sums and counts with what is not read yet, which stays so."""
         sums, counts = dict(self._sums), dict(self._counts)
-        for name, value in self._pending:
-            sums[name] = sums.get(name, 0.0) + _read(value)
-            counts[name] = counts.get(name, 0) + 1
+        _add(sums, counts, self._pending)
         return sums, counts
+
+
+def _add(sums: dict[str, float], counts: dict[str, int], values: Iterable[tuple[int, int, str, Any]]) -> None:
+    """Add (turn, place, name, value) in the order of turns and places, not in that of the processes."""
+    for _, _, name, value in sorted(values, key=itemgetter(0, 1)):
+        sums[name] = sums.get(name, 0.0) + _read(value)
+        counts[name] = counts.get(name, 0) + 1
 
 
 def one_number(where: str, value: Any) -> Any:

@@ -51,10 +51,10 @@ class PerRank:
 
 
 class MainRankOnly:
-    """Stands in the other processes for an owner that only rank 0 has, such as a log: there is nothing to compare."""
+    """Stands in the other processes for an owner that only rank 0 has, such as a log: there is nothing to restore."""
 
     def state_dict(self) -> dict[str, Any]:
         return {}
 
-    def differences(self, state: dict[str, Any]) -> list[Difference]:
-        return []
+    def set_state_dict(self, state: dict[str, Any]) -> None:
+        """What rank 0 alone has stays as it is."""

@@ -105,7 +105,7 @@ class World:
         if not self.is_single:
             import paddle
 
-            with self._collective():
+            with self.collective():
                 paddle.distributed.all_reduce(tensor)
         return tensor
 
@@ -125,7 +125,7 @@ class World:
         if weight != 1:
             for parameter in dense:
                 parameter.grad.set_value(parameter.grad * weight)
-        with self._collective():
+        with self.collective():
             fused_allreduce_gradients(dense, None)
         for parameter in with_gradient:
             if parameter.grad.is_selected_rows():
@@ -140,7 +140,7 @@ class World:
         kinds: dict[Any, list[paddle.Tensor]] = {}
         for tensor in tensors:
             kinds.setdefault(tensor.dtype, []).append(tensor)
-        with self._collective(), paddle.no_grad():
+        with self.collective(), paddle.no_grad():
             for group in kinds.values():
                 flat = paddle.concat([tensor.reshape([-1]) for tensor in group])
                 paddle.distributed.broadcast(flat, src=0)
@@ -174,8 +174,8 @@ class World:
             self._channel.send_failure(failure)
 
     @contextmanager
-    def _collective(self) -> Iterator[None]:
-        """Paddle's error for a collective with a dead process, as one that says which."""
+    def collective(self) -> Iterator[None]:
+        """Inside, Paddle's error for a collective with a dead process, as one that says which."""
         try:
             yield
         except (RuntimeError, ValueError) as error:

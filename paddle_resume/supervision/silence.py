@@ -61,6 +61,11 @@ class Silence:
             if beat.rank not in self._heard or self._heard[beat.rank][0] != beat:
                 self._heard[beat.rank] = beat, now
 
+    @property
+    def beats(self) -> list[Beat]:
+        """The last heartbeat of each rank."""
+        return [beat for beat, _ in self._heard.values()]
+
     def hanging(self, limit: float) -> list[Silent]:
         """The ranks to look at once any has been silent for more than `limit` seconds; empty before.
 
@@ -72,7 +77,7 @@ class Silence:
         found = [
             Silent(beat, now - since, state)
             for beat, since in self._heard.values()
-            if now - since > limit / 2 and (state := _state(beat.pid))
+            if now - since > limit / 2 and (state := process_state(beat.pid))
         ]
         if not any(silent.seconds > limit for silent in found):
             return []
@@ -99,7 +104,7 @@ def read_stacks(folder: Path, silent: Sequence[Silent]) -> dict[int, list[str]]:
     return found
 
 
-def _state(pid: int) -> str:
+def process_state(pid: int) -> str:
     """The state of a process; empty if it has ended."""
     try:
         state = psutil.Process(pid).status()

@@ -14,6 +14,7 @@ from typing import Any, Optional
 
 from paddle_resume.supervision.attempt import Attempt
 from paddle_resume.supervision.crashes import USER_MISTAKE, Crashes, Ending
+from paddle_resume.supervision.process_count import ProcessCount
 from paddle_resume.supervision.silence import MOST_STACKS, Silence, ask_for_stacks, read_stacks
 from paddle_resume.translations import shown
 
@@ -40,10 +41,20 @@ class Policy:
 
 
 class Supervisor:
-    """Supervises one command; `save_dir` is where it saves, for programs that have no heartbeat."""
+    """Supervises one command; `save_dir` is where it saves, for programs that have no heartbeat.
 
-    def __init__(self, command: Sequence[str], policy: Policy, save_dir: Optional[Path] = None) -> None:
+    With `count` each attempt has as many processes as that says.
+    """
+
+    def __init__(
+        self,
+        command: Sequence[str],
+        policy: Policy,
+        save_dir: Optional[Path] = None,
+        count: Optional[ProcessCount] = None,
+    ) -> None:
         self._command = command
+        self._count = count
         self._policy = policy
         self._save_dir = save_dir
         self._asked: Optional[int] = None
@@ -77,7 +88,8 @@ class Supervisor:
                 raise crashes.error()
             if restarts < self._policy.max_restarts:
                 pause = min(_LONGEST_PAUSE, self._policy.pause * 2 ** (len(crashes.in_a_row) - 1))
-                _tell(f"{ending}; restart {restarts + 1} of {self._policy.max_restarts} in {pause:g} s.")
+                fewer = self._count.after_crash() if self._count is not None else ""
+                _tell(f"{ending}; restart {restarts + 1} of {self._policy.max_restarts} in {pause:g} s{fewer}.")
                 self._sleep(pause)
                 if self._asked is not None:
                     return 128 + self._asked
@@ -86,7 +98,7 @@ class Supervisor:
 
     def _live(self) -> Ending:
         """One attempt, from its start until none of its processes is left."""
-        attempt = self._attempt = Attempt(self._command)
+        attempt = self._attempt = Attempt(self._command if self._count is None else self._count.command())
         silence = Silence(attempt.folder)
         status, hung = None, False
         try:
@@ -95,6 +107,8 @@ class Supervisor:
             while status is None:
                 status = attempt.look()
                 silence.look()
+                if self._count is not None:
+                    self._count.look(silence.beats)
                 if status is None and self._hangs(attempt, silence):
                     hung = True
                     attempt.end(self._policy.grace)

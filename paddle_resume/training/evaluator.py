@@ -77,6 +77,7 @@ class Evaluator:
         self._call("on_evaluate_begin", split)
         with self._evaluation_mode(), self.logging_to(metrics):
             for batch in feed.round_robin():
+                metrics.scalars.next_turn()
                 agreed = self._world.agree(signum=self._signals.signum)
                 if batch is None:
                     metrics.add_nothing()

@@ -27,7 +27,7 @@ def bad_sample(
     if paddle.device.get_device() != "cpu":
         return None
     with training_undisturbed(model):
-        for batch in batches:
+        for batch in (part for each in batches for part in each.parts()):
             place = _failing(batch, forward)
             if place is not None:
                 index = _index(batch, place, is_stream)
@@ -91,7 +91,7 @@ def _index(batch: Batch, place: int, is_stream: bool) -> str:
     keys = np.frombuffer(batch.key, np.int64)
     if is_stream and len(keys) == 2:
         return f"sample {int(keys[1]) + place} (counted from 0) of the stream"
-    if not is_stream and len(keys) == batch.global_size == batch.local_size:
+    if not is_stream and len(keys) == batch.local_size:
         return f"dataset[{int(keys[place])}]"
     return f"sample {place} (counted from 0) of the batch"
 

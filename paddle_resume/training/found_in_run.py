@@ -54,6 +54,7 @@ class FoundInRun:
     Args:
         trainer: perhaps of a class of the user's, with attributes of its own.
         own: the objects of which the run is made: the trainer's own, and saved by their owners.
+        is_elastic: whether all processes have to hold the same.
     """
 
     def __init__(
@@ -66,10 +67,12 @@ class FoundInRun:
         own: Iterable[Any],
         world: World,
         tell: Callable[[str], None],
+        is_elastic: bool = False,
     ) -> None:
         self._trainer = trainer
         self._world = world
         self._tell = tell
+        self._is_elastic = is_elastic
         self._claims = claims = Claims()
         claims.attributes(trainer, _OF_TRAINER, "the run")
         for thing in own:
@@ -106,11 +109,11 @@ class FoundInRun:
         survey = walker.survey()
         survey.require_capturable()
         arrays = FoundArrays()
-        self._found = FoundState(walker, arrays, self._world, _ORIGINS)
+        self._found = FoundState(walker, arrays, self._world, _ORIGINS, self._is_elastic)
         self._owners = {ARRAYS: arrays, FOUND: self._found}
         self._train = feeds["train"]
         self._train.while_workers_load = self._as_workers_see_it
-        self.before_end = StateBeforeTheEnd(walker, arrays, self._world, self._filled)
+        self.before_end = StateBeforeTheEnd(walker, arrays, self._world, self._filled, self._is_elastic)
         if survey.told:
             self._tell(survey.told_line())
 
@@ -156,7 +159,11 @@ class FoundInRun:
         call()
         after, others = self._walker.capture()
         moved, new = before["moved"], after["moved"]
-        paths = [path for path in {**moved, **new} if not same_cells(moved.get(path), new.get(path))]
+        paths = [
+            _first_changed(path, moved.get(path), new.get(path))
+            for path in {**moved, **new}
+            if not same_cells(moved.get(path), new.get(path))
+        ]
         paths += [name for name in {**arrays, **others} if not are_same(arrays.get(name), others.get(name))]
         return list(dict.fromkeys(paths))
 
@@ -171,6 +178,17 @@ def _of_data(record: Any, arrays: Mapping[str, np.ndarray]) -> dict[str, Any]:
     values = {path: array.tobytes() for path, array in arrays.items() if is_below(path, [_TRAIN_DATA])}
     entries = {path: (repr(entry), values.pop(path, None)) for path, entry in record["moved"].items()}
     return {**values, **{path: entry for path, entry in entries.items() if is_below(path, [_TRAIN_DATA])}}
+
+
+def _first_changed(path: str, before: Any, after: Any) -> str:
+    """The path of the first attribute of an object that is another in its two entries, or of the object itself."""
+    if not isinstance(after, dict) or after.get("kind") != "object":
+        return path
+    earlier = dict(zip((before or {}).get("labels", ()), (before or {}).get("values", ())))
+    for label, value in zip(after["labels"], after["values"]):
+        if label not in earlier or not same_cells(earlier[label], value):
+            return f"{path}.{label}"
+    return next((f"{path}.{label}" for label in after.get("gone", ())), path)
 
 
 def _is_ours(callback: Callback) -> bool:

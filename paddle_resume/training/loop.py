@@ -26,12 +26,12 @@ from paddle_resume.training.finished_model import FinishedModel
 from paddle_resume.training.hooks import Hooks
 from paddle_resume.training.interrupt import Interruption, SignalWatch
 from paddle_resume.training.made_again import MadeAgain
-from paddle_resume.training.optimizer_step import StepResult
 from paddle_resume.training.options import Monitoring
 from paddle_resume.training.progress import Progress
 from paddle_resume.training.run_length import RunLength
 from paddle_resume.training.run_log import RunLog
 from paddle_resume.training.run_saver import RunSaver
+from paddle_resume.training.step_result import StepResult
 from paddle_resume.training.step_runner import StepRunner
 
 
@@ -150,6 +150,7 @@ class TrainingLoop:
 
     def _make_step(self, batches: list[Batch]) -> None:
         self.random.begin_step(self.progress.step)
+        self.metrics.scalars.next_turn()
         self.hooks.call("on_step_begin")
         self.progress.learning_rate = self.learning_rate()
         step, data = self.progress.step, self.made_again.digest(batches)
@@ -158,8 +159,8 @@ class TrainingLoop:
         self.data_parallel.broadcast(self.statistics)
         if result.applied:
             self.metrics.add_loss(step, result.loss, result.samples)
-            for one in result.micro_batches:
-                self.metrics.add_output(one.output if one.batch.local_size else None, one.batch.label)
+            for group in result.by_batch:
+                self.metrics.add_outputs([(one.output, one.batch.label) for one in group if one.batch.local_size])
             if self.monitoring.ema is not None:
                 self.monitoring.ema.update()
         else:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Callable, Optional
 
 import paddle
@@ -16,42 +16,12 @@ from paddle_resume.owners.optimizer import parameters_of
 from paddle_resume.parallel.batch_norm import BATCH_NORMS
 from paddle_resume.parallel.sparse_gradients import values_of
 from paddle_resume.parallel.world import World
+from paddle_resume.training.elastic import ElasticGradients
 from paddle_resume.training.gradient_average import GradientAverage
 from paddle_resume.training.precision import Precision
+from paddle_resume.training.step_result import MicroBatchResult, StepResult
 
 Forward = Callable[[Batch], tuple[paddle.Tensor, Any]]
-
-
-@dataclass(frozen=True)
-class MicroBatchResult:
-    """A micro-batch that went through the model: its mean loss, and its output (None: no metrics)."""
-
-    batch: Batch
-    loss: paddle.Tensor
-    output: Any
-
-
-@dataclass(frozen=True)
-class StepResult:
-    """A step: what went through the model here, the mean loss over all samples, and whether it was applied.
-
-    It unpacks as (loss, output).
-    """
-
-    micro_batches: list[MicroBatchResult]
-    loss: paddle.Tensor
-    samples: int
-    """How many samples of all processes it is the mean of."""
-    applied: bool = True
-
-    @property
-    def output(self) -> Any:
-        """The outputs of all micro-batches in one."""
-        outputs = [one.output for one in self.micro_batches]
-        return outputs[0] if len(outputs) == 1 else paddle.concat(outputs)
-
-    def __iter__(self) -> Iterator[Any]:
-        return iter((self.loss, self.output))
 
 
 class OptimizerStep:
@@ -64,6 +34,7 @@ class OptimizerStep:
         gradients: averages them over the processes that share each batch, once for each update.
         accumulate_steps: how many batches make up an update.
         skip_non_finite: leave an update out when a loss or a gradient is NaN or infinite.
+        elastic: makes the gradients of an elastic run in place of all this.
         unshard: makes a loss or an output that lies in several processes what a single one would have.
     """
 
@@ -76,6 +47,7 @@ class OptimizerStep:
         *,
         accumulate_steps: int = 1,
         skip_non_finite: bool = False,
+        elastic: Optional[ElasticGradients] = None,
         unshard: Callable[[Any], Any] = lambda result: result,
     ) -> None:
         self._forward = forward
@@ -85,6 +57,7 @@ class OptimizerStep:
         self._world = gradients.world
         self.accumulate_steps = accumulate_steps
         self._skip_non_finite = skip_non_finite
+        self._elastic = elastic
         self._unshard = unshard
         self.micro_batch_size: Optional[int] = None
         """The samples that a process takes through the model at once; None: its whole share of a batch.
@@ -119,7 +92,8 @@ class OptimizerStep:
         return replace(result, applied=applied)
 
     def state_dict(self) -> dict[str, Any]:
-        return {"accumulate_steps": self.accumulate_steps, "micro_batch_size": self.micro_batch_size}
+        elastic = {} if self._elastic is None else {"elastic": self._elastic.shares.count}
+        return {"accumulate_steps": self.accumulate_steps, "micro_batch_size": self.micro_batch_size, **elastic}
 
     def set_state_dict(self, state: dict[str, Any]) -> None:
         # The first versions called it `most`.
@@ -127,7 +101,12 @@ class OptimizerStep:
 
     def differences(self, state: dict[str, Any]) -> list[Difference]:
         scope, keys = ConfigScope(("trainer.accumulate_steps",)), ("accumulate_steps",)
-        return compare_fields("{}", state, self.state_dict(), keys=keys, scope=scope, argument="StepOptions({}=)")
+        found = compare_fields("{}", state, self.state_dict(), keys=keys, scope=scope, argument="StepOptions({}=)")
+        scope, keys = ConfigScope(("parallel.elastic",)), ("elastic",)
+        return [
+            *found,
+            *compare_fields("{}", state, self.state_dict(), keys=keys, scope=scope, argument="Processes({}=)"),
+        ]
 
     @property
     def _optimizer(self) -> paddle.optimizer.Optimizer:
@@ -136,6 +115,8 @@ class OptimizerStep:
         return self._optimizers[""]
 
     def _backward(self, optimizer: paddle.optimizer.Optimizer, batches: Sequence[Batch]) -> StepResult:
+        if self._elastic is not None:
+            return self._elastic.backward(optimizer, batches)
         total = sum(batch.global_size for batch in batches)
         results = []
         for batch in batches:

@@ -10,7 +10,9 @@ from paddle_resume.checked_arguments import AT_LEAST_ONE, Rule, checked_class, o
 from paddle_resume.errors import ConfigError
 from paddle_resume.lr.stepper import EPOCH, STEP
 from paddle_resume.near_names import nearest
+from paddle_resume.parallel.exchange import HALVING, PAIRS
 from paddle_resume.parallel.mesh import DeviceMesh
+from paddle_resume.parallel.shares import is_power_of_two
 from paddle_resume.parallel.world import World
 from paddle_resume.training.best import Best
 from paddle_resume.training.divergence import POLICIES, STOP, Divergence
@@ -22,6 +24,7 @@ _ON_NAN = Rule(
     lambda value: isinstance(value, Divergence) or value in POLICIES,
     one_of(*POLICIES).advice,
 )
+_SHARES = Rule("a power of two, the number of shares into which every batch is cut, such as 4", is_power_of_two)
 _MONITORED = Rule('a metric with its split, such as "valid/loss"', lambda value: "/" in value.strip("/"))
 
 
@@ -67,7 +70,7 @@ class Monitoring:
     check_resume: Optional[int] = None
 
 
-@checked_class()
+@checked_class(elastic=_SHARES, exchange=one_of(PAIRS, HALVING))
 @dataclass(frozen=True)
 class Processes:
     """Which processes train together, and how they share the work.
@@ -76,10 +79,15 @@ class Processes:
         world: the processes; None: those that `python -m paddle.distributed.launch` started.
         mesh: on which `model` and `optimizer` are split over the processes; None: each process has all of both, and
             they share the batches.
+        elastic: cut every batch into so many shares, a power of two, for the same bits on 1, 2, 4, ... processes, also
+            when their number changes; None: the number of processes is part of the run.
+        exchange: how elastic processes add up, `pairs` or `halving`; the bits are the same.
     """
 
     world: Optional[World] = None
     mesh: Optional[DeviceMesh] = None
+    elastic: Optional[int] = None
+    exchange: str = PAIRS
 
 
 _GROUPS = {
@@ -89,7 +97,7 @@ _GROUPS = {
         "SaveSchedule",
         ("keep", "keep_epochs", "background", "every_epochs", "every_steps", "every_minutes", "on_error", "on_busy"),
     ),
-    "processes": ("Processes", ("world", "mesh")),
+    "processes": ("Processes", ("world", "mesh", "elastic", "exchange")),
 }
 
 _RENAMED = {"batch_size": "global_batch_size"}

@@ -13,30 +13,34 @@ from paddle_resume.checkpoint.engine import CheckpointEngine
 from paddle_resume.data.batch import Batch
 from paddle_resume.data.evaluation_data import EvaluationData
 from paddle_resume.data.feed import Feed
-from paddle_resume.environment import Environment
+from paddle_resume.environment import Environment, pin_math_threads
 from paddle_resume.loggers import Logger
 from paddle_resume.loggers.logbook import Logbook
 from paddle_resume.lr.stepper import LRStepper
 from paddle_resume.metrics import RunningMetrics
 from paddle_resume.owners.optimizer import parameters_of
 from paddle_resume.parallel.batch_norm import per_process_statistics
+from paddle_resume.parallel.exchange import make_exchange
 from paddle_resume.parallel.per_rank import PerRank
+from paddle_resume.parallel.shares import Shares
 from paddle_resume.parallel.world import World
 from paddle_resume.rng import RandomStreams
 from paddle_resume.stateful import HasFile, Owner, Owners, Stateful
 from paddle_resume.supervision.heartbeat import Heartbeat
 from paddle_resume.training.callbacks import Callback
+from paddle_resume.training.combinations import (
+    require_checkpoints_kept,
+    require_elastic_to_fit,
+    require_own_step_to_fit,
+    require_sure_rollback,
+)
 from paddle_resume.training.divergence import SKIP, Divergence
+from paddle_resume.training.elastic import OFFER, elastic_gradients
 from paddle_resume.training.ema import AverageProgress
 from paddle_resume.training.ending import Ending
 from paddle_resume.training.evaluator import Evaluator
 from paddle_resume.training.failed_step import bad_sample
 from paddle_resume.training.finished_model import FinishedModel
-from paddle_resume.training.fitting_options import (
-    require_checkpoints_kept,
-    require_own_step_to_fit,
-    require_sure_rollback,
-)
 from paddle_resume.training.found_in_run import FOUND, FoundInRun
 from paddle_resume.training.gradient_average import GradientAverage
 from paddle_resume.training.hooks import Hooks, stateful
@@ -88,7 +92,16 @@ class RunParts:
         self.world, self.mesh = processes.world or World.current(), processes.mesh
         # On a mesh all processes work on whole batches, as a single one would.
         self.data_parallel = World() if self.mesh else self.world
-        self.feed_options = {"seed": seed, "rank": self.data_parallel.rank, "size": self.data_parallel.size}
+        require_elastic_to_fit(processes)
+        self.shares = Shares.of(processes.elastic, self.world)
+        if self.shares is not None:
+            pin_math_threads()
+        self.feed_options = {
+            "seed": seed,
+            "rank": self.data_parallel.rank,
+            "size": self.data_parallel.size,
+            "shares": self.shares.count if self.shares is not None else None,
+        }
         self.precision = step.precision or Precision()
         self.precision.prepare(trainer.model, optimizers)
         self.divergence = step.on_nan if isinstance(step.on_nan, Divergence) else Divergence(step.on_nan)
@@ -106,10 +119,30 @@ class RunParts:
             world=self.world,
         )
         self.progress = Progress()
-        self.random = RandomStreams(seed, rank=self.mesh.data_rank if self.mesh else self.world.rank)
-        self.made_again = MadeAgain(self.engine, self.random, self.world, monitoring.check_resume or 0, self._tell)
-        self.metrics = RunningMetrics(
-            metrics, world=self.data_parallel, are_found=True, on_loss=self.made_again.add_loss
+        # In an elastic run no process has randomness of its own.
+        own_rank = 0 if self.shares else self.mesh.data_rank if self.mesh else self.world.rank
+        self.random = RandomStreams(seed, rank=own_rank)
+        self.elastic = elastic_gradients(
+            self.shares,
+            trainer.model,
+            self._forward,
+            self.precision,
+            self.random,
+            exchange=lambda: make_exchange(processes.exchange, self.world),
+            step=lambda: self.progress.step,
+            seed=seed,
+            made_again=lambda: self.made_again,
+            of_share=lambda index: self.metrics.scalars.of_share(index),
+        )
+        prints = self.elastic.last_prints if self.elastic is not None else None
+        back = monitoring.check_resume or 0
+        self.made_again: MadeAgain = MadeAgain(self.engine, self.random, self.world, back, self._tell, prints)
+        self.metrics: RunningMetrics = RunningMetrics(
+            metrics,
+            world=self.data_parallel,
+            are_found=True,
+            on_loss=self.made_again.add_loss,
+            by_share=self.shares is not None,
         )
         self.hooks = Hooks(callbacks, trainer)
         self.logbook = Logbook(logger, silent=not self.world.is_main, tell=self._tell)
@@ -123,7 +156,7 @@ class RunParts:
             tell=self._tell,
             world=self.world,
         )
-        self.gradients = GradientAverage(self.data_parallel)
+        self.gradients = GradientAverage(World() if self.elastic else self.data_parallel)
         self.optimizer_step = OptimizerStep(
             self._forward,
             optimizers,
@@ -131,6 +164,7 @@ class RunParts:
             self.gradients,
             accumulate_steps=step.accumulate_steps,
             skip_non_finite=self.divergence.policy == SKIP,
+            elastic=self.elastic,
             unshard=lambda result: result if self.mesh is None else self.mesh.unshard(result),
         )
         self.evaluator = Evaluator(
@@ -149,17 +183,20 @@ class RunParts:
         self.owners = self._build_owners(callbacks, owners)
         own = [part for name, part in vars(self).items() if name not in ("_trainer", "optimizers")]
         own += [monitoring.ema, monitoring.best, *self.logbook.given]
-        self.found = FoundInRun(trainer, optimizers, metrics, callbacks, self.owners, own, self.world, self._tell)
+        self.found: FoundInRun = FoundInRun(
+            trainer, optimizers, metrics, callbacks, self.owners, own, self.world, self._tell, self.elastic is not None
+        )
 
     def all_owners(self, feed: Optional[Feed], evaluation: Mapping[str, Feed]) -> Owners:
         """Every owner of the run in the order in which they are restored: the random streams last."""
-        owners = Owners(environment=Environment())
+        offer = "" if self.mesh is not None else OFFER
+        owners = Owners(environment=Environment(any_world=self.elastic is not None, other_world=offer))
         owners.update(self.found.owners)  # They make room for tensors of the model.
         owners.update(self.owners)
         owners.add("metrics", self.metrics)  # Bringing the ranks' together moves what is found in them.
         if feed is not None:
             owners.update({"data": feed, "evaluation": EvaluationData(evaluation)})
-        owners.add("rng", PerRank(self.random, self.world))
+        owners.add("rng", PerRank(self.random, World() if self.elastic else self.world))
         return owners
 
     def _moved_by_evaluation(self, feed: Feed, evaluation: Mapping[str, Feed]) -> Owners:
@@ -168,6 +205,11 @@ class RunParts:
         every = self.all_owners(feed, evaluation).items()
         moved = {n: o for n, o in every if isinstance(o, Stateful) and not isinstance(o, HasFile) and n not in still}
         return Owners(**{**moved, FOUND: self.found.before_end})
+
+    @property
+    def shares_in_all(self) -> int:
+        """Into how many shares a batch is cut."""
+        return self.data_parallel.size if self.shares is None else self.shares.count
 
     def as_now(self, whole: bool) -> Callable[[], None]:
         """What brings back all that was found in the run and, if `whole`, all else that a save of it holds."""
@@ -217,7 +259,7 @@ class RunParts:
             hooks=self.hooks,
             world=self.world,
             data_parallel=self.data_parallel,
-            statistics=[] if self.data_parallel.is_single else per_process_statistics(trainer.model),
+            statistics=[] if self.data_parallel.is_single or self.elastic else per_process_statistics(trainer.model),
             signals=self.signals,
             heart=heart,
             tell=self._tell,

@@ -78,7 +78,7 @@ class DataOptions:
         if not isinstance(data, paddle.io.DataLoader):
             return
         loader = {**loader_options(data)}
-        loader["global_batch_size"] = loader["batch_size"]
+        loader["global_batch_size"] = loader.get("batch_size")
         names = {"global_batch_size": "batch_size"}
         for name in _DEFAULTS:
             given, told = getattr(self, name), loader.get(name)

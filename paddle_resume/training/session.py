@@ -43,11 +43,13 @@ class Session:
     def run(self, resume: str, *, allow_inexact: bool, overwrite: bool, changes: ResumeChanges) -> None:
         """Train to the end; see `Trainer.train`."""
         parts, loop = self._parts, self.loop
-        parts.optimizer_step.micro_batch_size = -(-self._feed.batch_size // parts.data_parallel.size)
+        parts.optimizer_step.micro_batch_size = -(-self._feed.batch_size // parts.shares_in_all)
         self._start_together(allow_inexact)
         for note in (self._feed.note, parts.precision.note, parts.optimizer_step.note(self._trainer.model)):
             if note:
                 self._trainer.tell(note)
+        if parts.elastic is not None:
+            parts.elastic.begin(parts.found.changed_by)
         doubt = self._probe_data(allow_inexact)
         self._try_first_samples()
         resuming = Resume(self._trainer, parts, loop, self._feed, self._evaluation, self.length, changes, allow_inexact)

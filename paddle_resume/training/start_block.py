@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Optional
 
 import paddle
 
@@ -14,13 +15,18 @@ from paddle_resume.storage.durable_files import format_bytes
 
 
 def start_facts(
-    model: paddle.nn.Layer, feeds: Mapping[str, Feed], run: str, loggers: Sequence[Logger], world: World
+    model: paddle.nn.Layer,
+    feeds: Mapping[str, Feed],
+    run: str,
+    loggers: Sequence[Logger],
+    world: World,
+    shares: Optional[int] = None,
 ) -> list[tuple[str, str]]:
     """(label, text) lines: environment, data by split, processes, the model's size, and where the files go."""
     return [
         ("Environment", Environment().summary()),
         ("Data", ", ".join(f"{split} {_told(feed)}" for split, feed in feeds.items())),
-        *processes_fact(world, feeds["train"].batch_size),
+        *processes_fact(world, feeds["train"].batch_size, shares),
         ("Model", f"{type(model).__name__}, {model_size(model)}"),
         ("Run", f"{run}{_logs(loggers)}"),
     ]
@@ -33,13 +39,17 @@ def model_size(model: paddle.nn.Layer) -> str:
     return f"{sum(p.size for p in parameters):,} parameters ({weight})"
 
 
-def processes_fact(world: World, batch_size: int) -> list[tuple[str, str]]:
-    """How several processes share each batch; nothing for one."""
+def processes_fact(world: World, batch_size: int, shares: Optional[int] = None) -> list[tuple[str, str]]:
+    """How several processes, or the `shares` of an elastic run, share each batch; nothing for a single one."""
+    parts = world.size if shares is None else shares
+    each = f"{'' if batch_size % parts == 0 else 'at most '}{-(-batch_size // parts)} samples"
+    if shares is not None:
+        processes = "1 process" if world.is_single else f"{world.size} processes"
+        one_thread = "one math thread in each, since threads are part of the bits"
+        return [("Elastic", f"{shares} shares of {each}, {processes}; {one_thread}")]
     if world.is_single:
         return []
-    at_most = "" if batch_size % world.size == 0 else "at most "
-    each = f"{at_most}{-(-batch_size // world.size)} samples each"
-    return [("Processes", f"{world.size}, which share each batch of {batch_size}: {each}")]
+    return [("Processes", f"{world.size}, which share each batch of {batch_size}: {each} each")]
 
 
 def _told(feed: Feed) -> str:

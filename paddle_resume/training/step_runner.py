@@ -9,7 +9,8 @@ from paddle_resume.data.batch import Batch, MicroBatches
 from paddle_resume.errors import StateError
 from paddle_resume.training.gradient_average import GradientAverage
 from paddle_resume.training.named_losses import as_tensor, total_loss
-from paddle_resume.training.optimizer_step import MicroBatchResult, StepResult, mean_loss
+from paddle_resume.training.optimizer_step import mean_loss
+from paddle_resume.training.step_result import MicroBatchResult, StepResult
 
 TrainStep = Callable[[Union[Batch, MicroBatches]], Any]
 

@@ -169,7 +169,8 @@ class Trainer:
             self._session = Session(self, parts, feed, evaluation, length)
             if self._console is not None:
                 run, feeds = f"{parts.engine.name} in {parts.engine.folder}", {"train": feed, **evaluation}
-                self._console.facts = start_facts(self.model, feeds, run, self.loggers, parts.world)
+                shares = None if parts.shares is None else parts.shares.count
+                self._console.facts = start_facts(self.model, feeds, run, self.loggers, parts.world, shares)
             self._session.run(prefix, allow_inexact=allow_inexact, overwrite=overwrite, changes=wanted)
             return self.results
 

@@ -81,3 +81,22 @@ def _beat_of_the_next_attempt(supervisor: int) -> Beat:
 
     wait_until(has_beaten)
     return found[0]
+
+
+def test_an_elastic_run_that_lost_a_process_goes_on_with_what_is_left_and_ends_with_the_same_bits(
+    tmp_path: Path,
+) -> None:
+    elastic = [str(PROGRAMS / "train_elastic.py"), "--nets", "dropout"]
+    straight, lost = tmp_path / "straight", tmp_path / "lost"
+    for folder in (straight, lost):
+        folder.mkdir()
+    subprocess.run([sys.executable, *elastic], cwd=straight, check=True, capture_output=True)
+    launch = [sys.executable, "-m", "paddle.distributed.launch", "--nproc_per_node", "{processes}", "--log_dir", "logs"]
+    # Only the first attempt has a rank 3.
+    doomed = [*launch, *elastic, "--doom", "3", "6", "kill", "exchange"]
+    result = run(lost, "--max-processes", "4", "--grace", "5", "--", *doomed, seconds=120)
+    assert result.returncode == 0, result.stderr
+    said = re.findall(r"^run: .*; restart 1 of 10 in 0.1 s, with (\d) of 4 processes, since (\d) (?:was|were) lost\.$",
+                      result.stderr, re.MULTILINE)  # fmt: skip
+    assert said == [("2", "1")], result.stderr
+    assert first_differences(straight, lost) == []

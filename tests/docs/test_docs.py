@@ -31,6 +31,7 @@ PAGES = (
     "docs/checkpoint-format.md",
     "docs/toolbox.md",
     "docs/parallel.md",
+    "docs/elastic.md",
     "docs/model-parallel.md",
     "docs/clusters.md",
     "docs/from-pytorch.md",
@@ -46,6 +47,7 @@ ALONE = (
     "docs/clusters.md",
     "docs/from-pytorch.md",
     "docs/parallel.md",
+    "docs/elastic.md",
     "docs/model-parallel.md",
     "docs/hapi.md",
 )

@@ -1,4 +1,4 @@
-"""Options that do not fit together, refused before a run begins."""
+"""Options of a trainer that do not go together, refused by name before anything is trained."""
 
 from __future__ import annotations
 
@@ -35,6 +35,15 @@ def require_checkpoints_kept(back: Optional[int], schedule: SaveSchedule) -> Non
         )
 
 
+def require_elastic_to_fit(processes: Processes) -> None:
+    """Raise ConfigError for an elastic run on a mesh."""
+    if processes.elastic is not None and processes.mesh is not None:
+        raise ConfigError(
+            "parallel.elastic cuts batches into shares that any number of processes can take, and parallel.mesh splits "
+            "them and the model over a fixed number: leave out one of the two."
+        )
+
+
 def require_own_step_to_fit(kind: Any, step: StepOptions, divergence: Divergence, processes: Processes) -> None:
     """Raise StateError for what a `train_step` of the user's own cannot be combined with."""
     if kind.train_step is kind.own_train_step:
@@ -43,6 +52,12 @@ def require_own_step_to_fit(kind: Any, step: StepOptions, divergence: Divergence
         raise StateError(
             f"{kind.__name__}.train_step makes its updates itself, so accumulate_steps and on_nan='skip' "
             "cannot work with it; override compute_loss instead, or leave them out."
+        )
+    if processes.elastic is not None:
+        raise StateError(
+            f"{kind.__name__}.train_step makes its updates itself, and with parallel.elastic the "
+            "trainer takes each share of a batch through the model by itself and adds up; "
+            "override compute_loss instead, or train without elastic."
         )
     if processes.mesh is not None:
         raise StateError(

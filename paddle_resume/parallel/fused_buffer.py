@@ -1,0 +1,102 @@
+"""All that the shares of an elastic step add up, between processes as one flat tensor: gradients, buffers, and loss."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Optional
+
+import numpy as np
+import paddle
+
+from paddle_resume.parallel.shared_buffers import SharedBuffers
+
+PRINT_WORDS = 8
+"""Of each share, two numbers of 64 bits: what its data are, and where the generators stand after it."""
+
+
+@dataclass(frozen=True)
+class Sums:
+    """What all shares have brought together: the loss, and each share's two numbers of 64 bits."""
+
+    loss: paddle.Tensor
+    prints: np.ndarray
+    """uint64 [shares, 2]"""
+
+
+class FusedBuffer:
+    """The layout of one step: gradients, buffers, loss; then marks, words of whole numbers, and fingerprints.
+
+    A mark says that a parameter has a gradient: an optimizer passes over one without. It is float32, or float64 where
+    a parameter or a buffer is.
+
+    Args:
+        parameters: whose gradients are added up.
+        others: trained by no optimizer; what comes as their gradient is dropped.
+    """
+
+    def __init__(
+        self, model: paddle.nn.Layer, parameters: Sequence[paddle.Tensor], others: Sequence[paddle.Tensor], shares: int
+    ) -> None:
+        tensors = [*parameters, *model.buffers()]
+        self.dtype: Any = "float64" if any(tensor.dtype == paddle.float64 for tensor in tensors) else "float32"
+        self._parameters = parameters
+        self._others = others
+        self._shares = shares
+        self.buffers = SharedBuffers(model, self.dtype)
+        self._had = [parameter.grad is not None for parameter in parameters]
+        self._sizes = [*(parameter.size for parameter in parameters), *([self.buffers.size] * bool(self.buffers.size))]
+        self._tail = len(parameters) + self.buffers.words + shares * PRINT_WORDS
+        self._sizes += [1, self._tail]
+        self.drop_gradients()
+
+    def drop_gradients(self) -> None:
+        """Have none, so that the next backward pass makes those of its own share."""
+        for parameter in (*self._parameters, *self._others):
+            parameter.clear_gradient(False)
+
+    def nothing(self) -> list[paddle.Tensor]:
+        """What a share without samples adds."""
+        return [paddle.zeros([size], self.dtype) for size in self._sizes]
+
+    def part(
+        self, loss: paddle.Tensor, share: int, prints: Optional[tuple[int, int]], *, first: bool, only: bool
+    ) -> list[paddle.Tensor]:
+        """What a share adds that has gone through the model; `first` and `only` of those that have samples."""
+        gradients = [
+            # Reshaped it keeps its memory when the parameter's gradient is dropped.
+            paddle.zeros([parameter.size], self.dtype)
+            if parameter.grad is None
+            else parameter.grad.reshape([-1]).astype(self.dtype)
+            for parameter in self._parameters
+        ]
+        tail = np.zeros(self._tail, self.dtype)
+        marks, words, own = np.split(tail, [len(self._parameters), len(self._parameters) + self.buffers.words])
+        marks[:] = [had or p.grad is not None for had, p in zip(self._had, self._parameters)]
+        if first:
+            words[:] = self.buffers.take_whole()
+        if prints is not None:
+            own[share * PRINT_WORDS : (share + 1) * PRINT_WORDS] = np.array(prints, np.uint64).view(np.uint16)
+        one = loss.detach().reshape([1]).astype(self.dtype)
+        return [*gradients, *self.buffers.changes(only), one, paddle.to_tensor(tail)]
+
+    def flat(self, part: Sequence[paddle.Tensor]) -> paddle.Tensor:
+        """A part as one tensor, to be exchanged."""
+        return paddle.concat(list(part))
+
+    def parted(self, flat: paddle.Tensor) -> list[paddle.Tensor]:
+        """The part that such a tensor is."""
+        return paddle.split(flat, self._sizes)
+
+    def take(self, total: Sequence[paddle.Tensor], shares: int) -> Sums:
+        """Give parameters and buffers what has come together from `shares` shares with samples."""
+        *parts, loss, rest = total
+        tail = rest.numpy()
+        count = len(self._parameters)
+        marks, words, prints = np.split(tail, [count, count + self.buffers.words])
+        for parameter, part, mark in zip(self._parameters, parts, marks):
+            if mark:
+                parameter.grad = part.reshape(parameter.shape).astype(parameter.dtype)
+        self.buffers.keep(parts[-1] if self.buffers.size else None, words, shares)
+        loss = loss.reshape([]).astype("float32")
+        return Sums(loss, prints.astype(np.uint16).view(np.uint64).reshape(self._shares, 2))

@@ -1,0 +1,218 @@
+"""The gradients of an elastic step: share by share, each from the same start, added up in one tree.
+
+Whoever holds a share makes of it the same: it goes through the model by itself, from the buffers as they were when the
+step began, with generators that are seeded by (seed, step, share). After the step they are seeded by the step alone, so
+that no process has randomness of its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from typing import Any, Optional
+
+import paddle
+import xxhash
+
+from paddle_resume.data.batch import Batch, share, shares_of
+from paddle_resume.differences import within
+from paddle_resume.errors import ConfigError, StateError
+from paddle_resume.owners.optimizer import parameters_of
+from paddle_resume.parallel.exchange import Exchange, Tree
+from paddle_resume.parallel.fused_buffer import FusedBuffer
+from paddle_resume.parallel.shares import Shares
+from paddle_resume.rng import RandomStreams, derive_seed, seed_everything
+from paddle_resume.training.batch_digest import batch_digest
+from paddle_resume.training.made_again import MadeAgain
+from paddle_resume.training.precision import Precision
+from paddle_resume.training.step_result import MicroBatchResult, StepResult
+
+OFFER = "A run that begins with parallel.elastic: 4 may go on with 1, 2 or 4 processes and keep its bits."
+Forward = Callable[[Batch], tuple[paddle.Tensor, Any]]
+ChangedBy = Callable[[Callable[[], None]], Sequence[str]]
+
+
+class ElasticGradients:
+    """Makes the gradients of a step over all shares, the same in every process.
+
+    Args:
+        model: whose parameters and buffers they are.
+        forward: gives (mean loss, output) of a batch.
+        shares: those of the run, and this process's.
+        exchange: makes what adds up over the processes, in all of them together.
+        step: gives the number of the step under way.
+        seed: of the run.
+        made_again: gives what is to know the fingerprints of the step.
+        of_share: what is entered for each share, so that what is logged in it is logged as that share's.
+    """
+
+    def __init__(
+        self,
+        model: paddle.nn.Layer,
+        forward: Forward,
+        precision: Precision,
+        shares: Shares,
+        random: RandomStreams,
+        *,
+        exchange: Callable[[], Exchange],
+        step: Callable[[], int],
+        seed: int,
+        made_again: Callable[[], MadeAgain],
+        of_share: Callable[[int], AbstractContextManager[None]],
+    ) -> None:
+        self.shares = shares
+        self._model = model
+        self._forward = forward
+        self._precision = precision
+        self._make_exchange = exchange
+        self._exchange: Optional[Exchange] = None
+        self._random = random
+        self._step = step
+        self._seed = seed
+        self._made_again = made_again
+        self._of_share = of_share
+        self._changed_by: Optional[ChangedBy] = None
+        self._passes = 0
+        self._prints = (0, 0)
+
+    def begin(self, changed_by: ChangedBy) -> None:
+        """A run begins or goes on; `changed_by` gives the paths of what a call changes that no owner saves.
+
+        All processes call this together. Raises StateError for a model that cannot be trained so.
+        """
+        require_elastic_model(self._model)
+        self._exchange = self._exchange or self._make_exchange()
+        self._changed_by, self._passes = changed_by, 0
+
+    def last_prints(self) -> tuple[int, int]:
+        """Of the last step: what its data are, and where the generators stood after each share."""
+        return self._prints
+
+    def backward(self, optimizer: paddle.optimizer.Optimizer, batches: Sequence[Batch]) -> StepResult:
+        """The mean gradient over all samples of `batches`, in the optimizer's parameters in every process."""
+        assert self._exchange is not None
+        step, count = self._step(), self.shares.count
+        total = sum(batch.global_size for batch in batches)
+        with_samples = [i for i in range(count) if any(_length(batch, i, count) for batch in batches)]
+        cut = [shares_of(batch, self.shares.mine, count) for batch in batches]
+        groups: list[list[MicroBatchResult]] = [[] for _ in batches]
+        fused, tree, is_clean = self._fused(optimizer), Tree(), True
+        for index in self.shares.mine:
+            if index not in with_samples:
+                tree.add(fused.nothing())
+                continue
+            if not is_clean:
+                fused.buffers.begin_share()
+            is_clean = False
+            seed_everything(derive_seed(self._seed, step, index))
+            pieces = [shares[index] for shares in cut]
+            with self._of_share(index):
+                loss = self._checked(lambda: self._pass(pieces, groups, total))  # noqa: B023 (called at once)
+            with paddle.no_grad():
+                first, only = index == with_samples[0], len(with_samples) == 1
+                tree.add(fused.part(loss, index, self._prints_of(pieces), first=first, only=only))
+            fused.drop_gradients()
+        with paddle.no_grad():
+            total_part = tree.sum()
+            if self._exchange.is_needed:
+                total_part = fused.parted(self._exchange.sum(fused.flat(total_part)))
+            sums = fused.take(total_part, len(with_samples))
+        self._prints = (_digest(sums.prints[:, 0]), _digest(sums.prints[:, 1]))
+        seed_everything(derive_seed(self._seed, step, count))
+        return StepResult([one for group in groups for one in group], sums.loss, total, groups=groups)
+
+    def _fused(self, optimizer: paddle.optimizer.Optimizer) -> FusedBuffer:
+        parameters = [p for p in parameters_of(optimizer) if not p.stop_gradient]
+        own = {id(parameter) for parameter in parameters}
+        others = [p for p in self._model.parameters() if not p.stop_gradient and id(p) not in own]
+        with paddle.no_grad():
+            return FusedBuffer(self._model, parameters, others, self.shares.count)
+
+    def _pass(self, pieces: Sequence[Batch], groups: list[list[MicroBatchResult]], total: int) -> paddle.Tensor:
+        """Forward and backward of a share's part of each batch; its part of the mean loss."""
+        losses = []
+        for piece, group in zip(pieces, groups):
+            if not piece.local_size:
+                continue
+            with self._precision.autocast():
+                loss, output = self._forward(piece)
+            weight = piece.local_size / total
+            self._precision.scaled(loss * weight).backward()
+            losses.append(loss.detach().astype("float32") * weight)
+            group.append(MicroBatchResult(piece, loss, output))
+        return paddle.add_n(losses) if len(losses) > 1 else losses[0]
+
+    def _checked(self, share_pass: Callable[[], paddle.Tensor]) -> paddle.Tensor:
+        """In the first passes of a start, raise StateError for what they change that no rule brings together.
+
+        Layers of Paddle's own may settle something in the first, such as a batch norm its layout.
+        """
+        if self._changed_by is None:
+            return share_pass()
+        self._passes += 1
+        found: list[paddle.Tensor] = []
+        before = {name for name, _ in self._model.named_buffers()}
+        changed = self._changed_by(lambda: found.append(share_pass()))
+        if self._passes == 1:
+            changed = [path for path in changed if not self._is_of_paddle(path)]
+        else:
+            self._changed_by = None
+        new = sorted({name for name, _ in self._model.named_buffers()} - before)
+        if changed or new:
+            what = f"{changed[0]} is changed" if changed else f"The buffer {new[0]} is registered"
+            raise StateError(
+                f"{what} by a forward pass. With parallel.elastic every share of a batch makes such a pass, in "
+                "whichever process holds it, so that what it leaves would depend on the number of processes. Draw from "
+                "the global generators of Python, NumPy or Paddle, which are seeded for each share; keep running "
+                "values in buffers that are registered before training, and change them in place (set_value); change "
+                "anything else in a callback."
+            )
+        return found[0]
+
+    def _is_of_paddle(self, path: str) -> bool:
+        layers = dict(self._model.named_sublayers(prefix="model", include_self=True))
+        holder = max((name for name in layers if within(path, name)), key=len, default="")
+        return bool(holder) and type(layers[holder]).__module__.startswith("paddle.")
+
+    def _prints_of(self, pieces: Sequence[Batch]) -> Optional[tuple[int, int]]:
+        if not self._made_again().kept.wanted:
+            return None
+        on_cpu = paddle.device.get_device() == "cpu"
+        return batch_digest(pieces, on_cpu), self._random.fingerprint()
+
+
+def elastic_gradients(
+    shares: Optional[Shares],
+    model: paddle.nn.Layer,
+    forward: Forward,
+    precision: Precision,
+    random: RandomStreams,
+    **options: Any,
+) -> Optional[ElasticGradients]:
+    """Those of a run that has shares, else None."""
+    return None if shares is None else ElasticGradients(model, forward, precision, shares, random, **options)
+
+
+def require_elastic_model(model: paddle.nn.Layer) -> None:
+    """Raise ConfigError for layers that cannot be trained share by share."""
+    for name, layer in model.named_sublayers(include_self=True):
+        if isinstance(layer, paddle.nn.SyncBatchNorm):
+            raise ConfigError(
+                f"{name} is a SyncBatchNorm, whose statistics are those of all processes, and with parallel.elastic "
+                "each share of a batch goes through the model by itself. Use a plain batch norm: the mean of the "
+                "shares' statistics is kept."
+            )
+        if getattr(layer, "_sparse", False):
+            raise ConfigError(
+                f"{name} has sparse gradients ({type(layer).__name__}(sparse=True)), which parallel.elastic does not "
+                "add up. Give it sparse=False."
+            )
+
+
+def _length(batch: Batch, index: int, count: int) -> int:
+    part = share(batch.global_size, index, count)
+    return part.stop - part.start
+
+
+def _digest(numbers: Any) -> int:
+    return xxhash.xxh3_64_intdigest(numbers.tobytes())

@@ -1,0 +1,208 @@
+"""Elastic runs: the same bits on any number of processes, also when their number changes in mid-run."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+from places import PROGRAMS
+from ranks import Ended, start_ranks, wait_for
+
+from paddle_resume.checkpoint.reader import load
+from paddle_resume.testing import first_differences
+
+PROGRAM = PROGRAMS / "train_elastic.py"
+NETS = ("convolution", "batch-norm", "dropout", "transformer", "lstm")
+OTHERS = ("stream", "lbfgs", "frozen", "workers", "tiny", "norms", "named", "sampler")
+REMAINDERS = tuple(f"remainder-{more}" for more in range(9))
+ALL = (*NETS, *OTHERS, *REMAINDERS)
+FEW = (*NETS, "lbfgs", "tiny", "named", "sampler", "remainder-1")  # in the default tests
+SHORT = ("batch-norm", "dropout")
+
+
+def run(folder: Path, ranks: int, *options: object, timeout: float = 300) -> Ended:
+    return wait_for(start_ranks(folder, ranks, *options, program=PROGRAM), time.monotonic(), timeout)
+
+
+def trained(folder: Path, ranks: int, nets: Sequence[str], *options: object) -> Path:
+    ended = run(folder, ranks, "--nets", *nets, *options)
+    assert ended.good, ended.explain()
+    return folder
+
+
+def require_the_same(one: Path, other: Path, nets: Sequence[str], stopped_after: Sequence[int] = ()) -> None:
+    found = {net: first_differences(one / net, other / net, stopped_after=stopped_after) for net in nets}
+    assert found == {net: [] for net in nets}
+
+
+@pytest.fixture(scope="module")
+def one(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What one process leaves with four shares."""
+    return trained(tmp_path_factory.mktemp("one"), 1, FEW)
+
+
+@pytest.fixture(scope="module")
+def by_shares(tmp_path_factory: pytest.TempPathFactory) -> dict[int, Path]:
+    """What one process leaves by the number of shares."""
+    return {v: trained(tmp_path_factory.mktemp(f"v{v}"), 1, ALL, "--shares", v) for v in (2, 4, 8)}
+
+
+# ---------------------------------------------------------------- any number of processes
+
+
+def test_two_processes_leave_the_bits_of_one(one: Path, tmp_path: Path) -> None:
+    require_the_same(one, trained(tmp_path / "two", 2, FEW), FEW)
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("exchange", ["pairs", "halving"])
+@pytest.mark.parametrize(("shares", "ranks"), [(2, 2), (4, 2), (4, 4), (8, 2), (8, 4), (8, 8)])
+def test_every_net_and_every_remainder_by_any_shares_and_processes(
+    shares: int, ranks: int, exchange: str, by_shares: dict[int, Path], tmp_path: Path
+) -> None:
+    more = trained(tmp_path / "more", ranks, ALL, "--shares", shares, "--exchange", exchange)
+    require_the_same(by_shares[shares], more, ALL)
+
+
+@pytest.mark.full
+def test_the_number_of_shares_is_part_of_the_bits(by_shares: dict[int, Path]) -> None:
+    for net in ALL:
+        assert first_differences(by_shares[2] / net, by_shares[4] / net), net
+
+
+# ---------------------------------------------------------------- their number changes
+
+
+LEGS = [(4, ("--doom", 1, 3, "term", "step")), (1, ("--doom", 0, 6, "term", "boundary")), (2, ())]
+
+
+def four_then_one_then_two(folder: Path, nets: Sequence[str], *options: object) -> Path:
+    for ranks, doom in LEGS:
+        ended = run(folder, ranks, "--nets", *nets, *options, *doom)
+        assert ended.good, ended.explain()
+        # The run of LBFGS is over by step 6.
+        stopped = set(re.findall(r"^stopped (.*)$", ended.outputs[0], re.M))
+        assert (stopped >= set(nets) - {"lbfgs"}) if doom else not stopped
+    return folder
+
+
+def test_four_then_one_then_two_processes_end_as_one_that_nobody_stopped(one: Path, tmp_path: Path) -> None:
+    nets = ("batch-norm", "transformer", "lstm", "named", "sampler")
+    require_the_same(one, four_then_one_then_two(tmp_path, nets), nets, stopped_after=range(3, 7))
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("exchange", ["pairs", "halving"])
+@pytest.mark.parametrize("shares", [4, 8])
+def test_every_net_by_four_then_one_then_two_processes(
+    shares: int, exchange: str, by_shares: dict[int, Path], tmp_path: Path
+) -> None:
+    more = four_then_one_then_two(tmp_path, ALL, "--shares", shares, "--exchange", exchange)
+    require_the_same(by_shares[shares], more, ALL, stopped_after=range(3, 7))
+
+
+DEATHS = {
+    "rank 1 between its shares and the sum": (1, 6, "kill", "exchange"),
+    "rank 0 between its shares and the sum": (0, 6, "kill", "exchange"),
+    "rank 1 before a step": (1, 6, "kill", "step"),
+    "rank 0 after a step": (0, 6, "kill", "boundary"),
+    "rank 1 in an evaluation": (1, 5, "kill", "evaluate"),
+    "rank 0 in an evaluation": (0, 5, "kill", "evaluate"),
+    "rank 0 when a save has landed": (0, 8, "kill", "save"),
+    "both at once": (-1, 6, "kill", "exchange"),
+}
+
+
+@pytest.mark.parametrize("then", [4, pytest.param(1, marks=pytest.mark.full)])
+@pytest.mark.parametrize(
+    "which", [pytest.param(w, marks=() if w == next(iter(DEATHS)) else pytest.mark.full) for w in DEATHS]
+)
+def test_a_killed_run_goes_on_with_another_number_of_processes(
+    which: str, then: int, one: Path, tmp_path: Path
+) -> None:
+    rank = DEATHS[which][0]
+    ended = run(tmp_path, 2, "--nets", "dropout", "--doom", *DEATHS[which], "--background")
+    assert ended.statuses[max(rank, 0)] == -signal.SIGKILL, ended.explain()
+    if rank >= 0:
+        assert f"error: rank {rank}: it is gone without a word" in ended.outputs[1 - rank]
+    again = run(tmp_path, then, "--nets", "dropout")
+    assert again.good, again.explain()
+    if DEATHS[which][1:] == (6, "kill", "exchange"):
+        assert "Made again: 5, the same bits." in again.outputs[0]
+    require_the_same(one, tmp_path, ["dropout"])
+
+
+def test_a_resume_on_more_processes_sees_that_its_steps_came_out_otherwise(tmp_path: Path) -> None:
+    assert not run(tmp_path, 1, "--nets", "dropout", "--doom", 0, 7, "kill", "step").good
+    ended = run(tmp_path, 2, "--nets", "dropout", "--break", "generator")
+    assert not ended.good
+    assert "Step 5 (counted from 0) was made again and came out otherwise: its data are the same" in ended.outputs[0]
+
+
+# ---------------------------------------------------------------- negative controls
+
+
+BROKEN = {
+    "tree": 1,
+    "generator": 2,
+    "buffers": 1,
+    "all-reduce": 4,
+}
+
+
+@pytest.mark.parametrize(
+    "broken", [pytest.param(b, marks=pytest.mark.full if b == "all-reduce" else ()) for b in BROKEN]
+)
+def test_what_is_not_elastic_shows(broken: str, one: Path, tmp_path: Path) -> None:
+    other = trained(tmp_path / "broken", BROKEN[broken], SHORT, "--break", broken)
+    found = [line for net in SHORT for line in first_differences(one / net, other / net)]
+    assert any("net.pdparams: bytes differ" in line for line in found), found
+
+
+def test_threads_change_bits_unless_they_are_pinned(tmp_path: Path) -> None:
+    trained(tmp_path / "one", 1, ["wide"])
+    processes = {}
+    for broken in ("", "threads"):
+        folder = tmp_path / f"two {broken}".strip()
+        folder.mkdir()
+        command = [sys.executable, PROGRAM, "--nets", "wide", "--break", broken]
+        # A process of its own, since Paddle reads it when it is imported.
+        processes[folder] = subprocess.Popen(command, cwd=folder, env={**os.environ, "OMP_NUM_THREADS": "2"})
+    assert [process.wait(timeout=120) for process in processes.values()] == [0, 0]
+    found = {folder.name: first_differences(tmp_path / "one", folder) for folder in processes}
+    assert found["two"] == []
+    assert any("net.pdparams: bytes differ" in line for line in found["two threads"])
+    recorded = [load(folder / "wide" / "checkpoint" / "net_epoch0").record.owners for folder in processes]
+    assert [owners["environment"]["OMP_NUM_THREADS"] for owners in recorded] == ["1", "2"]
+    assert "world_size" not in recorded[0]["environment"]
+
+
+# ---------------------------------------------------------------- what may change, and what not
+
+
+def test_shares_cannot_change_and_an_ordinary_run_is_offered_the_mode(tmp_path: Path) -> None:
+    trained(tmp_path, 1, ["dropout"], "--steps", 4)
+    other = run(tmp_path, 1, "--nets", "dropout", "--shares", 2)
+    assert other.statuses == [2]
+    assert re.search(r"elastic: 4 -> 2 \(set by Processes\(elastic=\)\)", other.outputs[0])
+    ordinary = run(tmp_path, 1, "--nets", "dropout", "--ordinary")
+    assert ordinary.statuses == [2] and "elastic: 4 -> None" in ordinary.outputs[0]
+
+    trained(tmp_path / "ordinary", 2, ["dropout"], "--steps", 4, "--ordinary")
+    refused = run(tmp_path / "ordinary", 1, "--nets", "dropout", "--ordinary")
+    assert refused.statuses == [2] and "environment world_size: 2 -> 1" in refused.outputs[0]
+    assert "A run that begins with Processes(elastic=4) may go on with 1, 2 or 4 processes" in refused.outputs[0]
+
+
+def test_as_many_processes_as_do_not_divide_the_shares_are_refused(tmp_path: Path) -> None:
+    ended = run(tmp_path, 3, "--nets", "dropout")
+    assert ended.statuses == [2, 2, 2], ended.explain()
+    assert "Processes(elastic=4) is for 1, 2 or 4 processes" in ended.outputs[0]
+    assert "and 3 were started" in ended.outputs[0]
