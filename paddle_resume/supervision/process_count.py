@@ -55,5 +55,4 @@ class ProcessCount:
         self.now = max(self._least, 1 << (left.bit_length() - 1))
         if self.now == before:
             return ""
-        were = "was" if self._lost == 1 else "were"
-        return f", with {self.now} of {before} processes, since {self._lost} {were} lost"
+        return f", with {self.now} of {before} processes, since {self._lost} {'was' if self._lost == 1 else 'were'} lost"
