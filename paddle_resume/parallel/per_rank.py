@@ -57,4 +57,4 @@ class MainRankOnly:
         return {}
 
     def set_state_dict(self, state: dict[str, Any]) -> None:
-        """What rank 0 alone has stays as it is."""
+        """It is rank 0's."""

@@ -24,7 +24,7 @@ DATA_RULES = {
     "valid_data": DATA,
     "test_data": DATA,
     "epochs": AT_LEAST_ONE,
-    "max_steps": AT_LEAST_ONE,
+    "max_steps": AT_LEAST_ZERO,
     "limit_batches": AT_LEAST_ONE,
     "global_batch_size": AT_LEAST_ONE,
     "num_workers": AT_LEAST_ZERO,

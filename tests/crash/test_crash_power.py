@@ -21,7 +21,7 @@ import pytest
 from crash.content import NAME, leftovers, owners, require_state_of
 from crash.model import Cut, InPlace, Journal, NoFileSync, NoFolderSync, Recorder, crash_states
 from crash.sweep import SCENES, Lives, Scene, environment, memory, require_strace  # noqa: F401
-from paddle_resume.checkpoint import commit, engine, writer_process
+from paddle_resume.checkpoint import commit, run_folder, writer_process
 from paddle_resume.checkpoint.engine import CheckpointEngine
 from paddle_resume.checkpoint.save_job import execute
 from paddle_resume.errors import CheckpointError
@@ -55,7 +55,7 @@ def restored(folder: Path) -> int | None:
 def on_disk(disk: Recorder) -> Iterator[None]:
     functions = {name: functools.partial(vars(commit)[name], disk=disk) for name in ("remove", "recover")}
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(engine, "commit", SimpleNamespace(**functions))
+        patch.setattr(run_folder, "commit", SimpleNamespace(**functions))
         patch.setattr(lock, "make_folder", functools.partial(make_folder, disk=disk))
         patch.setattr(writer_process, "execute", functools.partial(execute, disk=disk))
         yield

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from paddle_resume.checkpoint import commit, engine, record, writer_process
+from paddle_resume.checkpoint import commit, engine, record, run_folder, writer_process
 from paddle_resume.checkpoint.reader import load
 from paddle_resume.checkpoint.restored import Restored
 from paddle_resume.checkpoint.save_job import execute
@@ -492,7 +492,7 @@ class DyingDisk(FileSystem):
 def on_disk(disk: FileSystem) -> Iterator[None]:
     functions = {name: functools.partial(vars(commit)[name], disk=disk) for name in ("remove", "recover")}
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(engine, "commit", SimpleNamespace(**functions))
+        patch.setattr(run_folder, "commit", SimpleNamespace(**functions))
         patch.setattr(writer_process, "execute", functools.partial(execute, disk=disk))
         yield
 
