@@ -96,13 +96,13 @@ class Halves(paddle.io.BatchSampler):
 
 
 class NamedLosses(Trainer):
-    """Several losses by name, and further scalars, of thirds, whose sums are rounded."""
+    """Several losses by name, and further scalars whose sum is another in each order."""
 
     def compute_loss(self, batch):
         output = batch.through(self.model)
         spread = nn.functional.sigmoid(output).std() / 3
         # An evaluation has whatever draws its process comes to.
-        self.log(draw=np.random.rand() / 3 if self.model.training else 0)
+        self.log(draw=np.random.standard_cauchy() if self.model.training else 0)
         return {"fit": self.loss(output, batch.label), "spread": spread}, output
 
 

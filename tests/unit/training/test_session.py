@@ -274,8 +274,8 @@ class Counting(Callback):
 def test_state_that_changes_in_on_save_is_told_of_once(tmp_path: Path) -> None:
     made = train(trainer(tmp_path, callbacks=[Counting()]))
     assert [text for text in made.told if "on_save" in text] == [
-        "on_save has changed callback.Counting. The checkpoint was written before, so a resume begins without that, "
-        "and need not end as if untouched: change state in on_step_end or on_epoch_end instead."
+        "on_save has changed callback.Counting.saves. The checkpoint was written before, so a resume begins without "
+        "that, and need not end as if untouched: change state in on_step_end or on_epoch_end instead."
     ]
 
 
