@@ -71,6 +71,7 @@ ARGUMENTS = {
     "checkpoint.budget": "SaveSchedule(budget=)",
     "checkpoint.background": "SaveSchedule(background=)",
     "checkpoint.on_error": "SaveSchedule(on_error=)",
+    "checkpoint.memory": "SaveSchedule(memory=)",
     "parallel.elastic": "Processes(elastic=)",
     "parallel.exchange": "Processes(exchange=)",
 }
@@ -83,6 +84,7 @@ _KEY = re.compile(
     rf"(?<![\w/.\"'(])({'|'.join(sorted(map(re.escape, ARGUMENTS), key=len, reverse=True))})(?![\w(]|\.\w)"
     rf"(?:: ({_VALUE})(?![\w/]| ->))?"
 )
+_SET = re.compile(r"-o ([a-z_]+(?:\.[a-z_]+)+)=[A-Z]+\b")
 _FLAGS = (
     (re.compile(r"--resume (none|auto|best|[^\s;,]*[/_][^\s;,]*?)(?=[\s;,)]|\.?$|\. )"), r'resume="\1"'),
     (re.compile(r"--resume\b"), "resume="),
@@ -98,6 +100,7 @@ _FLAGS = (
 
 def in_python_terms(text: str) -> str:
     """A message in the terms of Python: keys of a config and flags as the arguments that set the same."""
+    text = _SET.sub(lambda found: ARGUMENTS.get(found[1], found[0]), text)
     text = _KEY.sub(lambda found: _argument(found[1], found[2]), text)
     for flag, argument in _FLAGS:
         text = flag.sub(argument, text)

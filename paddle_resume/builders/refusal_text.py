@@ -61,9 +61,9 @@ def explain_config(
     for one in others:
         if one not in given and one not in refusal.changes:
             options += ["-o", f"{one.subject}={one.spelled(one.after)}"]
-    options += ["--allow-change"] if others else []
+    options += ["--allow-change"] if others or not (rate or variables) else []
     note = f"To go on as before, start it with {_listing(variables)}." if variables and not nameable else ""
-    if nameable:
+    if nameable or not variables:
         note = "Put them back; or go on with the new values from here on, which the run's lineage will tell."
     if rate and ways.are_many:
         counts = set(rate) <= set(counted)

@@ -223,9 +223,9 @@ def explain(error: OSError, path: Path, size: int, key: str = "run.save_dir") ->
 
 
 _ELSEWHERE = {
-    "run.save_dir": "another folder with -o run.save_dir=FOLDER (in Python Trainer(save_dir=))",
-    "run.log_dir": "another folder with -o run.log_dir=FOLDER (in Python that of the logger)",
-    "run.model_path": "another file with -o run.model_path=FILE (in Python Trainer(model_path=))",
+    "run.save_dir": "another folder with -o run.save_dir=FOLDER",
+    "run.log_dir": "another folder with -o run.log_dir=FOLDER",
+    "run.model_path": "another file with -o run.model_path=FILE",
 }
 
 

@@ -55,4 +55,6 @@ class ProcessCount:
         self.now = max(self._least, 1 << (left.bit_length() - 1))
         if self.now == before:
             return ""
-        return f", with {self.now} of {before} processes, since {self._lost} {'was' if self._lost == 1 else 'were'} lost"
+        return (
+            f", with {self.now} of {before} processes, since {self._lost} {'was' if self._lost == 1 else 'were'} lost"
+        )

@@ -18,7 +18,7 @@ from paddle_resume.training.run_view import RunView
 # The arguments that may be others from one step to the next; weights and optimizer state still fit.
 _CHANGEABLE = (
     "learning_rate", "lr_interval", "lr_metric", "optimizer", "seed", "global_batch_size", "shuffle", "drop_last",
-    "accumulate_steps", "loss", "decay", "warmup", "monitor", "mode", "min_delta", "patience",
+    "accumulate_steps", "train_data", "valid_data", "test_data", "loss", "decay", "warmup", "monitor", "mode", "min_delta", "patience",
 )  # fmt: skip
 
 
@@ -63,7 +63,8 @@ class GivenChanges:
                 )
         require_way(lr_change, "Trainer.train(lr_change=)")
         self.lr_change = lr_change or REPLAN
-        self._names = {*names, *(["learning_rate"] if lr_change else [])}
+        # Another optimizer has a rate of its own.
+        self._names = {*names, *(["learning_rate"] if lr_change or "optimizer" in names else [])}
 
     def wanted(self, differences: Sequence[Difference]) -> Sequence[Difference]:
         """Those whose arguments were named, and what follows from them alone."""

@@ -345,7 +345,6 @@ def test_auto_falls_back_to_the_checkpoint_before_and_says_so(
 
 def test_a_run_that_fell_back_ends_with_the_bits_of_one_that_did_not(here: Path, command: Command) -> None:
     shutil.copytree("ck", "straight")
-    assert command("train", *MORE, "-o", "run.save_dir=straight", "-o", "run.log_dir=log2").code == 2  # no such log
     shutil.copytree("log", "log2")
     assert command("train", *MORE, "-o", "run.save_dir=straight", "-o", "run.log_dir=log2").code == 0
     damage("flipped", ".pdopt")

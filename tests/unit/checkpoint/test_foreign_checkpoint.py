@@ -427,7 +427,7 @@ def test_a_states_file_that_holds_weights_is_refused(tmp_path: Path) -> None:
 def test_auto_says_which_checkpoints_another_program_saved(tmp_path: Path) -> None:
     (tmp_path / "ours").mkdir()
     prefix = store(tmp_path / "ours" / "run_epoch1", *trained(), states={"epoch": 1})
-    with pytest.raises(CheckpointError, match="run_epoch1: another program saved it; name it with --resume"):
+    with pytest.raises(CheckpointError, match="run_epoch1: another program saved it; name it with resume="):
         make_trainer(tmp_path).train(Points(), global_batch_size=4)
     resume(make_trainer(tmp_path), prefix)
 

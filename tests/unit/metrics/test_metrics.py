@@ -529,7 +529,6 @@ def test_pictures_reach_visualdl_and_are_cut_back_and_continued_as_they_were(tmp
     assert (np.asarray(Image.open(io.BytesIO(png))) == first).all()
 
     again = VisualDLLogger(tmp_path, "run")
-    assert again.differences(cursor) == []
     again.set_state_dict(cursor)
     assert len(read_images(tmp_path / "vdlrecords.run.log")["valid/matrix"]) == 1
     again.log_image("valid/matrix", second, 1)

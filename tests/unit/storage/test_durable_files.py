@@ -114,7 +114,7 @@ def test_a_real_full_disk_is_known_before_anything_is_written(small_disk: Path) 
         def write(self, fd: int, data: memoryview) -> int:
             raise AssertionError("written although the space could not be reserved")
 
-    with pytest.raises(SaveError, match=r"the save needs 4 MiB and .* is free\. Make room, then run the same"):
+    with pytest.raises(SaveError, match=r"the save needs 4 MiB and .* is free\. Make room, or choose another folder"):
         replace_file(small_disk / "a", chunks(bytes(4 << 20)), 4 << 20, NoWrite())
     assert os.listdir(small_disk) == []
 

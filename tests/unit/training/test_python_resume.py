@@ -28,7 +28,7 @@ def test_a_change_that_is_named_goes_through_and_no_other(tmp_path: Path) -> Non
         InexactResumeError, match=r"global_batch_size: 8 -> 4 \(set by Trainer.train\(global_batch_size=\)"
     ):
         train(trainer(tmp_path), epochs=2, global_batch_size=4)
-    with pytest.raises(InexactResumeError, match=r"name its argument in allow_change=\[\.\.\.\]"):
+    with pytest.raises(InexactResumeError, match=r"allow_change=\['global_batch_size'"):
         train(trainer(tmp_path, rate=0.05), epochs=2, global_batch_size=4, allow_change="optimizer")
     made = train(
         trainer(tmp_path, rate=0.05), epochs=2, global_batch_size=4, allow_change=["optimizer", "global_batch_size"]

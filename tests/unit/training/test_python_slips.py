@@ -196,7 +196,7 @@ TRAINED: dict[str, tuple[Callable[[], dict[str, Any]], str]] = {
     "a misspelled resume": (lambda: {"resume": "atuo"}, 'There is no checkpoint atuo; did you mean auto? resume="auto"'),
     "a checkpoint that is not there": (lambda: {"resume": "nowhere/model_epoch3"}, "There is no checkpoint nowhere/model_epoch3"),
     "the best where there is none": (lambda: {"resume": "best"}, "model_best"),
-    "a change of nothing": (lambda: {"allow_change": "learnin_rate"}, "allow_change: no argument is called 'learnin_rate'"),
+    "a change of nothing": (lambda: {"allow_change": "learnin_rate"}, "Trainer.train(allow_change=['learnin_rate']): did you mean 'learning_rate'?"),
     "a misspelled change": (lambda: {"allow_change": ["optimiser"]}, "did you mean 'optimizer'?"),
     "fewer than no workers": (lambda: {"num_workers": -1}, "Trainer.train(num_workers=-1): expected a whole number of 0"),
     "no batches": (lambda: {"limit_batches": 0}, "Trainer.train(limit_batches=0): expected a whole number of 1 or more"),

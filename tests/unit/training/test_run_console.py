@@ -87,8 +87,8 @@ def test_a_terminal_has_one_line_with_all_that_the_printed_lines_tell(tmp_path: 
     )
     trainer.train(Points(), Points(), epochs=1, global_batch_size=4)
     drawn = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", output.getvalue())
-    first = next(line for line in drawn.splitlines() if " epoch: 0, step: 1/11, loss: " in line)
-    assert re.search(r"epoch: 0, step: 1/11, loss: [\d.e+]+, samples/s: \d+, eta: 0:00:\d\d", first)
+    # Which of them are drawn depends on how quick they are.
+    assert re.search(r" epoch: 0, step: \d+/11, loss: [\d.e+]+, samples/s: \d+, eta: 0:00:\d\d", drawn)
     assert "[train] epoch: 0, step: 11/11, loss: " in drawn and "epoch: 0, evaluating valid" in drawn
 
 
