@@ -18,7 +18,8 @@ from paddle_resume.training.run_view import RunView
 # The arguments that may be others from one step to the next; weights and optimizer state still fit.
 _CHANGEABLE = (
     "learning_rate", "lr_interval", "lr_metric", "optimizer", "seed", "global_batch_size", "shuffle", "drop_last",
-    "accumulate_steps", "train_data", "valid_data", "test_data", "loss", "decay", "warmup", "monitor", "mode", "min_delta", "patience",
+    "accumulate_steps", "train_data", "valid_data", "test_data", "loss",
+    "decay", "warmup", "monitor", "mode", "min_delta", "patience",
 )  # fmt: skip
 
 
