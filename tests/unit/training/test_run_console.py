@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import io
 import re
+import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import paddle
@@ -73,6 +75,15 @@ def test_a_length_counts_updates_everywhere() -> None:
     assert (stream.steps_per_epoch, stream.total_steps, stream.moves("epoch")) == (None, None, 3)
 
 
+class Slow(Callback):
+    """Leaves time to draw."""
+
+    only_watches = True
+
+    def on_step_end(self, trainer: Any) -> None:
+        time.sleep(0.03)
+
+
 def test_a_terminal_has_one_line_with_all_that_the_printed_lines_tell(tmp_path: Path) -> None:
     seed_everything(0)
     output = io.StringIO()
@@ -82,7 +93,7 @@ def test_a_terminal_has_one_line_with_all_that_the_printed_lines_tell(tmp_path: 
         model,
         paddle.optimizer.SGD(1e-4, parameters=model.parameters()),
         loss=paddle.nn.MSELoss(),
-        callbacks=[console],
+        callbacks=[console, Slow()],
         save_dir=tmp_path,
     )
     trainer.train(Points(), Points(), epochs=1, global_batch_size=4)
