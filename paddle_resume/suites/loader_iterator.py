@@ -262,7 +262,8 @@ def loader_iterator(loader: Any) -> LoaderIterator:
     So it is the same object in each epoch, also for a program that keeps it.
     """
     last = vars(loader).get(LAST_ITERATOR)
-    if last is not None and (last.is_through or sys.getrefcount(last) <= _REFERENCES):
+    # One that was put back may go through another loader now.
+    if last is not None and last.loader is loader and (last.is_through or sys.getrefcount(last) <= _REFERENCES):
         last.start()
         return last
     made = LoaderIterator(loader)
@@ -278,6 +279,7 @@ def go_on(iterators: Sequence[LoaderIterator], tell: Callable[[str], None]) -> N
     began, now = time.monotonic(), host_state()
     for each in iterators:
         each.stop()
+        vars(each.loader)[LAST_ITERATOR] = each
     near = [(each, each.come_near()) for each in iterators if not each.is_through]
     set_host_state(now)
     for each, noting in near:
