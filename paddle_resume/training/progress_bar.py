@@ -5,9 +5,10 @@ from __future__ import annotations
 from time import monotonic
 from typing import Optional
 
-from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 from rich.table import Column
+
+from paddle_resume.translations.console import Console
 
 _SECONDS = 0.1  # A terminal is redrawn no more often, whatever the pace of the steps.
 
