@@ -11,12 +11,13 @@ from typing_extensions import Annotated
 from paddle_resume.cli.options import ConfigPath, Overrides, Split, TrustConfig, Weights
 from paddle_resume.cli.paddle_import import import_paddle
 from paddle_resume.errors import ConfigError
+from paddle_resume.translations import shown
 
 
 def tell_of_config(note: str) -> None:
     """What a person should know of the config; once, of all processes."""
     if os.environ.get("PADDLE_TRAINER_ID", "0") == "0":
-        print(f"note: {note}", file=sys.stderr)
+        print(shown(f"note: {note}"), file=sys.stderr)
 
 
 def train(
