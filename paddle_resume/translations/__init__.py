@@ -19,7 +19,7 @@ def set_language(name: Optional[str]) -> None:
     """Show messages in `name`, `en` or `zh`, from here on; None: in the language that the locale says.
 
     It counts for this process and those that it starts. Errors that nobody catches are printed in it, also in a
-    notebook; what a program catches, and all files, stay English. Raises ValueError for another name.
+    notebook; what a program catches, and all files, stay English. Raises ConfigError for another name.
     """
     choose_language(name)
     print_uncaught_in_language()

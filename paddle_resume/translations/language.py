@@ -6,6 +6,8 @@ import os
 import sys
 from typing import Optional
 
+from paddle_resume.errors import ConfigError
+
 LANGUAGES = ("en", "zh")
 VARIABLE = "PADDLE_RESUME_LANG"
 # As POSIX and gettext have it: the first of these that is set decides.
@@ -29,9 +31,9 @@ def choose_language(name: Optional[str]) -> None:
     if name is None:
         os.environ.pop(VARIABLE, None)
     else:
-        known = _known(name)
+        known = _known(name) if isinstance(name, str) else None
         if known is None:
-            raise ValueError(f"There are no messages in {name!r}; expected one of {', '.join(LANGUAGES)}.")
+            raise ConfigError(f"There are no messages in {name!r}; expected one of {', '.join(LANGUAGES)}.")
         os.environ[VARIABLE] = known
     _by_variable.clear()
 

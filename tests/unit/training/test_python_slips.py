@@ -228,7 +228,7 @@ def test_a_slip_where_it_is_evaluated(tmp_path: Path) -> None:
 # What only the package itself makes, or what is made of a config; their arguments are not a user's.
 _NOT_A_USERS = {
     "Callback", "Difference", "Environment", "Owners", "PerRank", "RunView", "World", "Logger", "Processes", "sharded_owners",
-    "MeshConfig", "SplitConfig", "DeviceMesh", "Heartbeat", "ClipAcrossGroups", "Warmup", "__version__",
+    "MeshConfig", "SplitConfig", "DeviceMesh", "Heartbeat", "ClipAcrossGroups", "Warmup", "__version__", "set_language",
 }  # fmt: skip
 
 

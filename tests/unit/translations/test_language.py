@@ -11,7 +11,7 @@ import pytest
 from places import ROOT
 
 from paddle_resume import set_language
-from paddle_resume.errors import CheckpointError
+from paddle_resume.errors import CheckpointError, ConfigError
 from paddle_resume.translations import labelled, language, padded, shown
 from paddle_resume.translations.console import Console
 from paddle_resume.translations.language import VARIABLE, choose_language
@@ -71,7 +71,7 @@ def test_a_notebook_chooses_by_a_call() -> None:
     set_language("zh")
     assert language() == "zh" and shown(TEXT) == "没有检查点 ck/a。"
     assert shown(shown(TEXT)) == shown(TEXT)
-    with pytest.raises(ValueError, match="expected one of en, zh"):
+    with pytest.raises(ConfigError, match="expected one of en, zh"):
         set_language("fr")
 
 

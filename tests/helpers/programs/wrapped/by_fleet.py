@@ -17,6 +17,7 @@ model = fleet.distributed_model(net)
 samples = Samples(44)
 sampler = paddle.io.DistributedBatchSampler(samples, batch_size=8, shuffle=True)
 loader = paddle.io.DataLoader(samples, batch_sampler=sampler)
+(OUT / "log").mkdir(parents=True, exist_ok=True)  # Of two processes that make it at once VisualDL lets one fail.
 curves = visualdl.LogWriter(str(OUT / "log"))
 step = 0
 for epoch in range(3):
