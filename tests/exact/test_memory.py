@@ -25,7 +25,11 @@ STEPS = [2, 5, 7, 11]
 
 @pytest.mark.parametrize(
     ("program", "moment"),
-    [(DIGITS, "step"), ([*DIGITS, "--workers", "2"], "step"), (FIT, "begin")],
+    [
+        (DIGITS, "step"),
+        pytest.param([*DIGITS, "--workers", "2"], "step", marks=pytest.mark.full),
+        pytest.param(FIT, "begin", marks=pytest.mark.full),
+    ],
     ids=["trainer", "workers", "fit"],
 )
 def test_a_run_that_goes_on_from_memory_is_bit_for_bit_a_straight_one(
@@ -36,7 +40,9 @@ def test_a_run_that_goes_on_from_memory_is_bit_for_bit_a_straight_one(
         assert resumed_from(tmp_path) == ["memory", "digits_step3", "digits_step6", "memory"]
 
 
-@pytest.mark.parametrize("owner", ["progress", "model", "rng"])
+@pytest.mark.parametrize(
+    "owner", ["model", pytest.param("progress", marks=pytest.mark.full), pytest.param("rng", marks=pytest.mark.full)]
+)
 def test_the_proof_sees_what_is_not_restored_from_memory(owner: str, tmp_path: Path) -> None:
     """With no checkpoint on disk before the kill, what is forgotten is forgotten from memory."""
     proof = run_and_compare(DIGITS, tmp_path, [Kill("step", after=2)], forget=[owner], memory=True)

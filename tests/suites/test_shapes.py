@@ -43,7 +43,7 @@ def test_a_killed_program_goes_on_from_memory(tmp_path: Path) -> None:
 
 ANEW = [
     ("loop", "0"),
-    ("own_sampler", "2"),
+    pytest.param("own_sampler", "2", marks=pytest.mark.full),
     pytest.param("function", "2", marks=pytest.mark.full),
     pytest.param("other_data", "0", marks=pytest.mark.full),
     pytest.param("stream", "0", marks=pytest.mark.full),
