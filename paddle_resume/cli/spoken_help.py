@@ -15,7 +15,7 @@ def choose_language(name: Optional[str]) -> Optional[str]:
     if name is not None:
         try:
             set_language(name)
-        except ValueError as error:
+        except ConfigError as error:
             raise ConfigError(f"--lang: {error}") from None
     return name
 
