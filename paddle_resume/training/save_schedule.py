@@ -86,8 +86,8 @@ class MemoryClock:
         self._is_auto = wanted == "auto"
         self._every: Optional[int] = None if isinstance(wanted, str) else wanted
         self._is_off = wanted == OFF
-        self._first = self._last = -1
-        self._start_time = 0.0
+        self._last = -1
+        self._last_time = 0.0
         self._costs: deque[float] = deque(maxlen=_SAMPLES)
 
     def is_due(self, step: int) -> bool:
@@ -95,18 +95,19 @@ class MemoryClock:
             return False
         if not self._is_auto:
             return self._every is not None and step % self._every == 0
-        if self._first < 0:
-            self._first = self._last = step
-            self._start_time = time.monotonic()
+        if self._last < 0:
+            self._last, self._last_time = step, time.monotonic()
         return step - self._last >= (self._every or _PROBE_STEP)
 
     def saved(self, step: int, seconds: float) -> None:
         """A save of `step` has stopped training for so long."""
-        self._last = step
+        now, steps = time.monotonic(), step - self._last
         self._costs.append(seconds)
-        if self._is_auto and step > self._first:
-            step_time = (time.monotonic() - self._start_time) / (step - self._first)
-            self._every = max(1, math.ceil(median(self._costs) / _MEMORY_BUDGET / step_time))
+        if self._is_auto and steps > 0:
+            # Since the last one only: the first steps of a run take long.
+            step_time = (now - seconds - self._last_time) / steps
+            self._every = max(1, math.ceil(median(self._costs) / _MEMORY_BUDGET / max(step_time, 1e-6)))
+        self._last, self._last_time = step, now
 
     def stop(self) -> None:
         """None is due any more."""
