@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Optional
-
-import paddle
 
 from paddle_resume.builders.config_changes import BuildRate, ConfigChanges
 from paddle_resume.builders.data import DataSplits, build_data, describe, part_of
@@ -26,11 +24,11 @@ from paddle_resume.builders.model import (
 from paddle_resume.builders.optimizer import build_optimizer
 from paddle_resume.builders.own_modules import says_of_itself
 from paddle_resume.builders.registry import build, resolve
+from paddle_resume.builders.start_facts import start_facts
 from paddle_resume.config import Config
 from paddle_resume.config.config_state import ConfigState
 from paddle_resume.data.batch import Batch
 from paddle_resume.data.feed import Feed
-from paddle_resume.environment import Environment
 from paddle_resume.errors import ConfigError
 from paddle_resume.metrics import evaluation_tags
 from paddle_resume.parallel.batch_norm import synchronized
@@ -45,7 +43,6 @@ from paddle_resume.training.precision import Precision
 from paddle_resume.training.run_console import RunConsole
 from paddle_resume.training.run_length import RunLength
 from paddle_resume.training.save_schedule import SaveSchedule
-from paddle_resume.training.start_block import model_size, processes_fact
 from paddle_resume.training.trainer import Trainer
 from paddle_resume.user_terms import command_terms
 
@@ -150,7 +147,7 @@ def _build_run(config: Config, world: World, verbosity: int) -> Run:
     rate = new_rate(None)
     resolved = rate.resolve(config)
     resolved["model"].update(model_arguments(config, described))
-    facts = _facts(config, data, model, described)
+    facts = start_facts(config, data, model, described)
     if config.parallel.sync_batch_norm and not world.is_single:
         model = synchronized(model)
     mesh = build_mesh(config, world)
@@ -284,32 +281,3 @@ def _monitoring(config: Config, tags: Sequence[str]) -> Monitoring:
 
 def _build_callbacks(config: Config) -> list[Any]:
     return [build("callback", each.name, each.args, where=f"callbacks.{i}") for i, each in enumerate(config.callbacks)]
-
-
-def _facts(
-    config: Config, data: DataSplits, model: paddle.nn.Layer, described: Mapping[str, Any]
-) -> list[tuple[str, str]]:
-    """The first lines of a run, as (label, text)."""
-    lengths = {"train": data.train, "valid": data.valid, "test": data.test}
-    sizes = ", ".join(
-        f"{name} {len(part):,}"
-        for name, part in lengths.items()
-        if part is not None and not isinstance(part, paddle.io.IterableDataset)
-    )
-    arguments = model_arguments(config, described)
-    found = ", ".join(f"{name} {arguments[name]}" for name, value in config.model.args.items() if value == "auto")
-    return [
-        ("Environment", Environment().summary()),
-        ("Data", f"{data.source}{'; ' + sizes if sizes else ''}"),
-        *[("Note", note) for note in data.notes],
-        *(
-            processes_fact(World.current(), config.data.global_batch_size, config.parallel.elastic)
-            if config.parallel.mesh is None
-            else [("Processes", f"{World.current().size}, as a mesh: {config.parallel.mesh}")]
-        ),
-        ("Model", f"{config.model.name}, {model_size(model)}{f'; {found}' if found else ''}"),
-        (
-            "Run",
-            f"{config.run.name} in {config.run.save_dir}, logs in {config.run.log_dir}/{config.run.name}",
-        ),
-    ]

@@ -9,27 +9,16 @@ from typing import Any, Optional, Union
 from paddle_resume.checked_arguments import checked_class
 from paddle_resume.checkpoint import owner_states
 from paddle_resume.checkpoint.catalog import Found, named_prefix, run_of
-from paddle_resume.checkpoint.choose import (
-    AUTO,
-    choose,
-    choose_together,
-    good_checkpoints,
-    not_whole,
-)
-from paddle_resume.checkpoint.foreign_checkpoint import is_foreign, translate
+from paddle_resume.checkpoint.choose import AUTO, choose, choose_together
+from paddle_resume.checkpoint.foreign_checkpoint import is_foreign
+from paddle_resume.checkpoint.foreign_restore import restore_foreign
 from paddle_resume.checkpoint.lineage import Lineage
 from paddle_resume.checkpoint.memory_tier import MemoryTier
 from paddle_resume.checkpoint.reader import Loaded
 from paddle_resume.checkpoint.restored import MEMORY, InMemory, Restored
-from paddle_resume.checkpoint.resume_errors import (
-    Explain,
-    Refusal,
-    explain_to_program,
-    inexact_foreign,
-)
+from paddle_resume.checkpoint.resume_errors import Explain, Refusal, explain_to_program
 from paddle_resume.checkpoint.run_folder import RunFolder
 from paddle_resume.checkpoint.save_job import SaveJob, make_durable
-from paddle_resume.checkpoint.unreadable import Unreadable
 from paddle_resume.checkpoint.writer_process import BackgroundWriter, InlineWriter
 from paddle_resume.differences import Difference
 from paddle_resume.errors import InexactResumeError
@@ -203,15 +192,18 @@ class CheckpointEngine:
         self.prepare()
         every, prefix = self.as_owners(owners), named_prefix(resume)
         if resume not in (AUTO, MEMORY) and not Path(resume).is_dir() and is_foreign(prefix):
-            return self._restore_foreign(prefix, every, allow_inexact, steps_per_epoch)
+            restored = restore_foreign(prefix, every, allow_inexact, steps_per_epoch)
+            self._goes_on_beside_the_newest()
+            self.lineage.resumed(restored.prefix, restored.step, restored.differences)
+            return restored
         loaded, passed_over = self._choose(resume)
         on_disk = loaded
         if resume in (AUTO, MEMORY):
             kept = self.newest_in_memory(loaded)
             if kept is not None and (resume == MEMORY or not owner_states.differences(every, kept.record)):
                 loaded = kept
-        elif self._world.is_main:
-            self._newest = next((found.prefix for found in self.found() if found.record), None)
+        else:
+            self._goes_on_beside_the_newest()
         if loaded is None:
             self.forget_memory()
             return None
@@ -282,6 +274,12 @@ class CheckpointEngine:
             finally:
                 self._home.release()
 
+    def _goes_on_beside_the_newest(self) -> None:
+        """The run starts from what a person has named; what it had in memory continues something else."""
+        if self._world.is_main:
+            self._newest = next((found.prefix for found in self.found() if found.record), None)
+            self.forget_memory()
+
     def _header(self, step: int, epoch: int | None, phase: str | None) -> dict[str, Any]:
         events = {"exact": self.lineage.is_exact, "lineage": self.lineage.events}
         return {"step": step, "epoch": epoch, "phase": phase, **events}
@@ -299,17 +297,3 @@ class CheckpointEngine:
             if loaded is None:
                 self._home.refuse_to_overwrite()
         return choose_together(self._world, loaded), passed_over
-
-    def _restore_foreign(
-        self, prefix: Path, owners: Owners, allow_inexact: bool, steps_per_epoch: int | None
-    ) -> Restored:
-        """Go on from what another program saved; it always lacks something, and the lineage says what."""
-        try:
-            found = translate(prefix, owners, steps_per_epoch)
-        except Unreadable as error:
-            raise not_whole(prefix, error) from error
-        if not allow_inexact:
-            raise inexact_foreign(found.prefix, found.differences, good_checkpoints(found.prefix.parent))
-        owner_states.restore(owners, found.states, found.tensors)
-        self.lineage.resumed(found.prefix, found.step, found.differences)
-        return Restored(found.prefix, found.step, [], found.differences)

@@ -13,7 +13,21 @@ from paddle_resume.cli.spoken_help import choose_language_of, said_option, say_h
 from paddle_resume.errors import ConfigError
 
 
-class Program(TyperGroup):
+class _Spoken:
+    """Has the help of a command, or of the program, in the language that was chosen."""
+
+    def get_usage(self, ctx: Any) -> str:
+        return say_usage(super().get_usage(ctx))
+
+    def get_help_option(self, ctx: Any) -> Any:
+        return said_option(super().get_help_option(ctx))
+
+    def format_help(self, ctx: Any, formatter: Any) -> None:
+        say_help(self)
+        super().format_help(ctx, formatter)
+
+
+class Program(_Spoken, TyperGroup):
     """The program: `--lang` is an option of its own and of each command."""
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
@@ -35,18 +49,8 @@ class Program(TyperGroup):
         with usage_errors_shown():
             return super().invoke(ctx)
 
-    def get_usage(self, ctx: Any) -> str:
-        return say_usage(super().get_usage(ctx))
 
-    def get_help_option(self, ctx: Any) -> Any:
-        return said_option(super().get_help_option(ctx))
-
-    def format_help(self, ctx: Any, formatter: Any) -> None:
-        say_help(self)
-        super().format_help(ctx, formatter)
-
-
-class Command(TyperCommand):
+class Command(_Spoken, TyperCommand):
     """A command that ends with 130 on Ctrl-C, and answers an `-o` that it does not have with one sentence."""
 
     def parse_args(self, ctx: Any, args: List[str]) -> List[str]:
@@ -67,16 +71,6 @@ class Command(TyperCommand):
             return super().invoke(ctx)
         except KeyboardInterrupt:
             sys.exit(130)  # As shells expect; Typer would say 1.
-
-    def get_usage(self, ctx: Any) -> str:
-        return say_usage(super().get_usage(ctx))
-
-    def get_help_option(self, ctx: Any) -> Any:
-        return said_option(super().get_help_option(ctx))
-
-    def format_help(self, ctx: Any, formatter: Any) -> None:
-        say_help(self)
-        super().format_help(ctx, formatter)
 
 
 def check_overrides(ctx: typer.Context, overrides: Optional[List[str]]) -> Optional[List[str]]:

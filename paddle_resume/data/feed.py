@@ -9,7 +9,6 @@ from functools import partial
 from itertools import islice
 from typing import Any, Callable, Optional, Union
 
-import numpy as np
 import paddle
 from paddle.io.dataloader.collate import default_collate_fn
 
@@ -18,11 +17,11 @@ from paddle_resume.data.batch import Batch, share, share_or_stand_in, shared_bat
 from paddle_resume.data.batch_tree import part_of, samples_in
 from paddle_resume.data.dataset_identity import dataset_identity
 from paddle_resume.data.dataset_probe import probe
+from paddle_resume.data.epoch_loader import EpochLoader
 from paddle_resume.data.fed_differences import identity_differences
 from paddle_resume.data.loader_options import loader_options, own_collate
-from paddle_resume.data.order import batches, epoch_order
-from paddle_resume.data.sample_loader import load_batches
 from paddle_resume.data.sampled_order import SampledOrder
+from paddle_resume.data.seeded_order import SeededOrder
 from paddle_resume.data.stream import Stream
 from paddle_resume.data.stream_workers import WorkerStreams
 from paddle_resume.differences import Difference
@@ -86,28 +85,34 @@ class Feed:
         self._workers = num_workers
         self._limit = limit_batches
         self.collate = own_collate(dataset) if collate_fn in (None, default_collate_fn) else collate_fn
+        self._loader = EpochLoader(dataset, seed=seed, num_workers=num_workers, collate_fn=self.collate)
         self._rank = rank
         self._size = size
         self._shares_in_all = shares
         self._stream: Union[Stream, WorkerStreams, None] = None
         self._stream_ended = False
         if isinstance(dataset, paddle.io.IterableDataset):
-            how: dict[str, Any] = {
-                "seed": seed,
-                "batch_size": batch_size,
-                "drop_last": drop_last,
-                "collate_fn": self.collate,
-            }
+            how: dict[str, Any] = {"seed": seed, "batch_size": batch_size, "drop_last": drop_last}
+            how["collate_fn"] = self.collate
             self._stream = Stream(dataset, **how) if not num_workers else WorkerStreams(dataset, num_workers, **how)
-        self._sampled: Optional[SampledOrder] = None
+        cut: dict[str, Any] = {"batch_size": batch_size, "drop_last": drop_last, "limit": limit_batches}
+        drawn: dict[str, Any] = {
+            "seed": seed,
+            "shuffle": shuffle,
+            "num_samples": num_samples,
+            "replacement": replacement,
+        }
+        self._order: Union[SeededOrder, SampledOrder] = SeededOrder(dataset, **drawn, **cut)
         if sampler is not None:
-            self._sampled = SampledOrder(sampler, dataset, seed=seed, size=size, any_size=shares is not None)
-            self.batch_size = self._sampled.batch_size
+            any_size = shares is not None
+            self._order = SampledOrder(sampler, dataset, seed=seed, size=size, any_size=any_size, limit=limit_batches)
+            self.batch_size = self._order.batch_size
         # Before the first epoch, so that what a stream consumes to tell of itself cannot be missed later.
         self._dataset_identity = dataset_identity(dataset, seed)
         if self._stream is None and self.batches_per_epoch == 0:
             raise DataError(
-                f"{type(dataset).__name__} has {self._epoch_length} samples, less than one batch of {batch_size}."
+                f"{type(dataset).__name__} has {num_samples or len(self.dataset)} samples, less than one batch of "
+                f"{batch_size}."
             )
 
     @classmethod
@@ -127,20 +132,16 @@ class Feed:
     @property
     def batches_per_epoch(self) -> Optional[int]:
         """Batches an epoch; None for a stream, whose length is not known."""
-        if self._stream is not None:
-            return None
-        if self._sampled is not None:
-            return len(self._sampled) if self._limit is None else min(len(self._sampled), self._limit)
-        return -(-self._samples_per_epoch // self.batch_size)
+        return None if self._stream is not None else len(self._order)
 
     @property
     def batches_in_epoch(self) -> int:
         """Batches of the current epoch that were handed out; between two epochs, all of the one before."""
         if self.between_epochs and self.batches_per_epoch is not None:
             return self.batches_per_epoch
-        if self._sampled is not None and self.samples:
-            return self._sampled.batches_before(self.epoch, self.samples)
-        return -(-self.samples // self.batch_size)
+        if self._stream is not None or not self.samples:
+            return -(-self.samples // self.batch_size)
+        return self._order.batches_before(self.epoch, self.samples)
 
     @property
     def is_stream(self) -> bool:
@@ -150,12 +151,12 @@ class Feed:
     @property
     def sampler(self) -> Any:
         """The sampler of the user's that gives the order, if it may hold state that moves."""
-        return None if self._sampled is None else self._sampled.stateful
+        return self._order.stateful
 
     @property
     def sampler_keeps_state(self) -> bool:
         """Whether what the sampler draws depends on what it has drawn before."""
-        return self._sampled is not None and not self._sampled.is_pure
+        return not self._order.is_pure
 
     @property
     def note(self) -> str:
@@ -185,18 +186,15 @@ class Feed:
         if self._stream is not None:
             yield from islice(self._stream.first_epoch(), self._limit)
             return
-        yield from self._load(0, iter(self._groups_from_start()))
+        yield from self._loader.load(0, iter(self._order.first_epoch()))
 
     def samples_at(self, indices: Sequence[int], epoch: int = 0) -> Any:
         """A batch of these samples as that epoch has them, loaded in this process; not of a stream."""
-        if getattr(self.dataset, "can_gather", False):
-            return next(self._load(epoch, iter([np.asarray(indices)])))
-        groups = [np.asarray(indices)]
-        return next(load_batches(self.dataset, groups, seed=self._seed, epoch=epoch, collate_fn=self.collate))
+        return self._loader.at(indices, epoch)
 
     def first_indices(self, count: int) -> list[int]:
         """The indices of the first samples of the first epoch, as many as there are up to `count`."""
-        return [int(index) for index in self._order(0)[:count]]
+        return self._order.first_indices(count)
 
     def round_robin(self) -> Iterator[Any]:
         """The same for an evaluation in which the processes take turns: this one's batch of each round.
@@ -209,9 +207,9 @@ class Feed:
             while each := list(islice(rounds, self._size)):
                 yield each[self._rank] if self._rank < len(each) else None
             return
-        groups = self._groups_from_start()
+        groups = self._order.first_epoch()
         own = groups[self._rank :: self._size]
-        mine = zip(own, self._load(0, iter(own)))
+        mine = zip(own, self._loader.load(0, iter(own)))
         for _ in range(0, len(groups), self._size):
             group, batch = next(mine, (None, None))
             yield None if group is None else Batch.of(batch, len(group), len(group), group.tobytes())
@@ -239,9 +237,7 @@ class Feed:
         """Whether the current epoch has no batch left; of a stream this is known once it has ended."""
         if self._stream is not None:
             return self._stream_ended
-        if self._sampled is not None:
-            return self.samples > 0 and self.samples >= self._sampled.total(self.epoch, self._limit)
-        return self.samples >= self._samples_per_epoch
+        return self.samples > 0 and self.samples >= self._order.total(self.epoch)
 
     @property
     def between_epochs(self) -> bool:
@@ -250,15 +246,15 @@ class Feed:
 
     def state_dict(self) -> dict[str, Any]:
         stream = self._stream.state_dict() if self._stream is not None else None
-        order = {} if self._sampled is None else {"order": self._sampled.state_dict(self.epoch, self.samples)}
+        drawn = self._order.state_dict(self.epoch, self.samples)
+        order = {"order": drawn} if drawn else {}
         return {"epoch": self.epoch, "samples": self.samples, "stream": stream, **order, "fed": self.identity()}
 
     def set_state_dict(self, state: dict[str, Any]) -> None:
         self.epoch, self.samples = state["epoch"], state["samples"]
         if self._stream is not None and state["stream"] is not None:
             self._stream.set_state_dict(state["stream"])
-        if self._sampled is not None:
-            self._sampled.set_state_dict(self.epoch, state.get("order", {}))
+        self._order.set_state_dict(self.epoch, state.get("order", {}))
 
     def differences(self, state: dict[str, Any]) -> list[Difference]:
         return identity_differences("data", state["fed"], self.identity())
@@ -275,7 +271,7 @@ class Feed:
             **({"replacement": True} if self._replacement else {}),
             **({"limit_batches": self._limit} if self._limit is not None else {}),
             **({"num_workers": self._workers} if self._stream is not None and self._workers else {}),
-            **({} if self._sampled is None else {"sampler": self._sampled.name, "order": self._sampled.digest}),
+            **self._order.identity,
         }
 
     def _shares(self, epoch: int, start: int) -> Iterator[Batch]:
@@ -284,15 +280,15 @@ class Feed:
                 yield self._share_of(batch, struct.pack("<2q", epoch, start))
                 start += samples_in(batch)
             return
-        groups = self._groups(epoch, start)
+        groups = self._order.groups(epoch, start)
         if self._shares_in_all is not None:
             with self.while_workers_load() if self._workers else nullcontext():
-                of_epoch = partial(self._load, epoch)
+                of_epoch = partial(self._loader.load, epoch)
                 yield from shared_batches(groups, self._rank, self._size, self._shares_in_all, of_epoch)
             return
         mine = (share_or_stand_in(group, self._rank, self._size) for group in groups)
         with self.while_workers_load() if self._workers else nullcontext():
-            for group, loaded in zip(groups, self._load(epoch, mine)):
+            for group, loaded in zip(groups, self._loader.load(epoch, mine)):
                 part = share(len(group), self._rank, self._size)
                 yield Batch.of(loaded, part.stop - part.start, len(group), group.tobytes())
 
@@ -304,41 +300,3 @@ class Feed:
         if self._size == 1:
             return Batch.of(batch, whole, whole, key)
         return Batch.of(part_of(batch, part if count else slice(1)), count, whole, key)
-
-    @property
-    def _epoch_length(self) -> int:
-        return len(self.dataset) if self._num_samples is None else self._num_samples
-
-    @property
-    def _samples_per_epoch(self) -> int:
-        """As many as are fed in an epoch."""
-        length = self._epoch_length
-        length -= length % self.batch_size if self._drop_last else 0
-        return length if self._limit is None else min(length, self._limit * self.batch_size)
-
-    def _order(self, epoch: int) -> np.ndarray:
-        length = len(self.dataset)
-        order = epoch_order(self._seed, epoch, length, self._shuffle, self._num_samples, self._replacement)
-        return order[: self._samples_per_epoch]
-
-    def _groups(self, epoch: int, start: int) -> list[np.ndarray]:
-        if self._sampled is not None:
-            return self._sampled.groups(epoch, start, self._limit)
-        return list(batches(self._order(epoch), start, self.batch_size, self._drop_last))
-
-    def _groups_from_start(self) -> list[np.ndarray]:
-        return self._groups(0, 0) if self._sampled is None else self._sampled.first_epoch()[: self._limit]
-
-    def _load(self, epoch: int, indices: Iterator[np.ndarray]) -> Iterator[Any]:
-        if getattr(self.dataset, "can_gather", False):
-            for batch in indices:
-                yield [paddle.to_tensor(array) for array in self.dataset.gather(batch)]
-        else:
-            yield from load_batches(
-                self.dataset,
-                indices,
-                seed=self._seed,
-                epoch=epoch,
-                num_workers=self._workers,
-                collate_fn=self.collate,
-            )

@@ -32,13 +32,24 @@ class SampledOrder:
         dataset: what the indices are for.
         size: the processes that share each batch. A DistributedBatchSampler for as many gives the batches of all.
         any_size: whether their number may change within the run, so that no order may depend on it.
+        limit: the most batches of an epoch; None: all.
 
     Raises DataError for a sampler whose order cannot be had again.
     """
 
-    def __init__(self, sampler: Any, dataset: Any, *, seed: int, size: int = 1, any_size: bool = False) -> None:
+    def __init__(
+        self,
+        sampler: Any,
+        dataset: Any,
+        *,
+        seed: int,
+        size: int = 1,
+        any_size: bool = False,
+        limit: Optional[int] = None,
+    ) -> None:
         self._sampler = sampler
         self._seed = seed
+        self._limit = limit
         self._replicas = _one_replica(sampler) if any_size else _replicas(sampler, size)
         self.name = " of ".join(type(each).__name__ for each in _within(sampler))
         self._is_paddles = all(type(each).__name__ in _PADDLES and _is_of_paddle(each) for each in _within(sampler))
@@ -53,38 +64,45 @@ class SampledOrder:
         self._epoch: Optional[int] = None
         self._groups: list[np.ndarray] = []
         self._ends: np.ndarray = np.zeros(1, np.int64)
+        self._first = np.concatenate(first[:1])
 
     def __len__(self) -> int:
-        return len(self._sampler)
+        return len(self._sampler) if self._limit is None else min(len(self._sampler), self._limit)
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What tells this order from another, besides what a feed tells of itself."""
+        return {"sampler": self.name, "order": self.digest}
 
     @property
     def stateful(self) -> Any:
         """What may hold state that moves, None if that is nothing."""
         return None if self._is_paddles else self._sampler
 
-    def groups(self, epoch: int, start: int = 0, limit: Optional[int] = None) -> list[np.ndarray]:
-        """The batches of the epoch that are left after its first `start` samples, arrays int64 [batch size].
-
-        The epoch has no more than `limit` batches.
-        """
+    def groups(self, epoch: int, start: int = 0) -> list[np.ndarray]:
+        """The batches of the epoch that are left after its first `start` samples, arrays int64 [batch size]."""
         self._be_in(epoch)
-        return self._groups[self.batches_before(epoch, start) : limit]
+        return self._groups[self.batches_before(epoch, start) : self._limit]
 
     def first_epoch(self) -> list[np.ndarray]:
         """The batches of the first epoch, for an evaluation; raises DataError for a sampler that would move by it."""
         if not self.is_pure:
             raise DataError(f"{self.name} keeps state of its own, which an evaluation would move. Give it the dataset.")
-        return self._drawn(0)
+        return self._drawn(0)[: self._limit]
 
     def batches_before(self, epoch: int, samples: int) -> int:
         """How many batches the first `samples` samples of the epoch make."""
         self._be_in(epoch)
         return int(np.searchsorted(self._ends, samples))
 
-    def total(self, epoch: int, limit: Optional[int] = None) -> int:
-        """How many samples the epoch has, of `limit` batches at most."""
+    def first_indices(self, count: int) -> list[int]:
+        """The indices of its first samples, as many as its first batch has up to `count`."""
+        return [int(index) for index in self._first[:count]]
+
+    def total(self, epoch: int) -> int:
+        """How many samples the epoch feeds."""
         self._be_in(epoch)
-        return int(self._ends[: None if limit is None else limit + 1][-1])
+        return int(self._ends[: None if self._limit is None else self._limit + 1][-1])
 
     def state_dict(self, epoch: int, samples: int) -> dict[str, Any]:
         """What brings the order of the epoch under way back; nothing where it is yet to be drawn."""

@@ -36,14 +36,17 @@ class Command:
 
     def require_same(self, state: Any) -> None:
         """Raises CheckpointError if a run that is complete was started by another command."""
-        self._state["suite"] = state["suite"] if isinstance(state, dict) else ""
-        found = self.differences(state) if isinstance(state, dict) else []
+        found = self.differences_but_suite(state) if isinstance(state, dict) else []
         if found:
             raise CheckpointError(
                 f"The run of these checkpoints is complete, and differs from this one: {'; '.join(map(str, found))}. "
                 "Give this run another --save-dir or --name; what was trained longer begins as a new run from its last "
                 "files, by the program's own option."
             )
+
+    def differences_but_suite(self, state: dict[str, Any]) -> list[Difference]:
+        """What differs, where it is not known yet of which suite the program is."""
+        return self.differences({**state, "suite": self.suite})
 
     def state_dict(self) -> dict[str, Any]:
         return self._state

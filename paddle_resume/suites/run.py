@@ -10,10 +10,9 @@ from typing import Any, Callable, Optional
 from paddle_resume.checkpoint.engine import CheckpointEngine
 from paddle_resume.checkpoint.phases import DONE, TRAIN
 from paddle_resume.checkpoint.reader import Loaded
-from paddle_resume.checkpoint.resume_errors import Refusal
-from paddle_resume.command_line import continuing, run_again
+from paddle_resume.command_line import run_again
 from paddle_resume.environment import Environment
-from paddle_resume.errors import CheckpointError, PaddleResumeError, StateError
+from paddle_resume.errors import PaddleResumeError, StateError
 from paddle_resume.parallel.per_rank import PerRank
 from paddle_resume.parallel.world import World
 from paddle_resume.rng import RandomStreams
@@ -25,6 +24,7 @@ from paddle_resume.suites.loops import RunningLoops
 from paddle_resume.suites.outputs import Outputs
 from paddle_resume.suites.position import Position
 from paddle_resume.suites.program_state import ProgramState
+from paddle_resume.suites.refusals import explain, not_there
 from paddle_resume.suites.stack import Stack, StackReader
 from paddle_resume.training.interrupt import Interruption, SignalWatch
 from paddle_resume.training.save_schedule import SaveSchedule
@@ -114,7 +114,7 @@ class WrappedRun:
     def updated(self, optimizer: Any) -> None:
         """An optimizer has changed the parameters."""
         if self._loaded is not None and self._previous is not None:
-            raise self._failed(_not_there(self._loaded))
+            raise self._failed(not_there(self._loaded))
         if self._program is None and self._last is not None:
             try:
                 self._last.require_found(optimizer)
@@ -132,7 +132,7 @@ class WrappedRun:
         """The program has ended as it ends by itself."""
         program = self._program
         if self._loaded is not None:
-            raise self._failed(_not_there(self._loaded))
+            raise self._failed(not_there(self._loaded))
         if program is not None:
             self._count_given()
             owners = Owners(environment=Environment(), command=self._command, position=self._position)
@@ -215,7 +215,7 @@ class WrappedRun:
     def _restore(self, program: ProgramState) -> LoaderIterator:
         self._take(program)
         self._loaded = None
-        restored = self._engine.restore(self._owners, self._source, allow_inexact=self._allow_inexact, explain=_explain)
+        restored = self._engine.restore(self._owners, self._source, allow_inexact=self._allow_inexact, explain=explain)
         assert restored is not None
         asked = program.write_back(self._tell)
         self._note(asked)
@@ -285,28 +285,6 @@ class WrappedRun:
                     "On a CPU Paddle 2.6 does not give its generator away: what draws from it, such as dropout, comes "
                     "out otherwise after a resume, which needs --allow-inexact. Paddle 3 can be gone on with exactly."
                 )
-
-
-def _explain(refusal: Refusal) -> str:
-    """What differs, and the command that goes on all the same."""
-    text = refusal.listed(
-        refusal.differences,
-        "Put them back; or start over with --resume none --overwrite, or with another --save-dir or --name. A run is "
-        "not made longer, since where its loops end was saved with them: let it end, and begin a new one from its last "
-        "files by the program's own option. Or go on all the same with --allow-inexact (the run's lineage will say so)",
-    )
-    command = continuing()
-    marked = command.replace("paddle_resume.wrap", "paddle_resume.wrap --allow-inexact", 1)
-    return f"{text}:\n  {marked}" if marked != command else f"{text}."
-
-
-def _not_there(loaded: Loaded) -> CheckpointError:
-    site = loaded.record.owners["position"]["site"]
-    return CheckpointError(
-        f"The program trained without coming to where {loaded.prefix} was saved: {site[-1][0]}, line {site[-1][1]}. It "
-        "is another program, or takes another way. Use the one of that run; or start over with --resume none "
-        "--overwrite, or another --save-dir or --name."
-    )
 
 
 def _loops_of(stack: Stack) -> set[tuple[CodeType, int]]:

@@ -67,12 +67,14 @@ def run_wrapped(arguments: Sequence[str], options: Options) -> None:
     if options.resume == "none":
         engine.start_over(options.overwrite)
     loaded = on_disk = _chosen(engine, options, world)
+    command = Command(arguments)
     if options.resume == AUTO:
         kept = engine.newest_in_memory(on_disk)
-        loaded = kept if kept is not None and is_wrapped(kept) else on_disk
+        # Another command goes on from disk, or is refused as it would be there.
+        if kept is not None and is_wrapped(kept) and not command.differences_but_suite(kept.record.owners["command"]):
+            loaded = kept
     if loaded is None:
         engine.forget_memory()
-    command = Command(arguments)
     if loaded is not None and loaded.record.phase == DONE:
         command.require_same(loaded.record.owners.get("command"))
         tell(f"This run is complete ({loaded.record.step} batches): nothing is left to do.")

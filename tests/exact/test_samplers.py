@@ -142,7 +142,7 @@ def resumed(kind: str, until: tuple[int, int], workers: int = 0) -> list[list[An
     random.random(), np.random.rand()
     second = feed(kind, workers)
     if first.sampler is not None:
-        second._sampled._sampler = copy.deepcopy(first.sampler)
+        second._order._sampler = copy.deepcopy(first.sampler)
     assert second.differences(state) == []
     second.set_state_dict(state)
     return seen + read(second)
