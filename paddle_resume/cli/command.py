@@ -17,14 +17,14 @@ class _Spoken:
     """Has the help of a command, or of the program, in the language that was chosen."""
 
     def get_usage(self, ctx: Any) -> str:
-        return say_usage(super().get_usage(ctx))
+        return say_usage(super().get_usage(ctx))  # type: ignore[misc]
 
     def get_help_option(self, ctx: Any) -> Any:
-        return said_option(super().get_help_option(ctx))
+        return said_option(super().get_help_option(ctx))  # type: ignore[misc]
 
     def format_help(self, ctx: Any, formatter: Any) -> None:
         say_help(self)
-        super().format_help(ctx, formatter)
+        super().format_help(ctx, formatter)  # type: ignore[misc]
 
 
 class Program(_Spoken, TyperGroup):

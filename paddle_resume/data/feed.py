@@ -96,13 +96,8 @@ class Feed:
             how["collate_fn"] = self.collate
             self._stream = Stream(dataset, **how) if not num_workers else WorkerStreams(dataset, num_workers, **how)
         cut: dict[str, Any] = {"batch_size": batch_size, "drop_last": drop_last, "limit": limit_batches}
-        drawn: dict[str, Any] = {
-            "seed": seed,
-            "shuffle": shuffle,
-            "num_samples": num_samples,
-            "replacement": replacement,
-        }
-        self._order: Union[SeededOrder, SampledOrder] = SeededOrder(dataset, **drawn, **cut)
+        drawn: dict[str, Any] = {"shuffle": shuffle, "num_samples": num_samples, "replacement": replacement}
+        self._order: Union[SeededOrder, SampledOrder] = SeededOrder(dataset, seed=seed, **cut, **drawn)
         if sampler is not None:
             any_size = shares is not None
             self._order = SampledOrder(sampler, dataset, seed=seed, size=size, any_size=any_size, limit=limit_batches)

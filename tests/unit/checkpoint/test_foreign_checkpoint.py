@@ -16,7 +16,7 @@ import paddle_resume  # isort: skip (its CPU set-up comes before Paddle)
 import paddle
 
 from paddle_resume import StepOptions, Trainer
-from paddle_resume.checkpoint import engine
+from paddle_resume.checkpoint import foreign_restore
 from paddle_resume.checkpoint.foreign_position import foreign_position
 from paddle_resume.checkpoint.reader import load
 from paddle_resume.checkpoint.weights import read_weights
@@ -448,7 +448,7 @@ def test_resuming_our_own_checkpoints_unpickles_nothing(tmp_path: Path, monkeypa
     monkeypatch.setattr(pickle._Unpickler, "load", refuse)  # type: ignore[attr-defined]
     monkeypatch.setattr(paddle, "load", refuse)
     monkeypatch.setattr(paddle.framework.io, "load", refuse)
-    monkeypatch.setattr(engine, "translate", refuse)
+    monkeypatch.setattr(foreign_restore, "translate", refuse)
     for how in ("auto", str(tmp_path / "ours" / "run_epoch0"), str(tmp_path / "ours")):
         trainer = make_trainer(tmp_path, paddle.optimizer.lr.StepDecay(0.1, 2))
         trainer.train(Points(), epochs=2, global_batch_size=4, resume=how)

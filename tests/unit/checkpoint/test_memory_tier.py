@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Callable, Optional
 
 import numpy as np
+import paddle
 import pytest
 
 from paddle_resume.checkpoint import memory_place, memory_tier
@@ -16,6 +17,7 @@ from paddle_resume.checkpoint.engine import CheckpointEngine
 from paddle_resume.checkpoint.memory_place import all_places, remove_leftovers
 from paddle_resume.checkpoint.restored import Restored
 from paddle_resume.differences import Difference
+from paddle_resume.stateful import Owners
 from paddle_resume.toolbox.listing import list_checkpoints
 
 
@@ -228,6 +230,15 @@ def test_who_asks_for_another_start_gets_it(way: str, tmp_path: Path) -> None:
     else:
         found = run.restore(str(tmp_path / "checkpoint" / "run_step2") if way == "named" else "auto")
         assert found is not None and found.step == 2
+    assert not list(all_places())
+
+
+def test_what_another_program_saved_is_another_start_too(tmp_path: Path) -> None:
+    killed(tmp_path)
+    paddle.save({"w": paddle.ones([3, 4]), "b": paddle.ones([])}, str(tmp_path / "theirs.pdparams"))
+    paddle.save({}, str(tmp_path / "theirs.pdopt"))
+    run = Run(tmp_path)
+    run.engine.restore(Owners(**run.owners), str(tmp_path / "theirs"), allow_inexact=True, steps_per_epoch=1)
     assert not list(all_places())
 
 

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -188,3 +189,33 @@ def test_the_bad_sample_of_a_stream_is_known_by_its_place_in_the_batch(tmp_path:
         DataError, match=r"In step 2 .counted from 0. of the training: sample 17 \(counted from 0\) of the stream"
     ):
         trainer(tmp_path).train(Stream(), epochs=1, global_batch_size=8)
+
+
+class Sparse(Points):
+    """Only the second half is of any use to the model."""
+
+    def __getitem__(self, index: int) -> Any:
+        x, y = super().__getitem__(index)
+        return (x[:7] if index < 20 else x), y
+
+
+def test_the_samples_that_are_tried_are_those_that_a_sampler_gives(tmp_path: Path) -> None:
+    data = Sparse()
+    sampler = paddle.io.BatchSampler(sampler=Second(data), batch_size=5)
+    loader = paddle.io.DataLoader(data, batch_sampler=sampler)
+    assert Feed.of(loader).first_indices(2) == [39, 38]
+    made = trainer(tmp_path)
+    made.train(loader, epochs=1)
+    assert made.step == 4
+    with pytest.raises(PaddleResumeError, match="do not go together"):
+        trainer(tmp_path / "all").train(data, epochs=1, global_batch_size=40, shuffle=False)
+
+
+class Second(paddle.io.Sampler):
+    """The second half, the last first."""
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(range(39, 19, -1))
+
+    def __len__(self) -> int:
+        return 20
