@@ -8,7 +8,6 @@ from typing import Any, Callable, Optional, Union
 
 import paddle
 
-from paddle_resume.checkpoint.catalog import BEST
 from paddle_resume.checkpoint.engine import CheckpointEngine
 from paddle_resume.data.batch import Batch
 from paddle_resume.data.evaluation_data import EvaluationData
@@ -19,14 +18,12 @@ from paddle_resume.loggers.logbook import Logbook
 from paddle_resume.lr.stepper import LRStepper
 from paddle_resume.metrics import RunningMetrics
 from paddle_resume.owners.optimizer import parameters_of
-from paddle_resume.parallel.batch_norm import per_process_statistics
 from paddle_resume.parallel.exchange import make_exchange
 from paddle_resume.parallel.per_rank import PerRank
 from paddle_resume.parallel.shares import Shares
 from paddle_resume.parallel.world import World
 from paddle_resume.rng import RandomStreams
 from paddle_resume.stateful import HasFile, Owner, Owners, Stateful
-from paddle_resume.supervision.heartbeat import Heartbeat
 from paddle_resume.training.callbacks import Callback
 from paddle_resume.training.combinations import (
     require_checkpoints_kept,
@@ -37,15 +34,12 @@ from paddle_resume.training.combinations import (
 from paddle_resume.training.divergence import SKIP, Divergence
 from paddle_resume.training.elastic import OFFER, elastic_gradients
 from paddle_resume.training.ema import AverageProgress
-from paddle_resume.training.ending import Ending
 from paddle_resume.training.evaluator import Evaluator
 from paddle_resume.training.failed_step import bad_sample
-from paddle_resume.training.finished_model import FinishedModel
 from paddle_resume.training.found_in_run import FOUND, FoundInRun
 from paddle_resume.training.gradient_average import GradientAverage
 from paddle_resume.training.hooks import Hooks, stateful
 from paddle_resume.training.interrupt import SignalWatch
-from paddle_resume.training.loop import TrainingLoop
 from paddle_resume.training.made_again import MadeAgain
 from paddle_resume.training.model_owners import model_owners
 from paddle_resume.training.named_losses import loss_and_output, total_loss
@@ -53,14 +47,10 @@ from paddle_resume.training.optimizer_step import OptimizerStep
 from paddle_resume.training.options import Monitoring, Processes, StepOptions
 from paddle_resume.training.precision import Precision
 from paddle_resume.training.progress import Progress
-from paddle_resume.training.run_length import RunLength
-from paddle_resume.training.run_log import RunLog
-from paddle_resume.training.run_saver import RunSaver
 from paddle_resume.training.save_hook import SaveHook
 from paddle_resume.training.save_schedule import OFF, SaveSchedule
 from paddle_resume.training.saver import Saver
 from paddle_resume.training.state_as_now import state_as_now
-from paddle_resume.training.step_runner import StepRunner
 
 
 class RunParts:
@@ -84,8 +74,8 @@ class RunParts:
         processes: Processes,
         owners: Mapping[str, Owner],
     ) -> None:
-        self._trainer = trainer
-        self._model_path = Path(model_path) if model_path is not None else None
+        self.trainer = trainer
+        self.model_path = Path(model_path) if model_path is not None else None
         self.optimizers = optimizers
         self.given_metrics = metrics
         self.monitoring = monitoring
@@ -136,7 +126,7 @@ class RunParts:
         )
         prints = self.elastic.last_prints if self.elastic is not None else None
         back = monitoring.check_resume or 0
-        self.made_again: MadeAgain = MadeAgain(self.engine, self.random, self.world, back, self._tell, prints)
+        self.made_again: MadeAgain = MadeAgain(self.engine, self.random, self.world, back, self.tell, prints)
         self.metrics: RunningMetrics = RunningMetrics(
             metrics,
             world=self.data_parallel,
@@ -145,15 +135,15 @@ class RunParts:
             by_share=self.shares is not None,
         )
         self.hooks = Hooks(callbacks, trainer)
-        self.logbook = Logbook(logger, silent=not self.world.is_main, tell=self._tell)
+        self.logbook = Logbook(logger, silent=not self.world.is_main, tell=self.tell)
         self.lr = LRStepper(optimizers, step.lr_interval, step.lr_metric)
         self.signals = SignalWatch()
-        self._on_save = SaveHook(self.hooks, lambda call: self.found.changed_by(call), self._tell)
+        self._on_save = SaveHook(self.hooks, lambda call: self.found.changed_by(call), self.tell)
         self.saver = Saver(
             self.engine,
             schedule,
             landed=self._landed,
-            tell=self._tell,
+            tell=self.tell,
             world=self.world,
         )
         self.gradients = GradientAverage(World() if self.elastic else self.data_parallel)
@@ -181,10 +171,10 @@ class RunParts:
         )
         self._of_model = model_owners(trainer.model, optimizers, self.mesh, self.engine, self.world)
         self.owners = self._build_owners(callbacks, owners)
-        own = [part for name, part in vars(self).items() if name not in ("_trainer", "optimizers")]
+        own = [part for name, part in vars(self).items() if name not in ("trainer", "optimizers")]
         own += [monitoring.ema, monitoring.best, *self.logbook.given]
         self.found: FoundInRun = FoundInRun(
-            trainer, optimizers, metrics, callbacks, self.owners, own, self.world, self._tell, self.elastic is not None
+            trainer, optimizers, metrics, callbacks, self.owners, own, self.world, self.tell, self.elastic is not None
         )
 
     def all_owners(self, feed: Optional[Feed], evaluation: Mapping[str, Feed]) -> Owners:
@@ -199,7 +189,7 @@ class RunParts:
         owners.add("rng", PerRank(self.random, World() if self.elastic else self.world))
         return owners
 
-    def _moved_by_evaluation(self, feed: Feed, evaluation: Mapping[str, Feed]) -> Owners:
+    def moved_by_evaluation(self, feed: Feed, evaluation: Mapping[str, Feed]) -> Owners:
         """The owners that an evaluation or a log record may move: all but the model's and optimizers' own."""
         still = {name for name in self._of_model if not name.startswith("scheduler")}
         every = self.all_owners(feed, evaluation).items()
@@ -215,79 +205,12 @@ class RunParts:
         """What brings back all that was found in the run and, if `whole`, all else that a save of it holds."""
         return state_as_now([self.found, *(self.owners.values() if whole else ()), self.random])
 
-    def loop(self, feed: Feed, evaluation: Mapping[str, Feed], length: RunLength, heart: Heartbeat) -> TrainingLoop:
-        """The loop that trains on these data."""
-        self.evaluator.heart, self.divergence.where = heart, length.where
-        trainer, monitoring = self._trainer, self.monitoring
-        saver = self._run_saver(feed, evaluation, heart)
-        weights: Any = self.owners.get("ema" if monitoring.ema is not None and monitoring.ema.evaluate else "model")
-        return TrainingLoop(
-            model=trainer.model,
-            progress=self.progress,
-            length=length,
-            feed=feed,
-            evaluation=evaluation,
-            random=self.random,
-            steps=StepRunner(trainer.train_step, self.gradients, self.log),
-            lr=self.lr,
-            learning_rate=lambda: trainer.learning_rate,
-            as_now=self.as_now,
-            metrics=self.metrics,
-            divergence=self.divergence,
-            monitoring=monitoring,
-            evaluator=self.evaluator,
-            log=RunLog(self.logbook, self.progress, self.metrics, self.divergence, self.hooks.call),
-            saver=saver,
-            made_again=self.made_again,
-            finished=FinishedModel(
-                self._model_path,
-                trainer.model,
-                weights,
-                best=monitoring.best,
-                best_prefix=self.engine.prefix(BEST),
-                settle=lambda: saver.collect(wait=True),
-                world=self.world,
-                mesh=self.mesh,
-                progress=self.progress,
-            ),
-            ending=Ending(
-                self.progress,
-                lambda: self._moved_by_evaluation(feed, evaluation),
-                self.logbook,
-                self.found.before_end.watch,
-            ),
-            hooks=self.hooks,
-            world=self.world,
-            data_parallel=self.data_parallel,
-            statistics=[] if self.data_parallel.is_single or self.elastic else per_process_statistics(trainer.model),
-            signals=self.signals,
-            heart=heart,
-            tell=self._tell,
-            bad_sample=self._bad_sample,
-        )
-
-    def _run_saver(self, feed: Feed, evaluation: Mapping[str, Feed], heart: Heartbeat) -> RunSaver:
-        """What saves the run with its position in these data."""
-        return RunSaver(
-            self.saver,
-            self.engine,
-            lambda: self.all_owners(feed, evaluation),
-            model=self._trainer.model,
-            feed=feed,
-            progress=self.progress,
-            metrics=self.metrics,
-            divergence=self.divergence,
-            heart=heart,
-            made_again=self.made_again,
-            tell=self._tell,
-        )
-
     def _build_owners(self, callbacks: Sequence[Callback], given: Mapping[str, Owner]) -> Owners:
         owners = Owners(**self._of_model)
         owners.update({"progress": self.progress, "precision": self.precision})
         owners.update({"update": self.optimizer_step, "rates": self.lr, "divergence": self.divergence})
         if self.monitoring.ema is not None:
-            self.monitoring.ema.follow(self._trainer.model)
+            self.monitoring.ema.follow(self.trainer.model)
             owners.update({"ema": self.monitoring.ema, "ema.progress": AverageProgress(self.monitoring.ema)})
         if self.monitoring.best is not None:
             owners.add("best", self.monitoring.best)
@@ -299,26 +222,26 @@ class RunParts:
         self.made_again.kept.landed(prefix)
         self._on_save(prefix)
 
-    def _tell(self, text: str) -> None:
-        self._trainer.tell(text)
+    def tell(self, text: str) -> None:
+        self.trainer.tell(text)
 
     def _forward(self, batch: Batch) -> tuple[paddle.Tensor, Any]:
         if self.mesh is not None:
             batch = batch.mapped(self.mesh.shard_batch)
-        loss, output = loss_and_output(self._trainer.compute_loss(batch), type(self._trainer).__name__)
-        return total_loss(loss, self.log, f"{type(self._trainer).__name__}.compute_loss"), output
+        loss, output = loss_and_output(self.trainer.compute_loss(batch), type(self.trainer).__name__)
+        return total_loss(loss, self.log, f"{type(self.trainer).__name__}.compute_loss"), output
 
     def forward_apart(self, batch: Batch) -> tuple[paddle.Tensor, Any]:
         """(mean loss, output) of a batch that does not count."""
         with self.precision.autocast(), self.evaluator.logging_to(RunningMetrics(())):
             return self._forward(batch)
 
-    def _bad_sample(
+    def bad_sample(
         self, error: Exception, batches: Sequence[Batch], where: str, is_stream: bool
     ) -> Optional[Exception]:
         if self.mesh is not None:  # A forward is one of all processes.
             return None
-        return bad_sample(error, batches, self.forward_apart, self._trainer.model, where, is_stream)
+        return bad_sample(error, batches, self.forward_apart, self.trainer.model, where, is_stream)
 
     def log(self, values: Mapping[str, Any]) -> None:
         """Take in further scalars, of the evaluation under way or else of training."""

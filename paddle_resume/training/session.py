@@ -12,6 +12,7 @@ from paddle_resume.errors import DataError, SaveError
 from paddle_resume.parallel.world import compare
 from paddle_resume.stateful import Compared
 from paddle_resume.supervision.heartbeat import Heartbeat
+from paddle_resume.training.build_loop import build_loop
 from paddle_resume.training.first_samples import try_first_samples
 from paddle_resume.training.found_in_run import FOUND
 from paddle_resume.training.interrupt import Interruption
@@ -38,7 +39,7 @@ class Session:
         parts.found.look({"train": feed, **evaluation})
         heart = Heartbeat.from_environment(parts.world.rank)
         heart.beat(parts.progress.step, "start")
-        self.loop = parts.loop(feed, evaluation, length, heart)
+        self.loop = build_loop(parts, feed, evaluation, length, heart)
 
     def run(self, resume: str, *, allow_inexact: bool, overwrite: bool, changes: ResumeChanges) -> None:
         """Train to the end; see `Trainer.train`."""

@@ -130,7 +130,7 @@ def test_a_place_that_cannot_be_written_is_found_before_the_first_step(
     }
     made = trainer(tmp_path, **places[which])
     if which == "model":
-        made._parts._model_path = small_disk / "model.pdparams"
+        made._parts.model_path = small_disk / "model.pdparams"
     with pytest.raises(SaveError, match={"log": r"Trainer\(log_dir=\)", "model": r"Trainer\(model_path=\)"}[which]):
         train(made)
     assert made.step == 0 and not list(tmp_path.rglob("*.pdparams"))
