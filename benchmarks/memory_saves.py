@@ -66,7 +66,7 @@ def measure(model: paddle.nn.Layer, shape: tuple[int, ...], pairs: int) -> tuple
         began = time.perf_counter()
         save(engine, *args, **options)
         costs.append(time.perf_counter() - began)
-        sizes[0] = sum(slot.size for slot in engine._memory._slots) // 2
+        sizes[0] = sum(slot.size for slot in engine._memory._tier._slots) // 2
 
     CheckpointEngine.save_in_memory = timed  # type: ignore[method-assign,assignment]
     Saver.memory_is_due = lambda saver, step: turns.has_saves and due(saver, step)  # type: ignore[method-assign,assignment]

@@ -13,7 +13,7 @@ from paddle_resume.checkpoint.choose import AUTO, choose, choose_together
 from paddle_resume.checkpoint.foreign_checkpoint import is_foreign
 from paddle_resume.checkpoint.foreign_restore import restore_foreign
 from paddle_resume.checkpoint.lineage import Lineage
-from paddle_resume.checkpoint.memory_tier import MemoryTier
+from paddle_resume.checkpoint.node_memory import NodeMemory
 from paddle_resume.checkpoint.reader import Loaded
 from paddle_resume.checkpoint.restored import MEMORY, InMemory, Restored
 from paddle_resume.checkpoint.resume_errors import Explain, Refusal, explain_to_program
@@ -62,8 +62,8 @@ class CheckpointEngine:
         self._keep = max(1, keep)
         self._keep_epochs = keep_epochs
         self._home = RunFolder(self.folder, name)
-        self._memory = MemoryTier(self.folder, name)
-        self._looks_in_memory = memory and self._world.is_single
+        self._memory = NodeMemory(self.folder, name, self._world)
+        self._looks_in_memory = memory
         self._newest: Path | None = None
         """The newest durable checkpoint from which the same command would go on."""
         self._writer: BackgroundWriter | InlineWriter = BackgroundWriter() if background else InlineWriter()
@@ -123,24 +123,23 @@ class CheckpointEngine:
     ) -> None:
         """Keep the owners' state in shared memory, which outlives this process, until the next such save but one.
 
-        The next `restore` of `auto` goes on from there if nothing durable was saved after it. Only for a run of one
-        process, with no save under way. Raises OSError if there is no room, StateError as `save` does.
+        The next `restore` of `auto` goes on from there if nothing durable was saved after it. All processes call it,
+        with no save under way. Raises OSError if there is no room, StateError as `save` does.
         """
         every = self.as_owners(owners)
         self.prepare()
         owner_states.prepare(every)
-        states, files = owner_states.capture(every)
-        self._memory.save(self._header(step, epoch, phase), states, files, self._newest)
+        header = self._header(step, epoch, phase)
+        self._newest = self._memory.save(header, lambda: owner_states.capture(every), self._newest)
 
     def newest_in_memory(self, on_disk: Loaded | None) -> Loaded | None:
         """The save in memory that continues `on_disk`, the newest durable checkpoint, if there is one."""
         self._newest = on_disk.prefix if on_disk is not None else None
-        return self._memory.newest(self._newest) if self._looks_in_memory else None
+        return self._memory.newest(self._newest) if self._world.broadcast_object(self._looks_in_memory) else None
 
     def forget_memory(self) -> None:
         """Give back what this run has in memory: it is complete, or starts from elsewhere."""
-        if self._world.is_main:
-            self._memory.clear()
+        self._memory.clear()
 
     def reserve(self, owners: Mapping[str, Any]) -> None:
         """Have memory ready for the first save of these owners, so that it is as quick as those after it: at once.
@@ -200,7 +199,7 @@ class CheckpointEngine:
         on_disk = loaded
         if resume in (AUTO, MEMORY):
             kept = self.newest_in_memory(loaded)
-            if kept is not None and (resume == MEMORY or not owner_states.differences(every, kept.record)):
+            if kept is not None and (resume == MEMORY or self._fits_everywhere(every, kept)):
                 loaded = kept
         else:
             self._goes_on_beside_the_newest()
@@ -241,9 +240,9 @@ class CheckpointEngine:
         Raises CheckpointError if there are checkpoints of this name and `overwrite` is not set.
         """
         self.prepare()
+        self._newest = None
         if not self._world.is_main:
             return 0
-        self._newest = None
         removed = self._home.clear(overwrite)
         self.forget_memory()
         return removed
@@ -278,7 +277,11 @@ class CheckpointEngine:
         """The run starts from what a person has named; what it had in memory continues something else."""
         if self._world.is_main:
             self._newest = next((found.prefix for found in self.found() if found.record), None)
-            self.forget_memory()
+        self.forget_memory()
+
+    def _fits_everywhere(self, owners: Owners, kept: Loaded) -> bool:
+        """Whether nothing differs from that save in memory, in any process."""
+        return all(self._world.gather(not owner_states.differences(owners, kept.record)))
 
     def _header(self, step: int, epoch: int | None, phase: str | None) -> dict[str, Any]:
         events = {"exact": self.lineage.is_exact, "lineage": self.lineage.events}

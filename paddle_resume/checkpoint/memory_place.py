@@ -64,13 +64,17 @@ def home() -> Path:
     return folder
 
 
-def make_place(save_dir: Path, name: str) -> Place:
-    """A new place for the run `name` in `save_dir`, to which that folder points from now on; raises OSError."""
-    place = Place(home() / secrets.token_hex(_ID), os.path.realpath(save_dir), name, _namespace())
-    # The pointer first: without it another run's start would take the place for a leftover.
-    pointer = _pointer(save_dir, name)
-    _write(temporary(pointer), place.folder.name)
-    temporary(pointer).replace(pointer)
+def make_place(save_dir: Path, name: str, number: str = "") -> Place:
+    """A new place for the run `name` in `save_dir`, to which that folder points from now on; raises OSError.
+
+    `number` is the name of its folder, where another node has made that of the same run, and what points there.
+    """
+    place = Place(home() / (number or secrets.token_hex(_ID)), os.path.realpath(save_dir), name, _namespace())
+    if not number:
+        # The pointer first: without it another run's start would take the place for a leftover.
+        pointer = _pointer(save_dir, name)
+        _write(temporary(pointer), place.folder.name)
+        temporary(pointer).replace(pointer)
     place.folder.mkdir(mode=0o700)
     _write(place.folder / _OWNER, json.dumps({"save_dir": place.save_dir, "name": name, "mounts": place.namespace}))
     return place

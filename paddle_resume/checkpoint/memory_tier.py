@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import secrets
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, Optional
+from typing import Any, NamedTuple, Optional
 
 import numpy as np
 
@@ -36,6 +37,23 @@ _MEMORY, _CONTAINER = Path("/proc/meminfo"), Path("/sys/fs/cgroup")
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 
+class Identity(NamedTuple):
+    """What tells one save in memory from any other of its run; of two, the later one is the greater."""
+
+    sequence: int
+    step: int
+    life: str
+    """Of the processes that made it."""
+
+
+class Kept(NamedTuple):
+    """A whole save in memory that counts."""
+
+    identity: Identity
+    record: Record
+    files: Mapping[str, FramedFile]
+
+
 class MemoryTier:
     """The saves in memory of the run `name` in `save_dir`: two slots, of which the newer whole one counts.
 
@@ -52,16 +70,19 @@ class MemoryTier:
         self._sequence = 0
         self._after: Optional[list[Any]] = None
         self._has_saved = False
+        self.life = secrets.token_hex(8)
 
     def save(self, header: Mapping[str, Any], owners: str, files: Files, after: Optional[Path]) -> None:
         """Keep a save, in place of the older of two; `owners` is JSON.
 
         `after` is the newest durable checkpoint. Raises OSError if there is no room.
         """
-        self._have_place()
+        if not self.place:
+            self.have_place()
         layout = Layout(files)
         content = {
             "package": __version__,
+            "life": self.life,
             "saved_at": now(),
             "owners": owners,
             "header": header,
@@ -74,26 +95,40 @@ class MemoryTier:
         self._sequence += 1
         self._after, self._has_saved = _identity(after), True
 
-    def newest(self, after: Optional[Path]) -> Optional[Loaded]:
-        """The newest whole save that was made after the durable checkpoint `after` (None: before there was any)."""
+    def look(self, after: Optional[Path]) -> list[Kept]:
+        """The whole saves made after the durable checkpoint `after` (None: before there was any), the newest first.
+
+        They are readable until the next save.
+        """
         self._place = find_place(self._save_dir, self._name)
         if self._place is None:
-            return None
+            return []
         self._slots = [Slot(self._place.folder / name) for name in SLOTS]
-        found = sorted((content for slot in self._slots if (content := slot.read())), reverse=True)
         guard = self._guard(after)
-        for content in found:
-            self._sequence = max(self._sequence, content.sequence)
-            loaded = self._loaded(content, guard)
-            if loaded is not None:
-                self._after, self._has_saved = _identity(after), True
-                return loaded
-        return None
+        found = [kept for slot in self._slots if (content := slot.read()) and (kept := self._kept(content, guard))]
+        return sorted(found, key=lambda kept: kept.identity, reverse=True)
+
+    def load(self, kept: Kept, after: Optional[Path]) -> Loaded:
+        """The one of those from which the run goes on; the next save takes the place of the other."""
+        self._sequence = kept.identity.sequence
+        self._after, self._has_saved = _identity(after), True
+        tensors = {suffix: _arrays(file) for suffix, file in kept.files.items()}
+        return Loaded(self._save_dir / kept.record.name, kept.record, tensors, ())
 
     def clear(self) -> None:
         """Forget all saves, and give the memory back."""
+        place = self._place
         self._let_go()
         forget_place(self._save_dir, self._name)
+        if place is not None:  # Another process may have removed what points there.
+            place.remove()
+
+    def clear_here(self) -> None:
+        """Give back the memory of this node alone: what points to it is another's, and so is the other nodes'."""
+        place = self._place
+        self._let_go()
+        if place is not None:
+            place.remove()
 
     def close(self, after: Optional[Path]) -> None:
         """The process ends or lets the run go; saves from before the newest durable checkpoint are of no more use."""
@@ -101,19 +136,37 @@ class MemoryTier:
             self.clear()
         self._let_go()
 
+    def close_here(self) -> None:
+        """The process ends, and another one has decided what becomes of the run's saves."""
+        if self._place is not None and not self._place.is_wanted:
+            self._place.remove()
+        self._let_go()
+
+    @property
+    def place(self) -> str:
+        """The name of the folder in shared memory, the same on each node; empty without one."""
+        return self._place.folder.name if self._place is not None and self._place.folder.is_dir() else ""
+
+    def have_place(self, name: str = "") -> None:
+        """Make a folder in shared memory, if there is none: a new one, or the one of that name to which others point.
+
+        Raises OSError.
+        """
+        if self.place and name in ("", self.place):
+            return
+        if name:
+            self.clear_here()
+        else:
+            self._let_go()
+            forget_place(self._save_dir, self._name)
+        remove_leftovers()
+        self._place = make_place(self._save_dir, self._name, name)
+        self._slots = [Slot(self._place.folder / each) for each in SLOTS]
+
     def _let_go(self) -> None:
         for slot in self._slots:
             slot.close()
         self._slots, self._place, self._has_saved, self._sequence = [], None, False, 0
-
-    def _have_place(self) -> None:
-        if self._place is not None and self._place.folder.is_dir():
-            return
-        self._let_go()
-        remove_leftovers()
-        forget_place(self._save_dir, self._name)
-        self._place = make_place(self._save_dir, self._name)
-        self._slots = [Slot(self._place.folder / name) for name in SLOTS]
 
     def _next_slot(self, needed: int) -> Slot:
         slot = self._slots[(self._sequence + 1) % len(self._slots)]
@@ -133,7 +186,7 @@ class MemoryTier:
             "after": _identity(after),
         }
 
-    def _loaded(self, content: Content, guard: Mapping[str, Any]) -> Optional[Loaded]:
+    def _kept(self, content: Content, guard: Mapping[str, Any]) -> Optional[Kept]:
         try:
             if len(content.text) > 2 * MAX_BYTES:
                 return None
@@ -153,10 +206,9 @@ class MemoryTier:
                 owners=decode_state(saved["owners"]),
                 **saved["header"],
             )
+            return Kept(Identity(content.sequence, record.step, str(saved["life"])), record, files)
         except (KeyError, TypeError, ValueError, AttributeError, RecursionError):
             return None
-        prefix = self._save_dir / record.name
-        return Loaded(prefix, record, {suffix: _arrays(file) for suffix, file in files.items()}, ())
 
 
 def _arrays(file: FramedFile) -> Arrays:
@@ -178,6 +230,14 @@ def _identity(prefix: Optional[Path]) -> Optional[list[Any]]:
         record = sibling(prefix, SUFFIX).stat()
         return [prefix.name, record.st_ino, record.st_mtime_ns, record.st_size]
     return [prefix.name]
+
+
+def shared_memory() -> tuple[str, int]:
+    """What tells the shared memory that this process sees from that of another machine or container."""
+    try:
+        return _boot(), SHARED_MEMORY.stat().st_dev
+    except OSError:
+        return _boot(), 0
 
 
 def _boot() -> str:

@@ -31,6 +31,8 @@ class Agreement(NamedTuple):
 
     save: bool
     """Rank 0 wants to save."""
+    memory: bool
+    """Rank 0 wants to keep the step in memory."""
     signum: Optional[int]
     """The signal on which to stop, whichever process it reached."""
 
@@ -79,11 +81,11 @@ class World:
         """Whether this is rank 0."""
         return self.rank == 0
 
-    def agree(self, save: bool = False, signum: Optional[int] = None) -> Agreement:
+    def agree(self, save: bool = False, signum: Optional[int] = None, memory: bool = False) -> Agreement:
         """Wait for all processes, and learn what they do together."""
         if self._channel is None:
-            return Agreement(save, signum)
-        return self._channel.round((save, signum), _agreement)
+            return Agreement(save, memory, signum)
+        return self._channel.round((save, memory, signum), _agreement)
 
     def gather(self, value: Any) -> list[Any]:
         """Every process's value, by rank."""
@@ -216,7 +218,8 @@ def compare(world: World, owners: Mapping[str, Compared]) -> None:
     world.agree()
 
 
-def _agreement(given: list[tuple[bool, Optional[int]]]) -> Agreement:
-    signals = {signum for _, signum in given if signum is not None}
+def _agreement(given: list[tuple[bool, bool, Optional[int]]]) -> Agreement:
+    signals = {signum for *_, signum in given if signum is not None}
     stop = signal.SIGTERM if signal.SIGTERM in signals else next(iter(signals), None)
-    return Agreement(given[0][0], stop)
+    save, memory, _ = given[0]
+    return Agreement(save, memory, stop)

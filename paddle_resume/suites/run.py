@@ -185,11 +185,13 @@ class WrappedRun:
     def _between_steps(self, asked: LoaderIterator) -> None:
         step = self._position.step
         self._saver.collect(step)
-        wants = not self._cannot_be_saved and self._saver.is_due(step)
-        agreed = self._world.agree(wants, self._signals.signum)
-        if agreed.save or (agreed.signum is not None and not self._cannot_be_saved):
+        may = not self._cannot_be_saved  # The same in all processes.
+        agreed = self._world.agree(
+            may and self._saver.is_due(step), self._signals.signum, may and self._saver.memory_is_due(step)
+        )
+        if agreed.save or (agreed.signum is not None and may):
             self._save(asked, self._saver.begin, tag=f"step{step}")
-        elif not self._cannot_be_saved and self._saver.memory_is_due(step):
+        elif agreed.memory:
             self._save(asked, self._saver.keep_in_memory)
         self._signals.check(self._world, agreed.signum)
 
@@ -242,10 +244,7 @@ class WrappedRun:
         assert self._program is not None
         step = self._position.step
         try:
-            self._program.before_save(asked)
-            if self._later_optimizer is not None:
-                self._program.require_found(self._later_optimizer)
-            self._outputs.before_save()
+            self._make_ready(asked)
             save(self._owners, step=step, epoch=None, phase=TRAIN, **options)
         except StateError as error:
             self._cannot_be_saved = True
@@ -253,6 +252,21 @@ class WrappedRun:
                 f"{error} From here on nothing is saved: the program goes on, and a resume makes again what comes "
                 "after the last checkpoint."
             )
+
+    def _make_ready(self, asked: LoaderIterator) -> None:
+        """Raises StateError, in all processes, if what one of them holds cannot be saved."""
+        assert self._program is not None
+        refused = ""
+        try:
+            self._program.before_save(asked)
+            if self._later_optimizer is not None:
+                self._program.require_found(self._later_optimizer)
+            self._outputs.before_save()
+        except StateError as error:
+            refused = str(error)
+        for reason in self._world.gather(refused):
+            if reason:
+                raise StateError(reason)
 
     def _stopped(self) -> EndOfRun:
         step, signum = self._position.step, self._signals.signum

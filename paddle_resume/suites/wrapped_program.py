@@ -71,7 +71,7 @@ def run_wrapped(arguments: Sequence[str], options: Options) -> None:
     if options.resume == AUTO:
         kept = engine.newest_in_memory(on_disk)
         # Another command goes on from disk, or is refused as it would be there.
-        if kept is not None and is_wrapped(kept) and not command.differences_but_suite(kept.record.owners["command"]):
+        if kept is not None and all(world.gather(_continues(kept, command))):
             loaded = kept
     if loaded is None:
         engine.forget_memory()
@@ -123,6 +123,10 @@ def run_wrapped(arguments: Sequence[str], options: Options) -> None:
             run.close()
             raise
         run.finish()
+
+
+def _continues(kept: Loaded, command: Command) -> bool:
+    return is_wrapped(kept) and not command.differences_but_suite(kept.record.owners["command"])
 
 
 def _chosen(engine: CheckpointEngine, options: Options, world: World) -> Optional[Loaded]:

@@ -80,9 +80,9 @@ def _in_memory(folder: Path, on_disk: list[Listed]) -> Iterator[Listed]:
     """The newest save in memory of each run from which its next start will go on."""
     for run in runs_in_memory(folder):
         newest = next((Path(one.prefix) for one in on_disk if one.run == run and one.good), None)
-        kept = MemoryTier(folder, run).newest(newest)
-        if kept is not None:
-            record = kept.record
+        kept = MemoryTier(folder, run).look(newest)
+        if kept:
+            record = kept[0].record
             yield Listed(
                 prefix=f"{run} ({'before any checkpoint' if newest is None else f'after {newest.name}'})",
                 state=IN_MEMORY,

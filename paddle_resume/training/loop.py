@@ -109,7 +109,8 @@ class TrainingLoop:
             self.hooks.call("on_epoch_begin")
         for batches in self._batches_left():
             # Also the point at which the processes wait for each other, before their collectives, which do not.
-            agreed = self.world.agree(self.saver.is_due(self.progress.step + 1), self.signals.signum)
+            step = self.progress.step + 1
+            agreed = self.world.agree(self.saver.is_due(step), self.signals.signum, self.saver.memory_is_due(step))
             self._make_step(batches)
             self.saver.make_ready()
             if self.steps_in_epoch % self.monitoring.log_every == 0:
@@ -120,7 +121,7 @@ class TrainingLoop:
             self.saver.collect()
             if agreed.save or self.progress.phase == EVALUATE:
                 self.saver.save()
-            else:
+            elif agreed.memory:
                 self.saver.keep_in_memory()
             if self.progress.phase == EVALUATE:
                 self._evaluate()

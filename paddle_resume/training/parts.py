@@ -145,6 +145,7 @@ class RunParts:
             landed=self._landed,
             tell=self.tell,
             world=self.world,
+            has_memory=self.mesh is None,
         )
         self.gradients = GradientAverage(World() if self.elastic else self.data_parallel)
         self.optimizer_step = OptimizerStep(

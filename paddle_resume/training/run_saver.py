@@ -104,11 +104,13 @@ class RunSaver:
         self._made_again.saving(tag, progress.step)
         return self._engine.prefix(tag)
 
+    def memory_is_due(self, step: int) -> bool:
+        """Whether this step is to be kept in memory; rank 0 decides."""
+        return self._saver.memory_is_due(step)
+
     def keep_in_memory(self) -> None:
-        """Keep this step in memory, if that is due; never what has diverged, or came out otherwise than before."""
+        """Keep this step in memory; never what has diverged, or came out otherwise than before."""
         progress = self._progress
-        if not self._saver.memory_is_due(progress.step):
-            return
         self._metrics.read_losses()
         if self._divergence.would_stop(self._metrics):
             return  # Whoever reads the losses next tells of it, at the step at which a run without this would.

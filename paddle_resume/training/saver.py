@@ -14,14 +14,14 @@ from paddle_resume.checkpoint.phases import DONE
 from paddle_resume.errors import CheckpointError, SaveError, StateError
 from paddle_resume.parallel.world import World
 from paddle_resume.stateful import Owners
-from paddle_resume.training.save_schedule import MemoryClock, SaveClock, SaveSchedule
+from paddle_resume.training.save_schedule import OFF, MemoryClock, SaveClock, SaveSchedule
 
 
 class Saver:
     """The saves of one run.
 
     `landed` is called with the prefix of each checkpoint that has become durable, `tell` with what a person should
-    know.
+    know. Without `has_memory` nothing is kept in memory: the state is in parts, which go to disk.
     """
 
     def __init__(
@@ -32,18 +32,17 @@ class Saver:
         landed: Callable[[Path], None],
         tell: Callable[[str], None],
         world: Optional[World] = None,
+        has_memory: bool = True,
     ) -> None:
         self.schedule = schedule
         self.failed: Optional[SaveError] = None
         """Why the latest save failed; None if it did not."""
         self._checkpointer = checkpointer
         self._clock = SaveClock(schedule)
-        self._memory_clock = MemoryClock(schedule.memory_now)
+        self._memory_clock = MemoryClock(schedule.memory_now if has_memory else OFF)
         self._landed = landed
         self._tell = tell
         self._world = world or World()
-        if not self._world.is_single:
-            self._memory_clock.stop()  # The state of the others is brought together only for a save on disk.
         self._position: Optional[tuple[int, str]] = None
         self._is_ready = False
         self._is_last = False
@@ -99,15 +98,22 @@ class Saver:
                 self._is_last = phase == DONE
 
     def memory_is_due(self, step: int) -> bool:
-        """Whether this step is to be kept in memory: that is due, and all that was saved before is durable."""
-        return self._memory_clock.is_due(step) and not (self._checkpointer.busy or self.has_saved_step(step))
+        """Whether this step is to be kept in memory: that is due, and all that was saved before is durable.
+
+        Rank 0 decides.
+        """
+        if not self._world.is_main or not self._memory_clock.is_due(step):
+            return False
+        return not (self._checkpointer.busy or self.has_saved_step(step))
 
     def keep_in_memory(self, owners: Owners, *, step: int, epoch: Optional[int], phase: str) -> None:
-        """Keep this step in memory, from which the same command goes on after a kill."""
+        """Keep this step in memory, from which the same command goes on after a kill; all processes call it."""
         began = time.monotonic()
         try:
             self._checkpointer.save_in_memory(step, owners, epoch=epoch, phase=phase)
         except (OSError, StateError, SaveError, CheckpointError) as error:
+            if not (self._world.is_single or isinstance(error, OSError)):
+                raise  # The others may not have met with it, and wait.
             # Only a kill costs more now. Where this hinders a save on disk as well, that one will tell.
             self._memory_clock.stop()
             self._checkpointer.forget_memory()

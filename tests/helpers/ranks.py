@@ -34,7 +34,13 @@ class Ended:
 
 
 def start_ranks(
-    folder: Path, ranks: int, *options: object, program: Path = PROGRAM, master: int = 0, absent: int = -1
+    folder: Path,
+    ranks: int,
+    *options: object,
+    program: Path = PROGRAM,
+    master: int = 0,
+    absent: int = -1,
+    **variables: str,
 ) -> list[forking.Started]:
     """The processes, with the environment that Paddle's launcher gives them; its own checks take seconds more.
 
@@ -42,16 +48,16 @@ def start_ranks(
     """
     folder.mkdir(exist_ok=True)
     return [
-        forking.start([program, *options], folder, merged=True, OMP_NUM_THREADS="1", **environment)
+        forking.start([program, *options], folder, merged=True, OMP_NUM_THREADS="1", **environment, **variables)
         for rank, environment in enumerate(launcher_environments(ranks, master))
         if rank != absent
     ]
 
 
-def run_ranks(folder: Path, ranks: int, *options: object, timeout: float = 120) -> Ended:
+def run_ranks(folder: Path, ranks: int, *options: object, timeout: float = 120, **variables: str) -> Ended:
     """Run PROGRAM in `folder` with so many processes until all have ended."""
     began = time.monotonic()
-    return wait_for(start_ranks(folder, ranks, *options), began, timeout)
+    return wait_for(start_ranks(folder, ranks, *options, **variables), began, timeout)
 
 
 def wait_for(processes: list[forking.Started], began: float, timeout: float = 120) -> Ended:

@@ -37,17 +37,22 @@ def curves(folder: Path) -> list[Any]:
     return sorted(value for path in folder.rglob("vdlrecords*") for value in read_values(path))
 
 
-@pytest.mark.parametrize("name", ["in_processes", "by_fleet"])
-def test_a_process_that_is_killed_and_a_stop_change_nothing(name: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("name", "memory"),
+    [("in_processes", True), pytest.param("in_processes", False, marks=pytest.mark.full), ("by_fleet", False)],
+)
+def test_a_process_that_is_killed_and_a_stop_change_nothing(name: str, memory: bool, tmp_path: Path) -> None:
     program = str(PROGRAMS / f"{name}.py")
     code, said = run([sys.executable, *_LAUNCH, program], tmp_path, OUT="straight")
     assert code == 0, said
-    wrap = [sys.executable, "-m", "paddle_resume", "wrap", "--auto", "--every-steps", "2", "--"]
+    every = "100" if memory else "2"
+    wrap = [sys.executable, "-m", "paddle_resume", "wrap", "--auto", "--every-steps", every, "--"]
     command = [*wrap, sys.executable, *_LAUNCH, program]
-    code, said = run(command, tmp_path, OUT="wrapped", DIE="4:SIGKILL", DIE_RANK="1")
+    in_memory = {"PADDLE_RESUME_MEMORY": "1"} if memory else {}
+    code, said = run(command, tmp_path, OUT="wrapped", DIE="4:SIGKILL", DIE_RANK="1", **in_memory)
     assert code != 0 and "rank 1: it is gone without a word" in said, said
-    code, said = run(command, tmp_path, OUT="wrapped", DIE="6:SIGTERM", DIE_RANK="1")
-    assert code == 143 and "Resumed from" in said and "Stopped after 6 batches" in said, said
+    code, said = run(command, tmp_path, OUT="wrapped", DIE="6:SIGTERM", DIE_RANK="1", **in_memory)
+    assert code == 143 and f"Resumed from {'memory' if memory else ''}" in said and "Stopped after 6 batches" in said, said
     code, said = run(command, tmp_path, OUT="wrapped")
     assert code == 0 and "Resumed from" in said, said
     straight, wrapped = tmp_path / "straight", tmp_path / "wrapped"
