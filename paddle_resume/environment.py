@@ -10,6 +10,7 @@ import sys
 # Before Paddle: version 2.6.2 brings zlib's symbols along, and crashes a zlib that is loaded after it.
 import zlib  # noqa: F401
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any, NoReturn, Optional
 
@@ -208,6 +209,7 @@ def physical_cores() -> int:
     return max(1, min(psutil.cpu_count(logical=False) or usable, usable))
 
 
+@cache
 def cpu_field(name: str) -> str:
     """What Linux says of the first CPU under `name`, such as `vendor_id`; empty if it says nothing."""
     try:

@@ -84,12 +84,11 @@ class MemoryTier:
             "package": __version__,
             "life": self.life,
             "saved_at": now(),
-            "owners": owners,
             "header": header,
             "files": {suffix: image.described for suffix, image in layout.images.items()},
             "guard": self._guard(after),
         }
-        text = json.dumps(content).encode()
+        text = f"{json.dumps(content)}\n{owners}".encode()
         slot = self._next_slot(Slot.size_for(layout, text))
         slot.write(self._sequence + 1, layout, text)
         self._sequence += 1
@@ -190,7 +189,8 @@ class MemoryTier:
         try:
             if len(content.text) > 2 * MAX_BYTES:
                 return None
-            saved = parse_json(content.text)
+            head, _, owners = content.text.partition(b"\n")
+            saved = parse_json(head)
             if saved["package"] != __version__ or saved["guard"] != guard:
                 return None
             files = {
@@ -203,7 +203,7 @@ class MemoryTier:
                 name=f"{self._name}_step{saved['header']['step']}",
                 sequence=content.sequence,
                 files={suffix: SealedFile(file).entry() for suffix, file in files.items()},
-                owners=decode_state(saved["owners"]),
+                owners=decode_state(owners.decode()),
                 **saved["header"],
             )
             return Kept(Identity(content.sequence, record.step, str(saved["life"])), record, files)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import pickle
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -156,10 +157,17 @@ def read(path: Path) -> Record:
 
 def encode_state(owner: str, state: Any) -> str:
     """`state` as JSON; raises StateError naming the owner and what cannot be kept."""
+    key, text = _encoded.get(owner, (b"", ""))
+    seen = _as_bytes(state)
+    if seen and seen == key:
+        return text
     try:
         _require_text_keys(state)
         require_shallow(state)
-        return json.dumps(state, default=_pack, allow_nan=True)
+        text = json.dumps(state, default=_pack, allow_nan=True)
+        if seen:
+            _encoded[owner] = seen, text
+        return text
     except (TypeError, ValueError, RecursionError) as error:
         raise StateError(
             f"The state of {owner!r} cannot be saved: {error}. state_dict() may hold dicts with strings for keys, "
@@ -170,6 +178,20 @@ def encode_state(owner: str, state: Any) -> str:
 def decode_state(text: str) -> Any:
     """The state that `encode_state` gave the text of."""
     return json.loads(text, object_hook=_unpack_one)
+
+
+def _as_bytes(state: Any) -> bytes:
+    """Other bytes for each other state, types included, several times faster than JSON; none for what has no such."""
+    try:
+        found = pickle.dumps(state, pickle.HIGHEST_PROTOCOL)
+    except Exception:
+        return b""
+    return found if len(found) <= _KEPT_BYTES else b""
+
+
+_encoded: dict[str, tuple[bytes, str]] = {}
+"""By owner its last state and the text of it: most of them are in the next save what they were in this one."""
+_KEPT_BYTES = 1 << 16
 
 
 def _own_digest(body: Mapping[str, Any]) -> str:

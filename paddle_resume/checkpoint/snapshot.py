@@ -109,8 +109,9 @@ class Layout:
     def copy_into(self, block: memoryview) -> None:
         """Copy every array to its place."""
         for start, array in self._arrays:
-            target, source = block[start : start + array.nbytes], array.reshape(-1).view(np.uint8)
-            if source.nbytes < _SMALL_COPY:
+            size = array.nbytes
+            target, source = block[start : start + size], array.reshape(-1).view(np.uint8)
+            if size < _SMALL_COPY:
                 target[:] = source.data
             else:
                 np.copyto(np.frombuffer(target, np.uint8), source)

@@ -9,7 +9,7 @@ import numpy as np
 import paddle
 
 from paddle_resume.errors import CheckpointError, StateError
-from paddle_resume.owners.tensor_views import fill, views
+from paddle_resume.owners.tensor_views import fill, is_zero, views
 
 
 class LeftGradients:
@@ -30,7 +30,7 @@ class LeftGradients:
         given = {name: p.grad for name, p in self._model.named_parameters() if p.grad is not None}
         rows = [name for name, gradient in given.items() if gradient.is_selected_rows() and gradient.rows()]
         dense = {name: gradient for name, gradient in given.items() if not gradient.is_selected_rows()}
-        left = {name: array for name, array in views(dense).items() if array.any()}
+        left = views({name: gradient for name, gradient in dense.items() if not is_zero(gradient)})
         if rows or (left and paddle.distributed.get_world_size() > 1):
             raise StateError(
                 f"A save found gradients that no optimizer has used, of {', '.join([*rows, *left][:3])}, and they "

@@ -10,7 +10,7 @@ import paddle
 import pytest
 
 from paddle_resume.owners import tensor_views
-from paddle_resume.owners.tensor_views import views
+from paddle_resume.owners.tensor_views import is_zero, views
 
 
 def same(tensor: Any) -> bool:
@@ -71,3 +71,21 @@ def test_a_kept_view_is_used_and_goes_with_its_tensor() -> None:
     del tensor
     gc.collect()
     assert key not in tensor_views._kept
+
+
+def test_a_gradient_is_zero_only_if_each_of_its_values_is() -> None:
+    for dtype in ("float32", "float64", "bfloat16"):
+        for number in range(3):
+            tensor = paddle.zeros([3, 5]).astype(dtype)
+            assert is_zero(tensor)
+            tensor[number, 4] = 1e-30
+            assert not is_zero(tensor)
+            tensor[number, 4] = -0.0
+            assert is_zero(tensor) or dtype == "bfloat16"  # which NumPy shows as whole numbers
+    assert is_zero(paddle.zeros([3, 4]).t()) and not is_zero(paddle.ones([3, 4]).t())
+    assert is_zero(paddle.zeros([0])) and not is_zero(paddle.full([], float("nan")))
+
+
+def test_memory_that_was_freed_is_looked_at_again_for_its_next_owner() -> None:
+    for number in range(100):
+        assert is_zero(paddle.full([16], number % 2, "float32")) is (number % 2 == 0)
