@@ -15,6 +15,7 @@ import pytest
 from places import PROGRAMS
 from ranks import Ended, start_ranks, wait_for
 
+from paddle_resume.checkpoint.catalog import find_all
 from paddle_resume.checkpoint.reader import load
 from paddle_resume.testing import first_differences
 
@@ -27,8 +28,8 @@ FEW = (*NETS, "lbfgs", "tiny", "named", "sampler", "remainder-1")  # in the defa
 SHORT = ("batch-norm", "dropout")
 
 
-def run(folder: Path, ranks: int, *options: object, timeout: float = 300) -> Ended:
-    return wait_for(start_ranks(folder, ranks, *options, program=PROGRAM), time.monotonic(), timeout)
+def run(folder: Path, ranks: int, *options: object, timeout: float = 300, **variables: str) -> Ended:
+    return wait_for(start_ranks(folder, ranks, *options, program=PROGRAM, **variables), time.monotonic(), timeout)
 
 
 def trained(folder: Path, ranks: int, nets: Sequence[str], *options: object) -> Path:
@@ -96,6 +97,17 @@ def four_then_one_then_two(folder: Path, nets: Sequence[str], *options: object) 
 def test_four_then_one_then_two_processes_end_as_one_that_nobody_stopped(one: Path, tmp_path: Path) -> None:
     nets = ("batch-norm", "transformer", "lstm", "named", "sampler")
     require_the_same(one, four_then_one_then_two(tmp_path, nets), nets, stopped_after=range(3, 7))
+
+
+@pytest.mark.parametrize(("before", "after"), [(2, 1), pytest.param(4, 2, marks=pytest.mark.full)])
+def test_fewer_processes_go_on_from_what_more_had_in_memory(before: int, after: int, one: Path, tmp_path: Path) -> None:
+    net, memory = "batch-norm", {"PADDLE_RESUME_MEMORY": "1"}
+    assert not run(tmp_path, before, "--nets", net, "--doom", 1, 5, "kill", "step", **memory).good
+    ended = run(tmp_path, after, "--nets", net, **memory)
+    assert ended.good, ended.explain()
+    newest = next(found.record for found in find_all(tmp_path / net / "checkpoint") if found.record)
+    assert [(event["from"], event["step"]) for event in newest.lineage if event["event"] == "resume"] == [("memory", 5)]
+    require_the_same(one, tmp_path, [net])
 
 
 @pytest.mark.full
