@@ -154,9 +154,14 @@ class Feed:
         return not self._order.is_pure
 
     @property
+    def replayed(self) -> Union[Stream, WorkerStreams, None]:
+        """The stream that draws earlier samples again where it goes on; None without one."""
+        return self._stream if self._stream is not None and self._stream.replays else None
+
+    @property
     def note(self) -> str:
         """What a user should know about resuming this data, or an empty string."""
-        if self._stream is not None and self._stream.replays:
+        if self.replayed is not None:
             return (
                 f"{type(self.dataset).__name__} has no state_dict(): resuming within an epoch draws the samples "
                 "before that position again."

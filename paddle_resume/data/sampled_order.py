@@ -155,6 +155,13 @@ class SampledOrder:
 
     def _tried(self, dataset: Any) -> list[np.ndarray]:
         """The order of the first epoch, drawn by a copy, which leaves the sampler where it is."""
+        try:
+            len(self._sampler)
+        except (TypeError, NotImplementedError) as error:
+            raise DataError(
+                f"{self.name} does not tell how long it is ({error}). Give it `__len__`, by which an epoch's steps are "
+                "counted."
+            ) from error
         if self._is_paddles:
             self.is_pure = True
             return self._drawn(0)

@@ -5,12 +5,29 @@ from __future__ import annotations
 import copy
 import itertools
 from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Callable, Optional
 
 from paddle_resume.data.batch_tree import collate
 from paddle_resume.data.sample_loader import as_batch, seed_sample
 from paddle_resume.rng import RandomStreams, preserved
 from paddle_resume.stateful import Stateful
+
+
+class HeldByStream:
+    """What a dataset without `state_dict()` holds, so that a pass can be made again from what it held as that began.
+
+    This one knows of nothing; whoever finds such state puts another in its place.
+    """
+
+    def now(self) -> Any:
+        """What it holds now, in a form for a record; None if nobody knows."""
+        return None
+
+    def as_at(self, begun: Any) -> AbstractContextManager[None]:
+        """Inside, it holds what `now` gave then; afterwards everything is as it is now."""
+        return nullcontext()
+
 
 _STREAM = 1  # Keeps the stream's seeds apart from those of samples.
 
@@ -20,7 +37,7 @@ class Stream:
 
     If the dataset offers `state_dict()` and `set_state_dict()`, resuming hands its state back, and iterating it
     afterwards must go on from there to the end of that pass. If not, the samples before the position are drawn again
-    and dropped.
+    and dropped, from what the dataset held when the pass began.
 
     A dataset may change its state when a pass ends, such as go back to its beginning, and that a pass has ended shows
     only when it gives no more: a state is therefore taken after a first or a full batch's last sample, and the
@@ -44,6 +61,8 @@ class Stream:
         self._collate = collate_fn or collate
         self.convert: Callable[[Any], Any] = as_batch
         """Makes what the collate function gave a batch."""
+        self.held = HeldByStream()
+        self._begun: Any = None
         self._start = None if self.replays else copy.deepcopy(dataset.state_dict())
         self._position: Optional[dict[str, Any]] = None
         self._pending: Optional[dict[str, Any]] = None
@@ -81,7 +100,11 @@ class Stream:
         """The batches of the first epoch, the same each time; the dataset is left as it was."""
         self._position = self._pending = None
         if self.replays:
-            yield from self.batches(0, 0)
+            begun = self._begun
+            try:
+                yield from self.batches(0, 0)
+            finally:
+                self._begun = begun
             return
         before = copy.deepcopy(self._dataset.state_dict())
         self._dataset.set_state_dict(copy.deepcopy(self._start))
@@ -97,9 +120,11 @@ class Stream:
             self._position["ended"] = True
 
     def state_dict(self) -> dict[str, Any]:
-        return {"position": None if self._position is None else dict(self._position)}
+        begun = {"begun": self._begun} if self._begun is not None else {}
+        return {"position": None if self._position is None else dict(self._position), **begun}
 
     def set_state_dict(self, state: dict[str, Any]) -> None:
+        self._begun = state.get("begun")
         # The first versions had neither `after` nor `ended`.
         position = None if state["position"] is None else {"after": 0, "ended": False, **state["position"]}
         self._position, self._pending = position, copy.deepcopy(position)
@@ -108,9 +133,12 @@ class Stream:
         """The dataset's samples from the position on, with the generators as they were there."""
         pending, self._pending = self._pending, None
         if pending is None:
-            seed_sample(self._seed, epoch, _STREAM)
-            iterator = iter(self._dataset)
-            _skip(iterator, samples)
+            if samples == 0:
+                self._begun = self.held.now()
+            with self.held.as_at(self._begun) if samples and self._begun is not None else nullcontext():
+                seed_sample(self._seed, epoch, _STREAM)
+                iterator = iter(self._dataset)
+                _skip(iterator, samples)
             return iterator
         self._dataset.set_state_dict(pending["dataset"])
         streams.set_state_dict(pending["random"])

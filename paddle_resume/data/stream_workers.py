@@ -7,6 +7,7 @@ import os
 import pickle
 import traceback
 from collections.abc import Iterator
+from contextlib import nullcontext
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
 from typing import Any, Callable
@@ -16,7 +17,7 @@ import paddle
 from paddle.io.dataloader import worker as paddle_worker
 
 from paddle_resume.data.sample_loader import prepare_worker
-from paddle_resume.data.stream import Stream
+from paddle_resume.data.stream import HeldByStream, Stream
 from paddle_resume.errors import DataError
 from paddle_resume.rng import derive_seed, preserved
 
@@ -45,12 +46,17 @@ class WorkerStreams:
         self._at_start = [stream.state_dict() for stream in self._made]
         self._states: list[dict[str, Any]] = copy.deepcopy(self._at_start)
         self._turn, self._ended, self._samples = 0, [False] * workers, [0] * workers
+        self.held = HeldByStream()
+        self._begun: Any = None
 
     def batches(self, epoch: int, samples: int) -> Iterator[list[Any]]:
         """The batches of `epoch` after its first `samples` samples, which have to be those that were handed out."""
         if samples == 0:
             self._begin_pass()
-        running = [None if ended else _Worker(self, worker, epoch) for worker, ended in enumerate(self._ended)]
+            self._begun = self.held.now()
+        # Each worker has the dataset as it was when the pass began, also one that is started again.
+        with self.held.as_at(self._begun) if samples and self._begun is not None else nullcontext():
+            running = [None if ended else _Worker(self, worker, epoch) for worker, ended in enumerate(self._ended)]
         try:
             while not all(self._ended):
                 worker, self._turn = self._turn, (self._turn + 1) % self._workers
@@ -89,6 +95,7 @@ class WorkerStreams:
             "ended": list(self._ended),
             "samples": list(self._samples),
             "streams": copy.deepcopy(self._states),
+            **({"begun": self._begun} if self._begun is not None else {}),
         }
 
     def set_state_dict(self, state: dict[str, Any]) -> None:
@@ -97,6 +104,7 @@ class WorkerStreams:
                 f"The checkpoint is of a stream that another number of workers read than {self._workers}; set "
                 "data.num_workers (in Python num_workers) as it was."
             )
+        self._begun = state.get("begun")
         self._turn, self._ended = state["turn"], list(state["ended"])
         self._samples, self._states = list(state["samples"]), copy.deepcopy(state["streams"])
 

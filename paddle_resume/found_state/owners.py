@@ -257,6 +257,13 @@ def put_back(restore: Callable[[], None], filled: Mapping[str, Stateful], arrays
         owner.set_state_dict({name: given[f"{_FILLED}{label} {name}"] for name in names})
 
 
+def all_as_now(walker: Walker, filled: Mapping[str, Stateful]) -> Callable[[], None]:
+    """What brings all that the walker finds back to where it is now, but for what `filled` fill."""
+    record, arrays = walker.capture()
+    kept = {name: array.copy() for name, array in arrays.items()}
+    return lambda: put_back(lambda: walker.restore(record, kept), filled)
+
+
 def _tensors(filled: Mapping[str, Stateful]) -> Arrays:
     return {
         f"{_FILLED}{label} {name}": array

@@ -192,7 +192,8 @@ class ResumableFit:
         valid = evaluation_feed(evaluation, self._seed) if evaluation is not None else None
         self._evaluation = {"valid": valid} if valid is not None else {}
         self._model._reset_metrics()  # What an earlier fit that was cut short has left in them must not count.
-        self._owners = fit_owners(self._model, self._position, self._callbacks, self._curves.loggers)
+        feeds = {"train": self._feed, **self._evaluation}
+        self._owners = fit_owners(self._model, self._position, self._callbacks, self._curves.loggers, feeds)
         for name, logger in numbered("log", self._curves.loggers):
             self._owners.add(name, logger)
         self._owners.add("data", self._feed)

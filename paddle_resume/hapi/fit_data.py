@@ -15,14 +15,7 @@ def training_feed(loader: Any, seed: int) -> Feed:
     """A feed of what `loader` loads; raises DataError for a loader whose order cannot be had again."""
     sampler = getattr(loader, "batch_sampler", None)
     if type(sampler) is not paddle.io.DistributedBatchSampler:
-        feed = Feed.of(loader, seed=seed)
-        if feed.sampler_keeps_state:
-            raise DataError(
-                f"{type(loader.batch_sampler).__name__} keeps state of its own from epoch to epoch, which Model.fit "
-                "does not save. Let it draw from NumPy's or Python's global generators, seeded for each epoch, or "
-                "train with paddle_resume.Trainer, which saves it."
-            )
-        return feed
+        return Feed.of(loader, seed=seed)
     # What `fit` wraps a dataset into; with one process it takes all of it.
     return Feed(
         loader.dataset,

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import paddle
 
+from paddle_resume.data.feed import Feed
 from paddle_resume.differences import Difference, compare_fields
 from paddle_resume.environment import Environment
 from paddle_resume.found_state.claims import Claims
-from paddle_resume.found_state.owners import FoundArrays, FoundState, Origin
+from paddle_resume.found_state.owners import FoundArrays, FoundState, Origin, all_as_now
 from paddle_resume.found_state.paddle_rules import EARLIER, claim_owned
 from paddle_resume.found_state.walker import Walker
+from paddle_resume.owners.model import BufferState, ModelState
 from paddle_resume.owners.paddle_owners import paddle_owners
 from paddle_resume.stateful import Owners, Stateful
+from paddle_resume.training.found_data import data_roots, watch_data
 from paddle_resume.training.found_in_run import numbered
 
 _PREPARED = Origin(None, "Model.prepare()")
@@ -27,8 +30,10 @@ _ONLY_WRITE = (paddle.callbacks.ProgBarLogger, paddle.callbacks.ModelCheckpoint)
 _SET_BY_FIT = ("model", "params", "epochs", "steps")
 
 
-def fit_owners(model: Any, position: Any, callbacks: Sequence[Any], loggers: Sequence[Any]) -> Owners:
-    """All owners of a fit but its logs, data and generators, in the order in which they are restored.
+def fit_owners(
+    model: Any, position: Any, callbacks: Sequence[Any], loggers: Sequence[Any], feeds: Mapping[str, Feed]
+) -> Owners:
+    """All owners of a fit but its logs, feeds and generators, in the order in which they are restored.
 
     Raises StateError naming whatever bears state that cannot be saved.
     """
@@ -47,13 +52,17 @@ def fit_owners(model: Any, position: Any, callbacks: Sequence[Any], loggers: Seq
         elif not isinstance(thing, _ONLY_WRITE):
             claims.attributes(thing, _SET_BY_FIT, "position")
             roots[name] = thing
+    roots.update(data_roots(feeds, claims))
     known = vars(model.network)
     walker = known[EARLIER] = Walker(roots, claims, known.get(EARLIER))
     walker.survey().require_capturable()
     arrays = FoundArrays()
     owners = Owners(environment=Environment(), position=position)
     owners.add("found.arrays", arrays)
-    owners.add("found", FoundState(walker, arrays, origins=_ORIGINS))
+    found = FoundState(walker, arrays, origins=_ORIGINS)
+    filled = {name: owner for name, owner in of_model.items() if isinstance(owner, (ModelState, BufferState))}
+    watch_data(feeds, claims, walker, found, lambda: all_as_now(walker, filled))
+    owners.add("found", found)
     owners.update(of_model)
     owners.add("rate", RateInForce(model._optimizer))
     owners.add("scaler", LossScale(model))

@@ -2,26 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Callable
 
-import numpy as np
 import paddle
 
 from paddle_resume.data.feed import Feed
 from paddle_resume.differences import ConfigScope
-from paddle_resume.errors import StateError
 from paddle_resume.found_state.claims import Claims
-from paddle_resume.found_state.known import is_below
 from paddle_resume.found_state.leaves import same_cells
 from paddle_resume.found_state.owners import (
     FoundArrays,
     FoundState,
     Origin,
     StateBeforeTheEnd,
+    all_as_now,
     are_same,
-    put_back,
 )
 from paddle_resume.found_state.paddle_rules import EARLIER, claim_owned
 from paddle_resume.found_state.walker import Walker
@@ -29,11 +25,10 @@ from paddle_resume.owners.model import BufferState, ModelState
 from paddle_resume.parallel.world import World
 from paddle_resume.stateful import Owner, Stateful
 from paddle_resume.training.callbacks import Callback
+from paddle_resume.training.found_data import data_roots, watch_data
 
 ARRAYS, FOUND = "found.arrays", "found"
 _OF_TRAINER = ("restored", "_parts", "_session", "_console", "_arguments")
-
-_TRAIN_DATA = "data.train"
 
 # An optimizer's settings are compared by an owner of their own, and so are the data.
 _ORIGINS = {
@@ -97,7 +92,7 @@ class FoundInRun:
 
     def look(self, feeds: Mapping[str, Feed]) -> None:
         """Find what there is, if that was not done for these data; raises StateError for what cannot be saved."""
-        data = dict(_data(feeds, self._claims))
+        data = data_roots(feeds, self._claims)
         if self._owners and same_things(data, self._data):
             return
         self._data = data
@@ -111,35 +106,10 @@ class FoundInRun:
         arrays = FoundArrays()
         self._found = FoundState(walker, arrays, self._world, _ORIGINS, self._is_elastic)
         self._owners = {ARRAYS: arrays, FOUND: self._found}
-        self._train = feeds["train"]
-        self._train.while_workers_load = self._as_workers_see_it
+        watch_data(feeds, self._claims, walker, self._found, self.as_now)
         self.before_end = StateBeforeTheEnd(walker, arrays, self._world, self._filled, self._is_elastic)
         if survey.told:
             self._tell(survey.told_line())
-
-    @contextmanager
-    def _as_workers_see_it(self) -> Iterator[None]:
-        """While workers, with copies of their own, read the training data, nobody changes these in this process.
-
-        They would not see it, and those of a resume would. It would show only at the save before it, which refuses.
-        """
-        begun = _of_data(*self._walker.capture())
-
-        def require_the_same(record: Any, arrays: Mapping[str, np.ndarray]) -> None:
-            now = _of_data(record, arrays)
-            changed = sorted(path for path in {*begun, *now} if begun.get(path) != now.get(path))
-            if changed and not self._train.exhausted:
-                raise StateError(
-                    f"{changed[0]} was changed while data workers, which do not see it, read the epoch; those of a "
-                    "resume would. Change it in on_epoch_begin or on_epoch_end, or load without workers (num_workers: "
-                    "0)."
-                )
-
-        self._found.require = require_the_same
-        try:
-            yield
-        finally:
-            self._found.require = lambda record, arrays: None
 
     @property
     def owners(self) -> Mapping[str, Owner]:
@@ -148,9 +118,7 @@ class FoundInRun:
 
     def as_now(self) -> Callable[[], None]:
         """What brings all that was found back to where it is now."""
-        record, arrays = self._walker.capture()
-        kept = {name: array.copy() for name, array in arrays.items()}
-        return lambda: put_back(lambda: self._walker.restore(record, kept), self._filled)
+        return all_as_now(self._walker, self._filled)
 
     def changed_by(self, call: Callable[[], None]) -> list[str]:
         """Call it; returns the paths at which it has changed what was found."""
@@ -171,13 +139,6 @@ class FoundInRun:
     def note(self) -> str:
         """What a person should know after a resume, or an empty text."""
         return self._found.note
-
-
-def _of_data(record: Any, arrays: Mapping[str, np.ndarray]) -> dict[str, Any]:
-    """What has moved in the training data, by path, in a form that can be compared."""
-    values = {path: array.tobytes() for path, array in arrays.items() if is_below(path, [_TRAIN_DATA])}
-    entries = {path: (repr(entry), values.pop(path, None)) for path, entry in record["moved"].items()}
-    return {**values, **{path: entry for path, entry in entries.items() if is_below(path, [_TRAIN_DATA])}}
 
 
 def _first_changed(path: str, before: Any, after: Any) -> str:
@@ -208,15 +169,3 @@ def numbered(kind: str, things: Sequence[Any]) -> Iterable[tuple[str, Any]]:
 def same_things(some: Mapping[str, Any], others: Mapping[str, Any]) -> bool:
     """Whether both have the very same objects under the same names."""
     return list(some) == list(others) and all(one is other for one, other in zip(some.values(), others.values()))
-
-
-def _data(feeds: Mapping[str, Feed], claims: Claims) -> Iterable[tuple[str, Any]]:
-    for name, feed in feeds.items():
-        claims.object(feed, "data")
-        if feed.is_stream:  # its position says where it is
-            claims.object(feed.dataset, "data")
-        yield f"data.{name}", feed.dataset
-        if feed.sampler is not None:
-            yield f"data.{name}.sampler", feed.sampler
-        if feed.collate is not None:
-            yield f"data.{name}.collate_fn", feed.collate

@@ -95,6 +95,8 @@ EVENTS = [
 ]
 # The state that these have is in others too; mixed precision does nothing on a CPU.
 AGAIN = ("no evaluation in some epochs", "mixed precision", "a rate that falls by step", "two workers")
+# What is found in the data has one owner, with all else that is found.
+KEEPING = tuple(row for row in ROWS if row.endswith("keeps state"))
 AGAIN_ALONE = ("model", "optimizer", "scheduler")
 
 
@@ -134,6 +136,19 @@ CONTROLS = {
     "rate": ("a rate that falls on a plateau", ("on_train_batch_end", 18)),
     "scheduler": ("a rate that falls by epoch", ("on_train_batch_end", 10)),
 }
+
+
+@pytest.mark.parametrize("row", KEEPING)
+def test_what_data_keep_decides_how_a_fit_goes_on(
+    row: str, straight: Callable[[str], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The negative control of these rows: without what is found, they end otherwise."""
+    expected = straight(row)
+    with pytest.raises(Crash):
+        fit(tmp_path, ROWS[row](), ("on_train_batch_end", 6))
+    monkeypatch.setattr(FoundState, "set_state_dict", lambda owner, state: None)
+    fit(tmp_path, ROWS[row]())
+    assert first_differences(expected, tmp_path)
 
 
 @pytest.mark.parametrize(

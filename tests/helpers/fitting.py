@@ -102,6 +102,57 @@ class Stream(paddle.io.IterableDataset):
             yield x, np.array([x.sum() > 4], np.int64)
 
 
+class Drawing(Points):
+    """Noise of a generator of its own, and of how often it was asked."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.draw, self.asked = random.Random(4), [0]
+
+    def __getitem__(self, index: int) -> Any:
+        self.asked[0] += 1
+        x, label = super().__getitem__(index)
+        return x + np.float32(0.1 * self.draw.random() + 0.01 * (self.asked[0] % 7)), label
+
+
+class KeepingStream(Stream):
+    """The same, with numbers that it keeps from pass to pass, in itself and in its class."""
+
+    passes = 0
+
+    def __init__(self) -> None:
+        self.draw, self.asked = random.Random(4), 0
+
+    def __iter__(self) -> Iterator[Any]:
+        type(self).passes += 1
+        for x, label in super().__iter__():
+            self.asked += 1
+            yield x + np.float32(0.1 * self.draw.random() + 0.01 * (self.asked % 7) + 0.1 * self.passes), label
+
+
+class EveryOther(paddle.io.Sampler):
+    """Begins one further on in each pass."""
+
+    passes = 0
+
+    def __iter__(self) -> Iterator[int]:
+        self.passes += 1
+        return iter([(2 * i + self.passes) % 52 for i in range(26)])
+
+    def __len__(self) -> int:
+        return 26
+
+
+class Scaling:
+    """A collate function that counts."""
+
+    calls = 0
+
+    def __call__(self, samples: list[Any]) -> Any:
+        self.calls += 1
+        return [np.stack(each) * (1 + self.calls % 3 if each[0].dtype == np.float32 else 1) for each in zip(*samples)]
+
+
 class Net(paddle.nn.Layer):
     def __init__(self) -> None:
         super().__init__()
@@ -126,6 +177,15 @@ def loader(**options: Any) -> paddle.io.DataLoader:
     return paddle.io.DataLoader(Points(), batch_size=8, **options)
 
 
+def sampled(sampler: Any) -> paddle.io.DataLoader:
+    return paddle.io.DataLoader(Points(), batch_sampler=paddle.io.BatchSampler(sampler=sampler, batch_size=8))
+
+
+def keeping_stream() -> dict[str, Any]:
+    KeepingStream.passes = 0  # as in a new process
+    return {"train_data": paddle.io.DataLoader(KeepingStream(), batch_size=8)}
+
+
 hapi = paddle.callbacks
 # Made anew for each life of a fit. 52 samples are 7 batches of 8.
 ROWS: dict[str, Any] = {
@@ -144,6 +204,10 @@ ROWS: dict[str, Any] = {
     "two workers": lambda: {"num_workers": 2},
     "a nest of inputs": lambda: {"net": NetOfTwo, "train_data": Nested(), "eval_data": Nested(20)},
     "a stream": lambda: {"train_data": paddle.io.DataLoader(Stream(), batch_size=8)},
+    "a dataset that keeps state": lambda: {"train_data": Drawing()},
+    "a stream that keeps state": keeping_stream,
+    "a sampler that keeps state": lambda: {"train_data": sampled(EveryOther())},
+    "a collate function that keeps state": lambda: {"train_data": loader(collate_fn=Scaling())},
     "an evaluation on batches made by hand": lambda: {"eval_data": by_hand()},
     "mixed precision": lambda: {"amp": "O1"},
     "several metrics": lambda: {"metrics": [paddle.metric.Accuracy((1, 2)), Positives()]},

@@ -5,7 +5,16 @@ from __future__ import annotations
 import random
 
 import numpy as np
-from paddle.io import BatchSampler, DataLoader, Dataset, IterableDataset, RandomSampler
+from paddle.io import (
+    BatchSampler,
+    DataLoader,
+    Dataset,
+    IterableDataset,
+    RandomSampler,
+    Sampler,
+    WeightedRandomSampler,
+    get_worker_info,
+)
 
 
 def numbers(count, seed=0):
@@ -89,6 +98,52 @@ class Positioned(IterableDataset):
         self.position, self.passes = state["position"], state["passes"]
 
 
+class Dealt(IterableDataset):
+    """A stream that is dealt out to the workers that read it, with state in each of them."""
+
+    def __init__(self, count=38):
+        self.x, self.y = numbers(count)
+        self.draw = random.Random(6)
+
+    def __iter__(self):
+        info = get_worker_info()
+        first, step = (info.id, info.num_workers) if info is not None else (0, 1)
+        for at in range(first, len(self.x), step):
+            yield self.x[at] * np.float32(1 + 0.05 * self.draw.random()), self.y[at]
+
+
+class HardFirst(Sampler):
+    """An order of a user's: by a score that it keeps and moves."""
+
+    def __init__(self, data_source):
+        super().__init__(data_source)
+        self.scores = np.random.default_rng(8).random(len(data_source))
+
+    def __len__(self):
+        return len(self.scores)
+
+    def __iter__(self):
+        order = np.argsort(self.scores, kind="stable")
+        self.scores = np.roll(self.scores, 5) * 0.9
+        return iter(order.tolist())
+
+
+class Alternating(BatchSampler):
+    """Batches of a user's, which grow and shrink with each epoch."""
+
+    def __init__(self, dataset):
+        self.count, self.epochs = len(dataset), 0
+
+    def __iter__(self):
+        size, self.epochs = 6 + self.epochs % 3, self.epochs + 1
+        order = np.random.permutation(self.count).tolist()
+        for start in range(0, self.count, size):
+            yield order[start : start + size]
+
+    def __len__(self):
+        return -(-self.count // (6 + self.epochs % 3))
+
+
 DATA = {
     "points": Points,
     "augmented": Augmented,
@@ -96,8 +151,9 @@ DATA = {
     "harder": Harder,
     "replayed": Replayed,
     "positioned": Positioned,
+    "dealt": Dealt,
 }
-STREAMS = ("replayed", "positioned")
+STREAMS = ("replayed", "positioned", "dealt")
 
 
 def together(samples):
@@ -130,7 +186,13 @@ def _closure():
 
 
 COLLATES = {"none": lambda: None, "function": lambda: together, "object": Collate, "closure": _closure}
-ORDERS = ("shuffled", "in-order", "replacement", "fewer")
+ORDERS = ("shuffled", "in-order", "replacement", "fewer", "weighted", "own", "own batches")
+SAMPLERS = {
+    "replacement": lambda data: RandomSampler(data, replacement=True, num_samples=45),
+    "fewer": lambda data: RandomSampler(data, num_samples=27),
+    "weighted": lambda data: WeightedRandomSampler([1 + at % 4 for at in range(len(data))], 41),
+    "own": HardFirst,
+}
 
 
 def loader(description):
@@ -139,12 +201,13 @@ def loader(description):
     collate = COLLATES[description["collate"]]()
     options = {"collate_fn": collate, "num_workers": description["workers"]}
     if description["data"] in STREAMS:
-        return DataLoader(data, batch_size=8, drop_last=description["drop_last"], collate_fn=collate)
+        return DataLoader(data, batch_size=8, drop_last=description["drop_last"], **options)
     order = description["order"]
     if order in ("shuffled", "in-order"):
         return DataLoader(
             data, batch_size=8, shuffle=order == "shuffled", drop_last=description["drop_last"], **options
         )
-    drawn = {"replacement": True, "num_samples": 45} if order == "replacement" else {"num_samples": 27}
-    sampler = BatchSampler(sampler=RandomSampler(data, **drawn), batch_size=8, drop_last=description["drop_last"])
+    if order == "own batches":
+        return DataLoader(data, batch_sampler=Alternating(data), **options)
+    sampler = BatchSampler(sampler=SAMPLERS[order](data), batch_size=8, drop_last=description["drop_last"])
     return DataLoader(data, batch_sampler=sampler, **options)

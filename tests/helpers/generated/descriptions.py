@@ -47,6 +47,7 @@ TABLE: dict[str, tuple[Any, ...]] = {
     "epoch_every": (1, 2, None),
     "keep": (100, 1, 2),
     "background": (False, True),
+    "memory": ("off", 1, 3),
 }
 """Each feature or setting with its values, the plain one first."""
 SEVERAL = ("parts", "callbacks")
@@ -67,7 +68,9 @@ def possible(description: Description) -> Description:
         if made["trainer"] in ("stepping", "leaving"):  # It would step without the closure that an LBFGS asks for.
             made["trainer"] = "counting"
     if made["data"] in STREAMS:
-        made.update(workers=0, order="in-order")
+        made.update(order="in-order")
+        if made["data"] != "dealt":
+            made.update(workers=0)
     if made["collate"] in ("object", "closure") or made["data"] == "drawing":
         made["workers"] = 0  # With workers what they keep would be lost, so that the run is refused.
     if made["trainer"] in ("stepping", "leaving"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+import os
 from typing import Any
 
 import numpy as np
@@ -101,6 +102,7 @@ LOGGERS = {"jsonl": lambda: JsonlLogger("log"), "visualdl": lambda: VisualDLLogg
 
 def train(description: dict[str, Any], max_steps: int) -> None:
     """Train what is described until so many steps are made, from wherever it stands, in the working directory."""
+    os.environ.pop("PADDLE_RESUME_MEMORY", None)  # It would go before what is described.
     paddle_resume.seed_everything(3)
     data = loader(description)
     model = Net(description["parts"])
@@ -129,6 +131,7 @@ def train(description: dict[str, Any], max_steps: int) -> None:
             every_epochs=description["epoch_every"],
             keep=description["keep"],
             background=description["background"],
+            memory=description["memory"],
         ),
         step=StepOptions(
             accumulate_steps=description["accumulate"],

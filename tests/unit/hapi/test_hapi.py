@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -188,25 +187,7 @@ def test_starting_over_needs_to_be_asked_for_twice(tmp_path: Path) -> None:
     assert [event["event"] for event in record(tmp_path).lineage] == ["start"]
 
 
-class EveryOther(paddle.io.Sampler):
-    """Begins one further on in each pass."""
-
-    passes = 0
-
-    def __iter__(self) -> Iterator[int]:
-        self.passes += 1
-        return iter([(2 * i + self.passes) % 52 for i in range(26)])
-
-    def __len__(self) -> int:
-        return 26
-
-
-def of_every_other() -> paddle.io.DataLoader:
-    return paddle.io.DataLoader(Points(), batch_sampler=paddle.io.BatchSampler(sampler=EveryOther(), batch_size=8))
-
-
 REFUSED: dict[str, tuple[dict[str, Any], type, str]] = {
-    "a sampler with state": ({"train_data": of_every_other()}, DataError, "keeps state of its own from epoch to epoch"),
     "batches made by hand": ({"train_data": by_hand()}, DataError, "Data of type list cannot be fed"),
     "two of it": ({"callbacks": [ExactResume("elsewhere")]}, StateError, "two ExactResume callbacks"),
 }
