@@ -32,7 +32,7 @@ _HOOKS: Any = paddle.nn.layer.layers.HookRemoveHelper
 class Walk:
     """The nodes of everything that can be reached from `roots`.
 
-    `is_part` says that it is a state on its own; `is_alone` that what classes and modules hold is not wanted.
+    `is_part` says that it is a state on its own: without what classes and modules hold.
     """
 
     def __init__(
@@ -41,7 +41,6 @@ class Walk:
         claims: Claims,
         *,
         is_part: bool = False,
-        is_alone: bool = False,
         most: Optional[int] = None,
     ) -> None:
         self.roots = dict(roots)
@@ -52,7 +51,7 @@ class Walk:
         self._nodes: dict[int, Node] = {}
         self._most = most
         self._turn = 0
-        self._is_alone = is_part or is_alone
+        self._is_part = is_part
         self._paths: Optional[dict[str, int]] = None if is_part else {}
         self._deep = 0
         self._modules: dict[int, Node] = {}
@@ -63,7 +62,7 @@ class Walk:
         most = self._most or MOST_NODES
         self.claimed = self._claims.now()
         order: list[Node] = []
-        waiting = [] if self._is_alone else [self._node(_HOOKS, _HOOKS_KIND, HOOK_COUNTER)]
+        waiting = [] if self._is_part else [self._node(_HOOKS, _HOOKS_KIND, HOOK_COUNTER)]
         waiting.append(self._nodes.get(id(self.roots)) or self._node(self.roots, _ROOTS_KIND, ""))
         while waiting:
             node = waiting.pop()
@@ -215,7 +214,7 @@ class Walk:
         return [*(node for node in self._modules.values() if node.seen != self._turn), *unseen]
 
     def _learn_variables(self, thing: Any) -> None:
-        found = None if self._is_alone else variables_of(thing)
+        found = None if self._is_part else variables_of(thing)
         if found is not None:
             module, assigned, used = found
             path = f"<module {module.__name__}>"
@@ -224,7 +223,7 @@ class Walk:
 
     def _classes_of(self, node: Node) -> list[type]:
         """The classes of the user's that an object belongs to: they may hold something for all their objects."""
-        if self._is_alone or not isinstance(node.kind, ObjectKind):
+        if self._is_part or not isinstance(node.kind, ObjectKind):
             return []
         return [base for base in type(node.thing).__mro__ if is_users(module_of(base))]
 

@@ -38,7 +38,6 @@ class Walker:
             values among them are saved and put back there.
         claims: what other owners save.
         earlier: a walker over some of the same objects, which saw them when they were new.
-        is_alone: leave out what classes and modules hold for all.
     """
 
     def __init__(
@@ -46,14 +45,12 @@ class Walker:
         roots: Mapping[str, Any],
         claims: Optional[Claims] = None,
         earlier: Optional[Walker] = None,
-        *,
-        is_alone: bool = False,
     ) -> None:
         claims = claims or Claims()
         # The global generators belong to whoever owns the run's randomness, also where an object refers to them.
         claims.object(random._inst, "rng")
         claims.object(np.random.mtrand._rand, "rng")
-        self._walk = Walk(roots, claims, is_alone=is_alone)
+        self._walk = Walk(roots, claims)
         if earlier is not None:
             self._walk.adopt(earlier._walk)
         order = self._walk.run()

@@ -18,12 +18,12 @@ _WALKERS: weakref.WeakKeyDictionary[Any, Walker] = weakref.WeakKeyDictionary()
 
 
 def look(loader: Any) -> list[Any]:
-    """What has moved in a loader's data since it was gone through for the first time."""
+    """What has moved in a loader's data, their classes and modules since it was gone through for the first time."""
     walker = _WALKERS.get(loader)
     if walker is None:
         roots = {"dataset": loader.dataset, "sampler": loader.batch_sampler, "collate_fn": loader.collate_fn}
         given = {name: each for name, each in roots.items() if each is not None}
-        walker = _WALKERS[loader] = Walker(given, Claims(), is_alone=True)
+        walker = _WALKERS[loader] = Walker(given, Claims())
     return [*map(_copied, walker.capture())]
 
 

@@ -205,13 +205,15 @@ class LoaderIterator:
                     "they are not those of the run that was interrupted."
                 ) from None
         live.drop_places_before(self.count)
-        if not self._come_to_gate(live):
+        # Where workers make the batches, they have copies of the data; else what the data reach has moved again.
+        if not self._come_to_gate(live, lambda: put_back(self.loader, data_now)):
             set_host_state(now)
-        if self.loader.num_workers > 0:  # They have copies of their own.
             put_back(self.loader, data_now)
 
-    def _come_to_gate(self, live: _Live) -> bool:
+    def _come_to_gate(self, live: _Live, then: Callable[[], None] = lambda: None) -> bool:
         """Have the batches made that had been made by the save, and the generators stand where they did after them.
+
+        `then` is called when that is so, while none is being made.
 
         False where that is not noted. Raises StateError if there are no such batches any more.
         """
@@ -223,6 +225,7 @@ class LoaderIterator:
                 "interruption: they are not those of the run that was interrupted."
             )
         set_host_state(self.place[4])
+        then()
         live.noting.open_gate()
         return True
 

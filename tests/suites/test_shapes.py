@@ -113,6 +113,18 @@ def test_a_program_may_be_interrupted_after_any_batch(shape: str, workers: str, 
         assert differences(whole, through(folder, shape, f"{step}:{signal}", WORKERS=workers)) == []
 
 
+@pytest.mark.parametrize("data", ["map", "stream"])
+@pytest.mark.parametrize("workers", ["0", pytest.param("2", marks=pytest.mark.full)])
+def test_what_data_keep_in_themselves_their_class_and_their_module_goes_on(
+    data: str, workers: str, tmp_path: Path
+) -> None:
+    whole = straight(tmp_path, "keeping", data, WORKERS=workers)
+    interrupted = through(
+        tmp_path, "keeping", "3:SIGKILL", "7:SIGTERM", "10:SIGKILL", arguments=[data], WORKERS=workers
+    )
+    assert differences(whole, interrupted) == []
+
+
 def test_data_of_workers_are_made_again(tmp_path: Path) -> None:
     interrupted = through(tmp_path, "top_level", "7:SIGKILL", WORKERS="2")
     assert differences(straight(tmp_path, "top_level", WORKERS="2"), interrupted) == []
