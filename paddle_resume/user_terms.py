@@ -1,7 +1,8 @@
 """In whose terms a message speaks: those of a config and its command, or those of Python.
 
 Messages are written in the terms of the config (`data.num_workers`, `--allow-inexact`), wherever they come from. Where
-a run was begun from Python, they leave by `in_python_terms`: what a person reads names what this person wrote.
+a run was begun from Python, they leave by `in_user_terms`: what a person reads names what this person wrote. It keeps
+the message as it was written, since it is this that translations are of.
 """
 
 from __future__ import annotations
@@ -80,22 +81,47 @@ _WORDS = {"null": "None", "true": "True", "false": "False"}
 _VALUE = (
     r"-?\d[\d.]*(?<!\.)|null|true|false|auto|wait|skip|stop|continue|ignore|rollback|O1|O2|float16|bfloat16|best|last"
 )
+# By ASCII's letters: what stands around a key may be Chinese, without a space between.
 _KEY = re.compile(
-    rf"(?<![\w/.\"'(])({'|'.join(sorted(map(re.escape, ARGUMENTS), key=len, reverse=True))})(?![\w(]|\.\w)"
-    rf"(?:: ({_VALUE})(?![\w/]| ->))?"
+    rf"(?<![\w/.\"'])(?<!\w\()({'|'.join(sorted(map(re.escape, ARGUMENTS), key=len, reverse=True))})(?![\w(]|\.\w)"
+    rf"(?:(?:: |：)({_VALUE})(?![\w/]| ->))?",
+    re.ASCII,
 )
-_SET = re.compile(r"-o ([a-z_]+(?:\.[a-z_]+)+)=[A-Z]+\b")
-_FLAGS = (
-    (re.compile(r"--resume (none|auto|best|[^\s;,]*[/_][^\s;,]*?)(?=[\s;,)]|\.?$|\. )"), r'resume="\1"'),
-    (re.compile(r"--resume\b"), "resume="),
-    (re.compile(r"--allow-inexact\b"), "allow_inexact=True"),
-    (re.compile(r"--overwrite\b"), "overwrite=True"),
-    (re.compile(r"give the config's key with -o and add --allow-change\b"), "name its argument in allow_change=[...]"),
-    (re.compile(r"--allow-change\b"), "allow_change="),
-    (re.compile(r"--weights-partial\b"), "model.set_state_dict(paddle.load(...))"),
-    (re.compile(r"--weights\b"), "model.set_state_dict(paddle.load(...))"),
-    (re.compile(r"\b([Tt])he same command\b"), r"\1he same program"),
+_SET = re.compile(r"-o ([a-z_]+(?:\.[a-z_]+)+)=[A-Z]+\b", re.ASCII)
+_FLAGS = tuple(
+    (re.compile(pattern, re.ASCII), argument)
+    for pattern, argument in (
+        (
+            r"--resume (none|auto|best|[^\s;,，；：。（）]*[/_][^\s;,，；：。（）]*?)(?=[\s;,)，；：。（）]|\.?$|\. )",
+            r'resume="\1"',
+        ),
+        (r"--resume\b", "resume="),
+        (r"--allow-inexact\b", "allow_inexact=True"),
+        (r"--overwrite\b", "overwrite=True"),
+        (r"--allow-change\b", "allow_change="),
+        (r"--weights-partial\b", "model.set_state_dict(paddle.load(...))"),
+        (r"--weights\b", "model.set_state_dict(paddle.load(...))"),
+        (r"\b([Tt])he same command\b", r"\1he same program"),
+        ("同样的命令", "同样的程序"),
+    )
 )
+
+
+class InPythonTerms(str):
+    """A message in the terms of Python, which knows how it was `written`."""
+
+    written: str
+
+    def __new__(cls, written: str) -> InPythonTerms:
+        made = super().__new__(cls, in_python_terms(written))
+        made.written = written
+        return made
+
+    def __str__(self) -> str:
+        return self  # `str(error)` of an error with this text would be a plain copy.
+
+    def __reduce__(self) -> tuple[type[InPythonTerms], tuple[str]]:
+        return InPythonTerms, (self.written,)
 
 
 def in_python_terms(text: str) -> str:
@@ -117,4 +143,6 @@ def _argument(key: str, value: str | None) -> str:
 
 def in_user_terms(text: str) -> str:
     """The message in the terms in which this run is spoken of."""
-    return text if speaks_command() else in_python_terms(text)
+    if speaks_command() or isinstance(text, InPythonTerms):
+        return text
+    return InPythonTerms(text)
