@@ -88,22 +88,21 @@ _KEY = re.compile(
     re.ASCII,
 )
 _SET = re.compile(r"-o ([a-z_]+(?:\.[a-z_]+)+)=[A-Z]+\b", re.ASCII)
-_FLAGS = tuple(
-    (re.compile(pattern, re.ASCII), argument)
-    for pattern, argument in (
-        (
+_FLAGS = (
+    (
+        re.compile(
             r"--resume (none|auto|best|[^\s;,，；：。（）]*[/_][^\s;,，；：。（）]*?)(?=[\s;,)，；：。（）]|\.?$|\. )",
-            r'resume="\1"',
+            re.ASCII,
         ),
-        (r"--resume\b", "resume="),
-        (r"--allow-inexact\b", "allow_inexact=True"),
-        (r"--overwrite\b", "overwrite=True"),
-        (r"--allow-change\b", "allow_change="),
-        (r"--weights-partial\b", "model.set_state_dict(paddle.load(...))"),
-        (r"--weights\b", "model.set_state_dict(paddle.load(...))"),
-        (r"\b([Tt])he same command\b", r"\1he same program"),
-        ("同样的命令", "同样的程序"),
-    )
+        r'resume="\1"',
+    ),
+    (re.compile(r"--resume\b", re.ASCII), "resume="),
+    (re.compile(r"--allow-inexact\b", re.ASCII), "allow_inexact=True"),
+    (re.compile(r"--overwrite\b", re.ASCII), "overwrite=True"),
+    (re.compile(r"--allow-change\b", re.ASCII), "allow_change="),
+    (re.compile(r"--weights(-partial)?\b", re.ASCII), "model.set_state_dict(paddle.load(...))"),
+    (re.compile(r"\b([Tt])he same command\b"), r"\1he same program"),
+    (re.compile("同样的命令"), "同样的程序"),
 )
 
 
