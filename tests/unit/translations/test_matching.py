@@ -96,7 +96,7 @@ def chinese() -> Translator:
 
 @pytest.mark.parametrize(("before", "after"), [("", ""), ("x/y: 1 -> 2\n", ""), ("", "\n  a/b -c d")])
 def test_every_message_with_values_is_known_again(chinese: Translator, before: str, after: str) -> None:
-    """With values that are no words, alone and between lines; a shorter message never takes the text of a longer one."""
+    """With values that are no words, alone and between lines; none takes the text of a longer one."""
     from paddle_resume.translations.template import PLACE, filled, letters
 
     wrong = []
