@@ -106,21 +106,10 @@ _FLAGS = (
 )
 
 
-class InPythonTerms(str):
-    """A message in the terms of Python, which knows how it was `written`."""
-
-    written: str
-
-    def __new__(cls, written: str) -> InPythonTerms:
-        made = super().__new__(cls, in_python_terms(written))
-        made.written = written
-        return made
-
-    def __str__(self) -> str:
-        return self  # `str(error)` of an error with this text would be a plain copy.
-
-    def __reduce__(self) -> tuple[type[InPythonTerms], tuple[str]]:
-        return InPythonTerms, (self.written,)
+# Of the last messages in the terms of Python, how each was written: the text itself stays a plain one, since a program
+# may keep it in what a checkpoint holds.
+_MOST_KEPT = 256
+_written: dict[str, str] = {}
 
 
 def in_python_terms(text: str) -> str:
@@ -142,6 +131,17 @@ def _argument(key: str, value: str | None) -> str:
 
 def in_user_terms(text: str) -> str:
     """The message in the terms in which this run is spoken of."""
-    if speaks_command() or isinstance(text, InPythonTerms):
+    if speaks_command():
         return text
-    return InPythonTerms(text)
+    said = in_python_terms(text)
+    if said != text:
+        _written.pop(said, None)
+        _written[said] = text
+        if len(_written) > _MOST_KEPT:
+            del _written[next(iter(_written))]
+    return said
+
+
+def as_written(text: str) -> str | None:
+    """The message that `in_user_terms` made this text of; None if it is none of those that it changed lately."""
+    return _written.get(text)
