@@ -8,7 +8,7 @@ the message as it was written, since it is this that translations are of.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 
@@ -109,15 +109,26 @@ _FLAGS = (
 # Of the last messages in the terms of Python, how each was written: the text itself stays a plain one, since a program
 # may keep it in what a checkpoint holds.
 _MOST_KEPT = 256
-_written: dict[str, str] = {}
+_written: dict[str, tuple[str, bool]] = {}
+# What stands for a trainer's own arguments where `paddle.Model.fit` was called.
+_OF_FIT = (
+    ("Trainer.train(global_batch_size=", "Model.fit(batch_size="),
+    ("Trainer.train(", "Model.fit("),
+    ("Trainer(", "ExactResume("),
+)
 
 
-def in_python_terms(text: str) -> str:
-    """A message in the terms of Python: keys of a config and flags as the arguments that set the same."""
+def in_python_terms(text: str, of_fit: bool = False) -> str:
+    """A message in the terms of Python: keys of a config and flags as the arguments that set the same.
+
+    Those of a `Trainer` or, `of_fit`, of `Model.fit` and its ExactResume.
+    """
     text = _SET.sub(lambda found: ARGUMENTS.get(found[1], found[0]), text)
     text = _KEY.sub(lambda found: _argument(found[1], found[2]), text)
     for flag, argument in _FLAGS:
         text = flag.sub(argument, text)
+    for trainers, fits in _OF_FIT if of_fit else ():
+        text = text.replace(trainers, fits)
     return text
 
 
@@ -129,19 +140,22 @@ def _argument(key: str, value: str | None) -> str:
     return f"{argument[:-1]}{shown})"
 
 
-def in_user_terms(text: str) -> str:
+def in_user_terms(text: str, of_fit: bool = False) -> str:
     """The message in the terms in which this run is spoken of."""
     if speaks_command():
         return text
-    said = in_python_terms(text)
+    said = in_python_terms(text, of_fit)
     if said != text:
         _written.pop(said, None)
-        _written[said] = text
+        _written[said] = text, of_fit
         if len(_written) > _MOST_KEPT:
             del _written[next(iter(_written))]
     return said
 
 
-def as_written(text: str) -> str | None:
-    """The message that `in_user_terms` made this text of; None if it is none of those that it changed lately."""
-    return _written.get(text)
+def translated_in_user_terms(text: str, translate: Callable[[str], str]) -> str:
+    """What `translate` makes of the message that `in_user_terms` made this text of lately, in those terms too."""
+    if text not in _written:
+        return translate(text)
+    written, of_fit = _written[text]
+    return in_python_terms(translate(written), of_fit)

@@ -55,7 +55,9 @@ def try_first_samples(
             except PaddleResumeError:
                 raise
             except Exception as error:
-                named = bad_sample(error, [batch], forward, model, f"The first samples of the {_NAMES.get(split, split)} data")
+                named = bad_sample(
+                    error, [batch], forward, model, f"The first samples of the {_NAMES.get(split, split)} data"
+                )
                 shapes = ", ".join(f"{list(t.shape)} {str(t.dtype).rpartition('.')[2]}" for _, t in tensors(batch))
                 of_split = "" if split == "train" else f" of the {split} data"
                 raise named or ConfigError(

@@ -18,7 +18,13 @@ from paddle_resume.errors import PaddleResumeError
 from paddle_resume.translations import shown
 from paddle_resume.translations.catalog import catalog_path, read_translations
 from paddle_resume.translations.template import CHINESE, PLACE
-from paddle_resume.user_terms import ARGUMENTS, as_written, command_terms, in_python_terms, in_user_terms
+from paddle_resume.user_terms import (
+    ARGUMENTS,
+    command_terms,
+    in_python_terms,
+    in_user_terms,
+    translated_in_user_terms,
+)
 
 
 @pytest.mark.parametrize(
@@ -147,5 +153,8 @@ def test_a_program_that_catches_an_error_finds_english() -> None:
 def test_as_many_messages_are_remembered_as_a_screen_holds() -> None:
     for number in range(1000):
         told = in_user_terms(f"{number}: another run.name")
-    assert as_written(told) == "999: another run.name" and as_written("0: another Trainer(name=)") is None
-    assert as_written("999: another run.name") is None
+    assert translated_in_user_terms(told, str.upper) == "999: ANOTHER RUN.NAME"
+    assert translated_in_user_terms("0: another Trainer(name=)", str.upper) == "0: ANOTHER TRAINER(NAME=)"
+    with_fit = in_user_terms("another run.save_dir and data.global_batch_size", of_fit=True)
+    assert with_fit == "another ExactResume(save_dir=) and Model.fit(batch_size=)"
+    assert translated_in_user_terms(with_fit, lambda text: f"{text}!") == f"{with_fit}!"
