@@ -20,7 +20,6 @@ from paddle_resume.rng import preserved
 from paddle_resume.training.failed_step import bad_sample, place_in_own_code
 
 _SAMPLES = 2
-_NAMES = {"train": "training"}
 
 
 def try_first_samples(
@@ -55,9 +54,9 @@ def try_first_samples(
             except PaddleResumeError:
                 raise
             except Exception as error:
-                named = bad_sample(
-                    error, [batch], forward, model, f"The first samples of the {_NAMES.get(split, split)} data"
-                )
+                of_split = f"The first samples of the {split} data"
+                where = "The first samples of the training data" if split == "train" else of_split
+                named = bad_sample(error, [batch], forward, model, where)
                 shapes = ", ".join(f"{list(t.shape)} {str(t.dtype).rpartition('.')[2]}" for _, t in tensors(batch))
                 of_split = "" if split == "train" else f" of the {split} data"
                 raise named or ConfigError(
