@@ -35,8 +35,9 @@ def step_error(error: Exception, batches: Sequence[Batch], where: str, what: str
     if not is_mistake:
         return None
     given = ", ".join(f"{list(t.shape)} {str(t.dtype).rpartition('.')[2]}" for _, t in tensors(batches[0]))
-    batch = f", on a batch of {given}" if given else ""
-    return ConfigError(f"{where}: {what} failed{place_in_own_code(error)} with {own_sentence(error)}{batch}.")
+    batch = given or type(batches[0]).__name__
+    place = place_in_own_code(error)
+    return ConfigError(f"{where}: {what} failed{place} on a batch of {batch}: {own_sentence(error)}.")
 
 
 def place_in_own_code(error: BaseException) -> str:

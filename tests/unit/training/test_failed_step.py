@@ -72,7 +72,7 @@ TYPE = Wrong(17, y="cat")
         (TYPE, r"{} has 'cat' where the others of its batch have whole numbers"),
         (
             ALL,
-            r"Own.train_step failed \(\w+.py, line \d+\) with ValueError: .* on a batch of \[8, 9\] float32, \[8, 1\]",
+            r"Own.train_step failed \(\w+.py, line \d+\) on a batch of \[8, 9\] float32, \[8, 1\] int64: ValueError",
         ),
     ],
 )
@@ -96,9 +96,11 @@ def test_what_was_tried_to_find_the_sample_did_not_count(tmp_path: Path) -> None
         assert one.numpy().tobytes() == other.numpy().tobytes()
 
 
-@pytest.mark.parametrize(("data", "told"), [(ALL, "the model Sequential with its loss failed with ValueError")])
+@pytest.mark.parametrize(
+    ("data", "told"), [(ALL, r"the model Sequential with its loss failed on a batch of \[8, 9\] float32.*: ValueError")]
+)
 def test_a_stream_whose_samples_change_shape_tells_the_step(data: Any, told: str, tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=rf"In step 2 \(counted from 0\) of the training: {told}.*\[8, 9\] float32"):
+    with pytest.raises(ConfigError, match=rf"In step 2 \(counted from 0\) of the training: {told}"):
         trainer(tmp_path).train(Stream(data), epochs=1, global_batch_size=8)
 
 

@@ -94,6 +94,11 @@ def chinese() -> Translator:
     return Translator(_messages())
 
 
+def test_where_a_step_is_counted_is_said_whole(chinese: Translator) -> None:
+    said = chinese.translate("In step 1 (counted from 0; epoch 0, step 2/4) of the training: a/b.")
+    assert said == "在训练的第 1 步（从 0 算起；epoch 0，步 2/4）：a/b。"
+
+
 @pytest.mark.parametrize(("before", "after"), [("", ""), ("x/y: 1 -> 2\n", ""), ("", "\n  a/b -c d")])
 def test_every_message_with_values_is_known_again(chinese: Translator, before: str, after: str) -> None:
     """With values that are no words, alone and between lines; none takes the text of a longer one."""
