@@ -323,7 +323,7 @@ DOORS: dict[str, Door] = {
     # Where it saves is looked at between two starts of the program, which fails here.
     "run": Door(bombs.RECORDS, in_folder("run", *RUN, "--", "false"), True, has_control=False),
     "run a program that is fine": Door(bombs.RECORDS, in_folder("run", *RUN, "--", "true"), True, True),
-    "wrap": Door(bombs.RECORDS, wrapped(), True, True),
+    "wrap": Door(bombs.RECORDS, wrapped(), True),
     "wrap --resume": Door(bombs.RECORDS, wrapped("--resume", "wrapped/run_step9"), True, has_control=False),
     "generate": Door(bombs.RECORDS, in_folder("generate", *GENERATE, "--weights", "{prefix}"), True),
     "generate with a pickle": Door(bombs.PICKLES, in_folder("generate", *GENERATE, "--weights", "{path}"), True),

@@ -86,7 +86,9 @@ def in_order(door: Door, folder: Path) -> Path | None:
     if not door.has_control:
         return None
     if door in (DOORS["generate"], DOORS["generate with a pickle"]):
-        return folder / "text" / f"text_epoch0{'.pdstates' if door.files is bombs.RECORDS else '.pdparams'}"
+        for each in (folder / "text").glob("text_*"):
+            shutil.copy(each, folder / each.name)
+        return next(folder.glob("text_*.pdstates" if door.files is bombs.RECORDS else "text_*.pdparams"))
     if door.open is as_data or door.files is bombs.IDX:
         return Path(shutil.copy(folder / "data" / "train-images-idx3-ubyte", folder / "x"))
     if door.open is as_foreign_trio:
