@@ -1,13 +1,14 @@
 """In whose terms a message speaks: those of a config and its command, or those of Python.
 
 Messages are written in the terms of the config (`data.num_workers`, `--allow-inexact`), wherever they come from. Where
-a run was begun from Python, they leave by `in_python_terms`: what a person reads names what this person wrote.
+a run was begun from Python, they leave by `in_user_terms`: what a person reads names what this person wrote. It keeps
+the message as it was written, since it is this that translations are of.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 
@@ -80,30 +81,54 @@ _WORDS = {"null": "None", "true": "True", "false": "False"}
 _VALUE = (
     r"-?\d[\d.]*(?<!\.)|null|true|false|auto|wait|skip|stop|continue|ignore|rollback|O1|O2|float16|bfloat16|best|last"
 )
+# By ASCII's letters: what stands around a key may be Chinese, without a space between.
 _KEY = re.compile(
-    rf"(?<![\w/.\"'(])({'|'.join(sorted(map(re.escape, ARGUMENTS), key=len, reverse=True))})(?![\w(]|\.\w)"
-    rf"(?:: ({_VALUE})(?![\w/]| ->))?"
+    rf"(?<![\w/.\"'])(?<!\w\()({'|'.join(sorted(map(re.escape, ARGUMENTS), key=len, reverse=True))})(?![\w(]|\.\w)"
+    rf"(?:(?:: |：)({_VALUE})(?![\w/]| ->))?",
+    re.ASCII,
 )
-_SET = re.compile(r"-o ([a-z_]+(?:\.[a-z_]+)+)=[A-Z]+\b")
+_SET = re.compile(r"-o ([a-z_]+(?:\.[a-z_]+)+)=[A-Z]+\b", re.ASCII)
 _FLAGS = (
-    (re.compile(r"--resume (none|auto|best|[^\s;,]*[/_][^\s;,]*?)(?=[\s;,)]|\.?$|\. )"), r'resume="\1"'),
-    (re.compile(r"--resume\b"), "resume="),
-    (re.compile(r"--allow-inexact\b"), "allow_inexact=True"),
-    (re.compile(r"--overwrite\b"), "overwrite=True"),
-    (re.compile(r"give the config's key with -o and add --allow-change\b"), "name its argument in allow_change=[...]"),
-    (re.compile(r"--allow-change\b"), "allow_change="),
-    (re.compile(r"--weights-partial\b"), "model.set_state_dict(paddle.load(...))"),
-    (re.compile(r"--weights\b"), "model.set_state_dict(paddle.load(...))"),
+    (
+        re.compile(
+            r"--resume (none|auto|best|[^\s;,，；：。（）]*[/_][^\s;,，；：。（）]*?)(?=[\s;,)，；：。（）]|\.?$|\. )",
+            re.ASCII,
+        ),
+        r'resume="\1"',
+    ),
+    (re.compile(r"--resume\b", re.ASCII), "resume="),
+    (re.compile(r"--allow-inexact\b", re.ASCII), "allow_inexact=True"),
+    (re.compile(r"--overwrite\b", re.ASCII), "overwrite=True"),
+    (re.compile(r"--allow-change\b", re.ASCII), "allow_change="),
+    (re.compile(r"--weights(-partial)?\b", re.ASCII), "model.set_state_dict(paddle.load(...))"),
     (re.compile(r"\b([Tt])he same command\b"), r"\1he same program"),
+    (re.compile("同样的命令"), "同样的程序"),
 )
 
 
-def in_python_terms(text: str) -> str:
-    """A message in the terms of Python: keys of a config and flags as the arguments that set the same."""
+# Of the last messages in the terms of Python, how each was written: the text itself stays a plain one, since a program
+# may keep it in what a checkpoint holds.
+_MOST_KEPT = 256
+_written: dict[str, tuple[str, bool]] = {}
+# What stands for a trainer's own arguments where `paddle.Model.fit` was called.
+_OF_FIT = (
+    ("Trainer.train(global_batch_size=", "Model.fit(batch_size="),
+    ("Trainer.train(", "Model.fit("),
+    ("Trainer(", "ExactResume("),
+)
+
+
+def in_python_terms(text: str, of_fit: bool = False) -> str:
+    """A message in the terms of Python: keys of a config and flags as the arguments that set the same.
+
+    Those of a `Trainer` or, `of_fit`, of `Model.fit` and its ExactResume.
+    """
     text = _SET.sub(lambda found: ARGUMENTS.get(found[1], found[0]), text)
     text = _KEY.sub(lambda found: _argument(found[1], found[2]), text)
     for flag, argument in _FLAGS:
         text = flag.sub(argument, text)
+    for trainers, fits in _OF_FIT if of_fit else ():
+        text = text.replace(trainers, fits)
     return text
 
 
@@ -115,6 +140,22 @@ def _argument(key: str, value: str | None) -> str:
     return f"{argument[:-1]}{shown})"
 
 
-def in_user_terms(text: str) -> str:
+def in_user_terms(text: str, of_fit: bool = False) -> str:
     """The message in the terms in which this run is spoken of."""
-    return text if speaks_command() else in_python_terms(text)
+    if speaks_command():
+        return text
+    said = in_python_terms(text, of_fit)
+    if said != text:
+        _written.pop(said, None)
+        _written[said] = text, of_fit
+        if len(_written) > _MOST_KEPT:
+            del _written[next(iter(_written))]
+    return said
+
+
+def translated_in_user_terms(text: str, translate: Callable[[str], str]) -> str:
+    """What `translate` makes of the message that `in_user_terms` made this text of lately, in those terms too."""
+    if text not in _written:
+        return translate(text)
+    written, of_fit = _written[text]
+    return in_python_terms(translate(written), of_fit)

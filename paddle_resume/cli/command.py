@@ -9,7 +9,14 @@ from typing import Any, List, Optional
 import typer
 from typer.core import TyperCommand, TyperGroup
 
-from paddle_resume.cli.spoken_help import choose_language_of, said_option, say_help, say_usage, usage_errors_shown
+from paddle_resume.cli.spoken_help import (
+    choose_language_of,
+    said_option,
+    say_help,
+    say_usage,
+    usage_errors_shown,
+    without_language,
+)
 from paddle_resume.errors import ConfigError
 
 
@@ -43,7 +50,20 @@ class Program(_Spoken, TyperGroup):
 
     def parse_args(self, ctx: Any, args: List[str]) -> List[str]:
         choose_language_of(args, interspersed=False)
+        self._help_alone(ctx, args)
         return super().parse_args(ctx, args)
+
+    def _help_alone(self, ctx: Any, args: List[str]) -> None:
+        """Answer a line that asks for nothing but help; on the way through all options Typer would load Pydantic."""
+        *names, last = without_language(args) or [""]
+        command = self.get_command(ctx, names[0]) if names else self
+        if last not in ctx.help_option_names or len(names) > 1 or command is None:
+            return
+        choose_language_of(args, interspersed=True)
+        settings = {} if command is self else command.context_settings
+        context = ctx if command is self else type(ctx)(command, info_name=names[0], parent=ctx, **settings)
+        print(command.get_help(context))
+        ctx.exit()
 
     def invoke(self, ctx: Any) -> Any:
         with usage_errors_shown():

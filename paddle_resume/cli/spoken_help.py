@@ -34,6 +34,15 @@ def choose_language_of(args: Sequence[str], interspersed: bool) -> None:
             choose_language(word[len("--lang=") :])
 
 
+def without_language(args: Sequence[str]) -> list[str]:
+    """The words without `--lang` and its value."""
+    kept = [word for word in args if not word.startswith("--lang=")]
+    while "--lang" in kept:
+        place = kept.index("--lang")
+        del kept[place : place + 2]
+    return kept
+
+
 def say_usage(usage: str) -> str:
     """`Usage: paddle-resume ...`"""
     return usage if language() == "en" else usage.replace("Usage:", f"{heading('Usage')}:", 1)

@@ -8,8 +8,9 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Callable, Optional
 
-from paddle_resume.data.batch_tree import collate
+from paddle_resume.data.batch_tree import OtherTypeError, collate
 from paddle_resume.data.sample_loader import as_batch, seed_sample
+from paddle_resume.errors import DataError
 from paddle_resume.rng import RandomStreams, preserved
 from paddle_resume.stateful import Stateful
 
@@ -93,7 +94,7 @@ class Stream:
                 private = streams.state_dict()
                 if not group or (self._drop_last and len(group) < self._batch_size):
                     return
-                batch = self._collate(group)
+                batch = self._collated(group, samples)
             yield self.convert(batch)
 
     def first_epoch(self) -> Iterator[Any]:
@@ -148,6 +149,17 @@ class Stream:
             return iterator
         _skip(iterator, None)
         return self._iterator(epoch, 0, streams)
+
+    def _collated(self, group: list[Any], samples: int) -> Any:
+        """The batch of the samples that end at the position `samples`."""
+        try:
+            return self._collate(group)
+        except OtherTypeError as error:
+            place = samples - len(group) + error.place
+            raise DataError(
+                f"sample {place} (counted from 0) of the stream has {error.found} where the others of its batch have "
+                f"{error.expected}. Give all samples one type."
+            ) from error
 
     def _drawn(self, streams: RandomStreams, take_state: bool) -> None:
         """A sample was drawn; its batch is not handed out before all of it are, so that none is saved half drawn."""

@@ -175,7 +175,7 @@ def _work(streams: WorkerStreams, worker: int, epoch: int, pipe: Connection) -> 
     except BrokenPipeError:
         pass  # The trainer needs no more.
     except DataError as error:
-        pipe.send_bytes(pickle.dumps((_FAILURE, str(error), None)))
+        pipe.send_bytes(pickle.dumps((_FAILURE, f"Data worker {worker}: {error}", None)))
     except BaseException as error:
         told = f"Data worker {worker} failed with {type(error).__name__}: {error}\n{traceback.format_exc()}"
         pipe.send_bytes(pickle.dumps((_FAILURE, told, None)))

@@ -11,6 +11,8 @@ import paddle
 from paddle_resume.errors import StateError
 from paddle_resume.loggers import VisualDLLogger
 
+OF_A_LOG = "Give ExactResume another name, or the VisualDL callback another log_dir, or move the log away."
+
 
 class Curves:
     """The logs of a fit: one for each folder that a VisualDL callback among `callbacks` writes to."""

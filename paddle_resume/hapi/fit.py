@@ -17,9 +17,9 @@ from paddle_resume.checkpoint.resume_errors import Refusal, explain_to_program
 from paddle_resume.command_line import run_again
 from paddle_resume.data.evaluation_data import EvaluationData
 from paddle_resume.data.feed import Feed
-from paddle_resume.errors import SaveError
+from paddle_resume.errors import PaddleResumeError, SaveError
 from paddle_resume.found_state.owners import FoundState
-from paddle_resume.hapi.curves import Curves
+from paddle_resume.hapi.curves import OF_A_LOG, Curves
 from paddle_resume.hapi.fit_data import EvaluationBatches, RemainingBatches, evaluation_feed, training_feed
 from paddle_resume.hapi.fit_owners import fit_owners
 from paddle_resume.hapi.fit_position import Position
@@ -32,6 +32,7 @@ from paddle_resume.training.interrupt import Interruption, SignalWatch
 from paddle_resume.training.save_schedule import SaveSchedule
 from paddle_resume.training.saver import Saver
 from paddle_resume.translations import shown
+from paddle_resume.user_terms import in_user_terms
 
 
 class ResumableFit:
@@ -68,7 +69,7 @@ class ResumableFit:
         self._feed: Optional[Feed] = None
         self._evaluation: dict[str, Feed] = {}
         self._curves = Curves(self._callbacks, checkpointer.name)
-        self._logbook = Logbook(self._curves.loggers)
+        self._logbook = Logbook(self._curves.loggers, tell=_tell, advice=OF_A_LOG)
         self._epoch = 0
         """The epoch that `fit` believes to be in."""
         self._offset = 0
@@ -199,7 +200,11 @@ class ResumableFit:
         self._owners.add("data", self._feed)
         self._owners.add("evaluation", EvaluationData(self._evaluation))
         self._owners.add("rng", self._random)
+        run = self._checkpointer.folder / self._checkpointer.name
+        self._logbook.claim(run, make=False)
         self._restore(**self._options)
+        self._logbook.make_ready(self.restored is not None)
+        self._logbook.claim(run, make=True)
         if self.restored is None:
             self._logbook.start_over()
             # What the weights start from need not be seeded: from here on it is on disk.
@@ -285,8 +290,10 @@ class ResumableFit:
             _tell(f"Stopped after step {self._position.step}.{saved} {run_again()}")
             self._signals.signum = signum
             self._signals.leave()
-        except BaseException:
+        except BaseException as error:
             self._undo.close()
+            if isinstance(error, PaddleResumeError):
+                error.args = (in_user_terms(str(error), of_fit=True),)
             raise
 
     def _close_files(self) -> None:
@@ -302,4 +309,4 @@ def _explain(refusal: Refusal) -> str:
 
 
 def _tell(text: str) -> None:
-    print(shown(text), file=sys.stderr)
+    print(shown(in_user_terms(text, of_fit=True)), file=sys.stderr)

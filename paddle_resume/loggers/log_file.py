@@ -16,6 +16,7 @@ import numpy as np
 
 from paddle_resume.differences import Difference
 from paddle_resume.errors import CheckpointError, SaveError
+from paddle_resume.loggers.cursor import append_all_or_nothing, lacking, offset_of
 from paddle_resume.loggers.lost_log import put_copy_in_place, set_aside
 from paddle_resume.storage.durable_files import DISK, explain, is_at, open_in_place, require_room
 from paddle_resume.storage.regular_files import open_regular
@@ -51,6 +52,8 @@ class Logger(ABC):
         """What was lost of the log, as the restores found it."""
         self._last: dict[str, list[Any]] = {}  # by tag, its last step and value
         self._anew: Optional[int] = None  # its size when it was begun anew
+        self.without: Optional[dict[str, Any]] = None
+        """The cursor from which on the run goes on without this log, since it cannot be written."""
         self.tell: Callable[[str], None] = _tell
         """Called with what a person should know."""
 
@@ -83,6 +86,8 @@ class Logger(ABC):
 
     def _append(self, records: bytes) -> None:
         """Take whole records in, and write them when it is time to."""
+        if self.without is not None:
+            return
         if not self._pending and not self._size():
             self._pending += self._header()
         self._pending += records
@@ -92,13 +97,15 @@ class Logger(ABC):
 
     def flush(self) -> None:
         """Make what was logged visible to readers; raises SaveError, and keeps it, if that fails."""
+        if self.without is not None:
+            return
         self._next_flush = time.monotonic() + FLUSH_SECONDS
         try:
             self._write_anew_if_gone()
             if not self._pending:
                 return
             handle = self._open()
-            _append_all_or_nothing(handle, bytes(self._pending))
+            append_all_or_nothing(handle, bytes(self._pending))
         except OSError as error:
             raise explain(error, self._path, len(self._pending), key="run.log_dir") from error
         self._pending.clear()
@@ -119,7 +126,7 @@ class Logger(ABC):
 
     def state_dict(self) -> dict[str, Any]:
         """The cursor: how many bytes there are, with those that wait to be written; and each tag's last value."""
-        now: dict[str, Any] = {"file": self._path.name, "offset": self._size() + len(self._pending)}
+        now = dict(self.without or {"file": self._path.name, "offset": self._size() + len(self._pending)})
         if self._last:
             now["last"] = dict(self._last)
         return now if self.before_end is None else {**now, "before_end": self.before_end}
@@ -128,20 +135,50 @@ class Logger(ABC):
         """Cut the file back to the cursor and continue there; raises CheckpointError if `state` is not a cursor.
 
         A log is not the run: where it is gone, is another's, cannot be written or does not reach to the cursor, it is
-        made anew with the last values that `state` knows, or goes on after its last whole record. `losses` tells of it.
+        made anew with the last values that `state` knows, or goes on after its last whole record; where even that
+        cannot be, the run goes on without it. `losses` tells of it.
         """
+        offset_of(state)
+        self.without = None
         self._pending.clear()
         self.before_end = state.get("before_end")
+        self._last = dict(state.get("last", {}))
+        try:
+            self._go_on_from(state)
+        except (SaveError, CheckpointError, OSError) as error:
+            self._go_without(error, state)
+
+    def _go_on_from(self, state: dict[str, Any]) -> None:
         lost = self.lacks(state)
         self.is_cut_before_end = bool(lost) and self.before_end is not None and not self.lacks(self.before_end)
-        offset = _offset(self.before_end if self.before_end is not None and self.is_cut_before_end else state)
-        self._last = dict(state.get("last", {}))
+        offset = offset_of(self.before_end if self.before_end is not None and self.is_cut_before_end else state)
         self._write_anew_if_gone()
         if lost and not self.is_cut_before_end:
             self._begin_anew(state, lost)
         elif self._path.exists():
             self._cut(self._whole_before(offset))
+            if state.get("without"):  # Where the curves go on, behind a gap.
+                self._log_last()
             self._open()  # From here on its content is at hand, also if the file is deleted.
+
+    def go_on_without_if_unwritable(self) -> None:
+        """After a restore: let the log be where it cannot be written, which ends no run that is under way."""
+        try:
+            self.require_writable()
+        except SaveError as error:
+            forbidden = getattr(error.__cause__, "errno", None) in (errno.EACCES, errno.EPERM)
+            if self._handle is None or not forbidden:  # A file that is open may be written where no other may be.
+                self._go_without(error, self.state_dict())
+
+    def _go_without(self, error: Exception, state: Mapping[str, Any]) -> None:
+        self._pending.clear()
+        self._close_handle()
+        self.without = {"file": state["file"], "offset": state["offset"], "without": True}
+        why = getattr(error if isinstance(error, OSError) else error.__cause__, "strerror", None) or error
+        self._note_loss(
+            f"The log {self._path} cannot be written: {why}. The run goes on without it: what comes now is in no log, "
+            "until the same command is run where run.log_dir can be written."
+        )
 
     def _begin_anew(self, state: dict[str, Any], lost: list[Difference]) -> None:
         """Go on without what was lost, and say so once."""
@@ -154,6 +191,7 @@ class Logger(ABC):
             if kept == 0 and self._path.exists() and self._size():
                 self._close_handle()
                 aside = set_aside(self._path)
+            self._open()  # If that cannot be, nothing else is to be told.
             if kept:
                 self._cut(kept)
                 how = "it goes on after its last whole record"
@@ -177,27 +215,17 @@ class Logger(ABC):
             self._append(self._encode(scalars, step))
 
     def _note_loss(self, text: str) -> None:
-        self.losses.append(text)
-        self.tell(text)
+        if text not in self.losses:  # A restore may be made twice.
+            self.losses.append(text)
+            self.tell(text)
 
     def lacks(self, state: Mapping[str, Any]) -> list[Difference]:
         """Where the log does not reach the cursor `state`; raises CheckpointError if it is none."""
-        offset = _offset(state)
-        found = []
-        if state["file"] != self._path.name:
-            found.append(Difference("name of the log", state["file"], self._path.name))
-        elif offset and not self._path.exists():
-            found.append(Difference(f"log {self._path}", f"{offset} bytes", "no file"))
-        elif offset > self._size():
-            found.append(Difference(f"log {self._path}", f"{offset} bytes", f"{self._size()} bytes"))
-        elif offset and (whole := self._whole_before(offset)) != offset:
-            found.append(
-                Difference(f"log {self._path}", f"a record ended at byte {offset}", f"the last one ends at {whole}")
-            )
-        return found
+        size = self._size() if self._path.exists() else None
+        return lacking(state, self._path, size, self._whole_before)
 
     def require_writable(self) -> None:
-        """Raise SaveError where the log could not be written, or there is no room for it; leaves nothing behind."""
+        """Raise SaveError where the log could not be written, or has no room; leaves nothing behind."""
         require_room(self._path, _ROOM, key="run.log_dir")
 
     def start_over(self) -> None:
@@ -239,7 +267,7 @@ class Logger(ABC):
         self._path.unlink(missing_ok=True)
         self._handle = None
         try:
-            _append_all_or_nothing(self._open(), content)
+            append_all_or_nothing(self._open(), content)
         except BaseException:
             self._close_handle()
             self._handle = gone  # It still has everything: the next flush tries again.
@@ -266,28 +294,6 @@ class Logger(ABC):
                 f"The log {self._path} cannot be read: {error.strerror or error}. Move it away, or choose another "
                 "run.log_dir."
             ) from error
-
-
-def _append_all_or_nothing(handle: int, data: bytes) -> None:
-    """A disk that fills up in the middle would leave half a record, and readers could not go past it."""
-    end = os.fstat(handle).st_size
-    left = memoryview(data)
-    try:
-        while left:
-            left = left[os.write(handle, left) :]
-    except BaseException:
-        os.ftruncate(handle, end)
-        raise
-
-
-def _offset(state: Mapping[str, Any]) -> int:
-    offset = state.get("offset")
-    if not isinstance(state.get("file"), str) or type(offset) is not int or offset < 0:
-        raise CheckpointError(
-            f"Expected a log's cursor, a file name and an offset of 0 or more bytes, found {dict(state)!r}; "
-            "the checkpoint's record was changed, resume from another one."
-        )
-    return offset
 
 
 def _tell(text: str) -> None:

@@ -22,12 +22,13 @@ class Logbook:
         loggers: Union[Logger, Sequence[Logger], None],
         silent: bool = False,
         tell: Optional[Callable[[str], None]] = None,
+        advice: Optional[str] = None,
     ) -> None:
-        """`tell` is called with what a person should know of a log."""
+        """`tell` is called with what a person should know of a log; `advice`: what to do where it is another run's."""
         self.given = [loggers] if isinstance(loggers, Logger) else list(loggers or [])
         """All loggers, also of a silent one."""
         self.loggers = [] if silent else self.given
-        self._claims = [LogClaim(logger.path) for logger in self.loggers]
+        self._claims = [LogClaim(logger.path, *([advice] if advice else [])) for logger in self.loggers]
         for logger in self.loggers:
             logger.tell = tell or logger.tell
         self._names = [f"log.{type(log).__name__}" for log in self.given]
@@ -44,10 +45,10 @@ class Logbook:
         for claim in self._claims:
             claim.take(run, make)
 
-    def require_writable(self) -> None:
-        """Raise SaveError where one of them could not be written; leaves nothing behind."""
+    def make_ready(self, resumed: bool) -> None:
+        """Raise SaveError where one of them could not be written; a run that goes on goes on without that one."""
         for logger in self.loggers:
-            logger.require_writable()
+            logger.go_on_without_if_unwritable() if resumed else logger.require_writable()
 
     @property
     def losses(self) -> list[str]:

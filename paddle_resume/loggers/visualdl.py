@@ -71,6 +71,8 @@ class VisualDLLogger(Logger):
         A run has one graph, and VisualDL reads it from a file of its own, so there is nothing to cut back. Raises
         SaveError.
         """
+        if self.without is not None:
+            return
         new = self.graph_path.with_name(f".{self.graph_path.name}.tmp")
         try:
             new.parent.mkdir(parents=True, exist_ok=True)

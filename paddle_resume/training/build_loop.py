@@ -69,7 +69,7 @@ def build_loop(
         signals=parts.signals,
         heart=heart,
         tell=parts.tell,
-        bad_sample=parts.bad_sample,
+        step_error=parts.step_error,
     )
 
 

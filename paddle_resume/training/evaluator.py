@@ -17,7 +17,7 @@ from paddle_resume.parallel.mesh import DeviceMesh
 from paddle_resume.parallel.world import World
 from paddle_resume.supervision.heartbeat import Heartbeat
 from paddle_resume.training.ema import WeightAverage
-from paddle_resume.training.failed_step import bad_sample
+from paddle_resume.training.failed_step import bad_sample, step_error
 from paddle_resume.training.interrupt import SignalWatch
 from paddle_resume.training.named_losses import as_tensor, loss_and_output, total_loss
 from paddle_resume.training.precision import Precision, readable_output
@@ -117,9 +117,11 @@ class Evaluator:
         except Exception as error:
             where, forward = f"In the evaluation on {split}", self._loss_and_output
             named = None if self._mesh else bad_sample(error, [batch], forward, self._model, where, feed.is_stream)
-            if named is None:
+            what = f"the model {type(self._model).__name__} with its loss"
+            told = named or step_error(error, [batch], where, what)
+            if told is None:
                 raise
-            raise named from error
+            raise told from error
 
     def _loss_and_output(self, batch: Batch) -> tuple[Any, Any]:
         assert self.running is not None

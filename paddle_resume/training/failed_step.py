@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from pathlib import Path
 from typing import Any, Callable, Optional
 
 import numpy as np
@@ -10,30 +13,68 @@ import paddle
 
 from paddle_resume.data.batch import Batch
 from paddle_resume.data.batch_tree import part_of, ragged_fields, tensors
-from paddle_resume.errors import DataError, own_sentence
+from paddle_resume.errors import ConfigError, DataError, own_sentence
 from paddle_resume.training.undisturbed import training_undisturbed
 
 Forward = Callable[[Batch], Any]
+# What data, model and code that do not fit come to, in Python and in Paddle; and of Paddle's RuntimeErrors these. All
+# else, such as a lack of memory or a device that is lost, may be another at the next try.
+_MISTAKES = (
+    *(ValueError, TypeError, IndexError, KeyError, AttributeError, NameError, UnboundLocalError),
+    *(AssertionError, NotImplementedError, ZeroDivisionError),
+)
+_OF_PADDLE = ("(NotFound)", "(PreconditionNotMet)", "(InvalidArgument)")
+_PACKAGE = str(Path(__file__).resolve().parents[1])
+
+
+def step_error(error: Exception, batches: Sequence[Batch], where: str, what: str) -> Optional[ConfigError]:
+    """The error for a step of `what` that failed whichever its samples are; None if no mistake need be behind it."""
+    is_mistake = type(error) in _MISTAKES or (
+        type(error) is RuntimeError and any(kind in str(error) for kind in _OF_PADDLE)
+    )
+    if not is_mistake:
+        return None
+    given = ", ".join(f"{list(t.shape)} {str(t.dtype).rpartition('.')[2]}" for _, t in tensors(batches[0]))
+    batch = given or type(batches[0]).__name__
+    place = place_in_own_code(error)
+    return ConfigError(f"{where}: {what} failed{place} on a batch of {batch}: {own_sentence(error)}.")
+
+
+def place_in_own_code(error: BaseException) -> str:
+    """Such as ` (net.py, line 12)`: the last line of it that is neither of a library nor of this package."""
+    for frame in reversed(traceback.extract_tb(error.__traceback__)):
+        path = Path(frame.filename)
+        own = path.is_file() and not frame.filename.startswith(_PACKAGE) and "site-packages" not in path.parts
+        if own:
+            return f" ({path.name}, line {frame.lineno})"
+    return ""
 
 
 def bad_sample(
-    error: Exception, batches: Sequence[Batch], forward: Forward, model: Any, where: str, is_stream: bool = False
+    error: Exception,
+    batches: Sequence[Batch],
+    forward: Forward,
+    model: Any,
+    where: str,
+    is_stream: bool = False,
+    what: str = "model and loss",
+    undisturbed: Optional[AbstractContextManager[None]] = None,
 ) -> Optional[DataError]:
     """The error that names the sample which `forward` cannot take, where it is one sample alone; else None.
 
     `where` says which step it was, and of which data. The batches are tried again by halves, without gradients and in
-    evaluation mode. Not on a GPU, which an error may have left unusable.
+    evaluation mode or as `undisturbed` has it. Not on a GPU, which an error may have left unusable.
     """
     if paddle.device.get_device() != "cpu":
         return None
-    with training_undisturbed(model):
+    with undisturbed or training_undisturbed(model):
         for batch in (part for each in batches for part in each.parts()):
             place = _failing(batch, forward)
             if place is not None:
                 index = _index(batch, place, is_stream)
-                what = _out_of_range(batch, place, model)
+                wrong = _out_of_range(batch, place, model)
                 return DataError(
-                    f"{where}: {index} cannot go through model and loss{what}; the others of its batch can. "
+                    f"{where}: {index} cannot go through {what}{wrong}; the others of its batch can. "
                     f"{own_sentence(error)}."
                 )
             if shape := _of_other_shape(batch, is_stream):

@@ -17,7 +17,7 @@ from paddle_resume.metrics import RunningMetrics
 from paddle_resume.owners.tensor_views import fill, view
 from paddle_resume.parallel.batch_norm import per_process_statistics
 from paddle_resume.rng import preserved
-from paddle_resume.training.failed_step import bad_sample
+from paddle_resume.training.failed_step import bad_sample, place_in_own_code
 
 _SAMPLES = 2
 
@@ -29,12 +29,14 @@ def try_first_samples(
     metrics: Sequence[paddle.metric.Metric],
     put_back: Callable[[], None],
     parts: str,
+    split: str = "train",
 ) -> None:
     """Take the first samples of the first epoch through model, loss, gradients and metrics, and leave no trace.
 
     Generators, buffers, gradients and layers' modes are put back, and what else was found in the run by `put_back`.
-    `parts` says what is tried. A stream is left alone: its first samples cannot be had twice. Raises ConfigError, or
-    DataError where it is one of the samples.
+    `parts` says what is tried. Those of another split than `train` are evaluated, which has no gradients. A
+    stream is left alone: its first samples cannot be had twice. Raises ConfigError, or DataError where it is one of
+    the samples.
     """
     if feed.is_stream:
         return
@@ -44,24 +46,37 @@ def try_first_samples(
             entries = feed.samples_at(indices)
             batch = Batch.of(entries, len(indices), len(indices), np.asarray(indices, np.int64).tobytes())
             try:
-                loss, output = forward(batch)
-                if isinstance(loss, paddle.Tensor):
-                    _go_back(loss)
-                for split in ("train", "valid", "test"):
-                    trial = RunningMetrics(metrics, are_found=True).fresh(split)
+                output = _through(forward, batch, model, split)
+                for each in ("train", "valid", "test") if split == "train" else (split,):
+                    trial = RunningMetrics(metrics, are_found=True).fresh(each)
                     trial.update(-1, paddle.to_tensor(0.0), output, batch.label, batch.local_size)
                     trial.results()
             except PaddleResumeError:
                 raise
             except Exception as error:
-                named = bad_sample(error, [batch], forward, model, "The first samples of the training data")
+                of_split = f"The first samples of the {split} data"
+                where = "The first samples of the training data" if split == "train" else of_split
+                named = bad_sample(error, [batch], forward, model, where)
                 shapes = ", ".join(f"{list(t.shape)} {str(t.dtype).rpartition('.')[2]}" for _, t in tensors(batch))
+                of_split = "" if split == "train" else f" of the {split} data"
                 raise named or ConfigError(
-                    f"{parts} do not go together: a batch of {shapes or type(entries).__name__} failed with "
-                    f"{own_sentence(error)}."
+                    f"{parts} do not go together: a batch of {shapes or type(entries).__name__}{of_split} failed"
+                    f"{place_in_own_code(error)} with {own_sentence(error)}."
                 ) from error
         finally:
             put_back()
+
+
+def _through(forward: Callable[[Batch], tuple[Any, Any]], batch: Batch, model: Any, split: str) -> Any:
+    """The output; in training backwards as well, else as in an evaluation."""
+    if split != "train":
+        model.eval()
+        with paddle.no_grad():
+            return forward(batch)[1]
+    loss, output = forward(batch)
+    if isinstance(loss, paddle.Tensor):
+        _go_back(loss)
+    return output
 
 
 def _go_back(loss: paddle.Tensor) -> None:

@@ -13,7 +13,7 @@ from paddle_resume.checkpoint.catalog import BEST
 from paddle_resume.checkpoint.phases import DONE, EVALUATE, FINISH, TRAIN
 from paddle_resume.data.batch import Batch
 from paddle_resume.data.feed import Feed
-from paddle_resume.errors import DataError, NonFiniteLossError, PaddleResumeError
+from paddle_resume.errors import DataError, NonFiniteLossError, PaddleResumeError, StateError
 from paddle_resume.lr.stepper import EPOCH, STEP, LRStepper
 from paddle_resume.metrics import RunningMetrics
 from paddle_resume.parallel.world import World
@@ -73,7 +73,7 @@ class TrainingLoop:
     as_now: Callable[[bool], Callable[[], None]]
     """Gives what brings back all that was found in the run and, where that is asked for, what its owners hold too."""
     tell: Callable[[str], None]
-    bad_sample: Callable[[Exception, Sequence[Batch], str, bool], Optional[Exception]]
+    step_error: Callable[[Exception, Sequence[Batch], str, bool], Optional[Exception]]
     """Gives the error that names the sample which made a step fail; None if it was not one sample."""
 
     def run(self) -> None:
@@ -180,11 +180,13 @@ class TrainingLoop:
     def _run_step(self, batches: list[Batch]) -> StepResult:
         try:
             return self.steps.run(batches)
+        except StateError as error:
+            raise StateError(f"In {self.length.where(self.progress.step)} of the training: {error}") from error
         except PaddleResumeError:
             raise
         except Exception as error:
             where = f"In {self.length.where(self.progress.step)} of the training"
-            named = self.bad_sample(error, batches, where, self.feed.is_stream)
+            named = self.step_error(error, batches, where, self.feed.is_stream)
             if named is None:
                 raise
             raise named from error

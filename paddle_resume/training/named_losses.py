@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Callable
 
+import numpy as np
 import paddle
 
 from paddle_resume.errors import StateError
@@ -29,7 +30,7 @@ def total_loss(loss: Any, log: Callable[[Mapping[str, Any]], None], where: str) 
 
 def as_tensor(loss: Any) -> paddle.Tensor:
     """A loss that is a number already, as the tensor that is logged."""
-    return loss if isinstance(loss, paddle.Tensor) else paddle.to_tensor(float(loss), "float32")
+    return loss if isinstance(loss, paddle.Tensor) else paddle.to_tensor(float(np.asarray(loss).item()), "float32")
 
 
 def _require_loss(loss: Any, where: str) -> None:
@@ -37,11 +38,18 @@ def _require_loss(loss: Any, where: str) -> None:
         return
     if isinstance(loss, (int, float)) and not isinstance(loss, bool):
         return
-    if isinstance(loss, paddle.Tensor):
+    if isinstance(loss, (np.generic, np.ndarray)) and loss.size == 1 and loss.dtype.kind in "iuf":
+        return
+    if isinstance(loss, (paddle.Tensor, np.ndarray)):
         found = f"a tensor of shape {list(loss.shape)}"
+    elif isinstance(loss, (tuple, list, dict)):
+        found = f"a {type(loss).__name__} of {len(loss)}"
     else:
         found = "None" if loss is None else f"a {type(loss).__name__}"
-    raise StateError(f"{where} is {found}; expected the mean over the batch, one number, such as loss.mean().")
+    raise StateError(
+        f"{where} is {found}; expected the mean over the batch, one number, such as loss.mean(); several losses go as "
+        "a dict by name, and outputs for metrics beside the loss, as (loss, output)."
+    )
 
 
 def loss_and_output(result: Any, where: str) -> tuple[Any, Any]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Callable, Optional, Union
 
@@ -13,6 +14,7 @@ from paddle_resume.data.batch import Batch
 from paddle_resume.data.evaluation_data import EvaluationData
 from paddle_resume.data.feed import Feed
 from paddle_resume.environment import Environment, pin_math_threads
+from paddle_resume.errors import PaddleResumeError
 from paddle_resume.loggers import Logger
 from paddle_resume.loggers.logbook import Logbook
 from paddle_resume.lr.stepper import LRStepper
@@ -22,7 +24,7 @@ from paddle_resume.parallel.exchange import make_exchange
 from paddle_resume.parallel.per_rank import PerRank
 from paddle_resume.parallel.shares import Shares
 from paddle_resume.parallel.world import World
-from paddle_resume.rng import RandomStreams
+from paddle_resume.rng import RandomStreams, preserved
 from paddle_resume.stateful import HasFile, Owner, Owners, Stateful
 from paddle_resume.training.callbacks import Callback
 from paddle_resume.training.combinations import (
@@ -35,7 +37,7 @@ from paddle_resume.training.divergence import SKIP, Divergence
 from paddle_resume.training.elastic import OFFER, elastic_gradients
 from paddle_resume.training.ema import AverageProgress
 from paddle_resume.training.evaluator import Evaluator
-from paddle_resume.training.failed_step import bad_sample
+from paddle_resume.training.failed_step import bad_sample, step_error
 from paddle_resume.training.found_in_run import FOUND, FoundInRun
 from paddle_resume.training.gradient_average import GradientAverage
 from paddle_resume.training.hooks import Hooks, stateful
@@ -237,12 +239,34 @@ class RunParts:
         with self.precision.autocast(), self.evaluator.logging_to(RunningMetrics(())):
             return self._forward(batch)
 
-    def bad_sample(
+    def step_error(
         self, error: Exception, batches: Sequence[Batch], where: str, is_stream: bool
     ) -> Optional[Exception]:
-        if self.mesh is not None:  # A forward is one of all processes.
-            return None
-        return bad_sample(error, batches, self.forward_apart, self.trainer.model, where, is_stream)
+        """What to raise for a step that failed, with the sample that is to blame where one is; None: the error."""
+        trainer, kind = self.trainer, type(self.trainer)
+        named: Optional[PaddleResumeError] = None
+        if kind.train_step is kind.own_train_step:
+            what = f"the model {type(trainer.model).__name__} with its loss"
+            if self.mesh is None:  # Else a forward is one of all processes.
+                named = bad_sample(error, batches, self.forward_apart, trainer.model, where, is_stream)
+        else:
+            what = trainer.train_step.__qualname__
+            if self.world.is_single:
+                how: dict[str, Any] = {"what": what, "undisturbed": self._steps_undone()}
+                named = bad_sample(error, batches, trainer.train_step, trainer.model, where, is_stream, **how)
+        return named or step_error(error, batches, where, what)
+
+    @contextmanager
+    def _steps_undone(self) -> Iterator[None]:
+        """Steps that are made inside do not count; afterwards all is as it was, as far as a checkpoint holds it."""
+        put_back = self.as_now(whole=True)
+        with preserved(), self.evaluator.logging_to(RunningMetrics(())):
+            try:
+                yield
+            finally:
+                # The run has failed. What an optimizer made meanwhile may have no place where there was none.
+                with suppress(Exception):
+                    put_back()
 
     def log(self, values: Mapping[str, Any]) -> None:
         """Take in further scalars, of the evaluation under way or else of training."""

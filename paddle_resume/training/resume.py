@@ -63,9 +63,8 @@ class Resume:
                 trainer.tell(f"Starting over: removed {removed} checkpoints of the run before.")
         else:
             trainer.restored = self._restore(self._further_back() if resume == AUTO else resume, self._allow_inexact)
-        if parts.progress.phase != DONE:
-            parts.logbook.require_writable()
-            self._loop.finished.require_writable()
+        if trainer.restored is None:
+            self._require_writable()
         parts.logbook.claim(run, make=True)
         if trainer.restored is None:
             parts.logbook.start_over()
@@ -73,6 +72,7 @@ class Resume:
             self._tell()
             self._go_on_if_wanted_longer()
             self._carry_out_changes()
+            self._require_writable()
         with preserved():  # It runs at every start, so what it draws must not count.
             parts.hooks.call("on_train_begin")
         if trainer.restored is not None and parts.hooks.has_users("on_train_begin"):
@@ -90,6 +90,12 @@ class Resume:
             self._tell_of_rate()
             self._loop.ending.restored()
             self._save_what_is_other(restored)
+
+    def _require_writable(self) -> None:
+        """Find now what the run could not write later; a log is no reason to stop one that goes on."""
+        if self._parts.progress.phase != DONE:
+            self._parts.logbook.make_ready(self._trainer.restored is not None)
+            self._loop.finished.require_writable()
 
     def _restore(self, resume: str, allow_inexact: bool) -> Optional[Restored]:
         return self._parts.engine.restore(

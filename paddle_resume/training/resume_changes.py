@@ -94,9 +94,9 @@ class GivenChanges:
         arguments = [*([f"allow_change={others!r}"] if others else []), *given]
         return refusal.listed(
             shown,
-            "Put them back, or go on with the new values from here on, which the run's lineage will tell."
-            f"{ways.text(lambda way: f'lr_change={way!r}') if given else ' '}Give to the trainer:\n"
-            f"  trainer.train(..., {', '.join(arguments)})",
+            "Put them back; or go on with the new values from here on, which the run's lineage will tell."
+            + (ways.text(lambda way: f"lr_change={way!r}") if given else " ")
+            + f"Give to the trainer:\n  trainer.train(..., {', '.join(arguments)})",
             in_python=True,
         )
 

@@ -39,8 +39,10 @@ class RunLength:
     def where(self, step: int) -> str:
         """What errors call a step: its number in the run, and where lines and bars show it."""
         per_epoch = self.steps_per_epoch
-        shown = f"; epoch {step // per_epoch}, step {step % per_epoch + 1}/{per_epoch}" if per_epoch else ""
-        return f"step {step} (counted from 0{shown})"
+        if not per_epoch:
+            return f"step {step} (counted from 0)"
+        epoch, of_epoch = divmod(step, per_epoch)
+        return f"step {step} (counted from 0; epoch {epoch}, step {of_epoch + 1}/{per_epoch})"
 
     @property
     def steps_per_epoch(self) -> Optional[int]:

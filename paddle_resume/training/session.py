@@ -109,7 +109,10 @@ class Session:
         loss = getattr(trainer.loss, "__name__", type(trainer.loss).__name__)
         names = f"model {type(trainer.model).__name__}, loss {loss}, metrics and data"
         put_back = parts.found.as_now()
-        try_first_samples(self._feed, trainer.model, parts.forward_apart, parts.given_metrics, put_back, names)
+        evaluates = kind.evaluate_step is kind.own_evaluate_step
+        for split, feed in {"train": self._feed, **(self._evaluation if evaluates else {})}.items():
+            how = (trainer.model, parts.forward_apart, parts.given_metrics, put_back, names, split)
+            try_first_samples(feed, *how)
 
     def _save_and_leave(self) -> None:
         """After a signal: save this step, if it is not saved yet, and end as a process ends that got the signal."""

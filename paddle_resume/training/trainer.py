@@ -236,6 +236,8 @@ class Trainer:
         """Loss and output of a batch `[*inputs, label]`, without gradients."""
         return self.compute_loss(batch)
 
+    own_evaluate_step = evaluate_step
+
     @python_face
     @checked(data=TRAIN_DATA)
     def evaluate(self, data: Any, split: str = "valid", **options: Any) -> dict[str, float]:

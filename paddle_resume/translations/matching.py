@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import lru_cache
 from typing import NamedTuple, Optional
 
 from paddle_resume.translations import template as templates
+from paddle_resume.translations.template import Template
 
 # A template with fewer fixed letters, such as "{0} and {1}", counts only if all its values are understood as well.
 _STRONG = 9
@@ -21,6 +22,8 @@ _ONE_SHORT_WORD = 2
 _LINES = re.compile(r"(\n\s*(?:- )?)")
 _SENTENCES = re.compile(r"((?<=[a-z0-9)'\"`\]])\. )(?=[A-Z0-9'\"`(/<\-])")
 _SEMICOLONS = re.compile(r"(; )")
+_COLUMNS = re.compile(r"( {2,})")
+_COMMAND = "paddle-resume"
 _SEVERAL = re.compile(rf"\n|; |{_SENTENCES.pattern}")
 _LIST = re.compile(r"[,:;] |-> |\n")
 _LIST_OR_WORD = re.compile(rf"{_LIST.pattern}|^[a-z]+$")
@@ -66,7 +69,9 @@ class Translator:
         self._exact = dict(messages)
         self._headings = dict(headings)
         self._steps = 0
-        self._by_word: Optional[dict[str, list[_Template]]] = None
+        self._by_word: Optional[dict[str, list[Template]]] = None
+        self._by_lines: dict[int, list[Template]] = defaultdict(list)
+        self._exact_lines = {message.count("\n") + 1 for message in self._exact if "\n" in message}
         self._said = lru_cache(maxsize=8192)(self._say)
 
     def translate(self, text: str) -> str:
@@ -112,7 +117,8 @@ class Translator:
         weak = [one for one in fitting if one.letters < _STRONG]
         matches = [(one, *match) for one in strong for match in self._matches(one, core, _SEVERAL)]
         yield from (self._filled(one, values) for one, values, is_doubtful in matches if not is_doubtful)
-        yield from self._apart(core, _LINES)
+        yield from self._lines(core)
+        yield from self._apart(core, _COLUMNS)
         yield from self._sentences(core)
         self._steps += 1
         if self._steps < _MOST_STEPS:
@@ -129,13 +135,13 @@ class Translator:
             yield from (said for said in self._apart(core, separator) if not said.left or separator is _COLON)
         yield from self._two(core)
 
-    def _fitting(self, core: str) -> list[_Template]:
+    def _fitting(self, core: str) -> list[Template]:
         """The templates that the whole of `core` can come of, those with the most fixed letters first."""
         index = self._index()
         found = (one for word in (*templates.words_of_text(core), "") for one in index.get(word, ()))
         return sorted((one for one in found if one.may_fit(core)), key=lambda one: -one.letters)
 
-    def _index(self) -> dict[str, list[_Template]]:
+    def _index(self) -> dict[str, list[Template]]:
         """The templates by their rarest word: few of them then come into question for a text."""
         if self._by_word is None:
             words = {message: templates.words(message) for message in self._exact if "{" in message}
@@ -143,10 +149,12 @@ class Translator:
             self._by_word = defaultdict(list)
             for message, found in words.items():
                 rarest = min(found, key=lambda word: (often[word], -len(word), word), default="")
-                self._by_word[rarest].append(_Template(message, self._exact[message]))
+                self._by_word[rarest].append(Template(message, self._exact[message]))
+                if "\n" in message:
+                    self._by_lines[message.count("\n") + 1].append(self._by_word[rarest][-1])
         return self._by_word
 
-    def _matches(self, one: _Template, core: str, several: re.Pattern[str]) -> Iterator[tuple[dict[str, str], bool]]:
+    def _matches(self, one: Template, core: str, several: re.Pattern[str]) -> Iterator[tuple[dict[str, str], bool]]:
         """The values of each match, and whether it is doubtful: a value is `several` things, such as sentences."""
         balanced = _balance(core)
         for values, is_completed in one.matches(core):
@@ -154,7 +162,7 @@ class Translator:
             if balanced or not any(map(_balance, values.values())):
                 yield values, is_completed or any(several.search(value) for value in values.values())
 
-    def _filled(self, one: _Template, values: dict[str, str]) -> Said:
+    def _filled(self, one: Template, values: dict[str, str]) -> Said:
         said = {name: self._said(text) for name, text in values.items()}
         kept = {name for name, value in said.items() if value.text == values[name]}
         text = templates.filled(one.translation, {name: value.text for name, value in said.items()}, kept)
@@ -162,7 +170,7 @@ class Translator:
         text = text if one.translation.endswith("。") else text.rstrip("。 ")
         return Said(text, sum(value.left for value in said.values()))
 
-    def _filled_whole(self, one: _Template, core: str, several: re.Pattern[str]) -> Iterator[Said]:
+    def _filled_whole(self, one: Template, core: str, several: re.Pattern[str]) -> Iterator[Said]:
         """Only what is understood to the last word."""
         for values, is_doubtful in self._matches(one, core, several):
             said = None if is_doubtful else self._filled(one, values)
@@ -173,14 +181,28 @@ class Translator:
         """Sentence by sentence, or several together that are one message; then the parts between semicolons."""
         parts = _SENTENCES.split(core)
         if len(parts) > 1:
-            joined, place = [], 0
-            while place < len(parts):
-                ends = range(len(parts), place + 1, -2)
-                end = next((end for end in ends if self._known("".join(parts[place:end])) is not None), place + 1)
-                joined += ["".join(parts[place:end]), *parts[end : end + 1]]
-                place = end + 1
-            yield from self._said_in_parts(joined)
+            ends = lambda place: range(len(parts), place + 1, -2)  # noqa: E731
+            yield from self._said_in_parts(_together(parts, ends, lambda text: self._known(text) is not None))
         yield from self._apart(core, _SEMICOLONS)
+
+    def _lines(self, core: str) -> Iterator[Said]:
+        """Line by line, or several together that are one message of so many lines."""
+        parts = _LINES.split(core)
+        if len(parts) > 1:
+            self._index()
+            sizes = sorted({*self._by_lines, *self._exact_lines}, reverse=True)
+            ends = lambda place: [place + 2 * size - 1 for size in sizes if place + 2 * size - 1 <= len(parts)]  # noqa: E731
+            yield from self._said_in_parts(_together(parts, ends, self._is_of_several_lines))
+
+    def _is_of_several_lines(self, text: str) -> bool:
+        """Whether the text is one message whose values have no lines of their own."""
+        if text in self._exact:
+            return True
+        size = text.count("\n") + 1
+        fitting = (one for one in self._by_lines.get(size, ()) if one.letters >= _STRONG and one.may_fit(text))
+        return any(
+            "\n" not in "".join(values.values()) for one in fitting for values, _ in self._matches(one, text, _SEVERAL)
+        )
 
     def _apart(self, core: str, separator: re.Pattern[str]) -> Iterator[Said]:
         """The parts of `core`, each said by itself; nothing if it has one part."""
@@ -201,12 +223,17 @@ class Translator:
             chinese = said_after if mark == " (" else said_before and (said_after or mark in (". ", ": ", ")"))
             if mark == ", ":
                 chinese = chinese and _ENDS_IN_CHINESE.search(before)
-            text = templates.joined((text, _MARKS.get(mark, mark) if chinese else mark, after))
+            if mark.strip(" "):
+                text = templates.joined((text, _MARKS.get(mark, mark) if chinese else mark, after))
+            else:
+                text += mark + after
         yield Said(text, sum(one.left for one in said))
 
     def _two(self, core: str) -> Iterator[Said]:
         """Two messages with only a space between, or a name and a message."""
         words = core.split(" ")
+        if words[0] == _COMMAND:
+            return  # It is to be pasted.
         if not 1 < len(words) <= _MOST_WORDS_OF_TWO or _SEVERAL.search(core):
             return
         for place in range(1, len(words)):
@@ -229,35 +256,14 @@ class Translator:
         return None
 
 
-class _Template:
-    """One message with places, whose patterns are made when they are first tried."""
-
-    def __init__(self, message: str, translation: str) -> None:
-        self.translation = translation
-        self.letters = templates.letters(message)
-        self._message = message
-        self._places = templates.places(message)
-        self._fixed = [text for text in templates.literals(message) if text.strip(" .")]
-        self._ends_in_a_value = message.endswith("}")
-        self._patterns: list[re.Pattern[str]] = []
-
-    def may_fit(self, text: str) -> bool:
-        return all(fixed in f"{text}. " for fixed in self._fixed)
-
-    def matches(self, text: str) -> Iterator[tuple[dict[str, str], bool]]:
-        """The values of the places, each as short as it can be, then each as long; and whether a mark had to be added.
-
-        A full stop at the end of the text is gone by now, and may stand before a last value that is empty.
-        """
-        if not self._patterns:
-            self._patterns = [templates.pattern(self._message, any_text) for any_text in ("(.*?)", "(.*)")]
-        seen = None
-        for ending in ("", ".", ". ") if self._ends_in_a_value else ("",):
-            for pattern in self._patterns:
-                match = pattern.fullmatch(text + ending)
-                if match and match.groups() != seen:
-                    seen = match.groups()
-                    yield dict(zip(self._places, seen)), bool(ending)
+def _together(parts: list[str], ends: Callable[[int], Iterable[int]], is_one: Callable[[str], bool]) -> list[str]:
+    """The parts and the marks between them, those that together are one message as one part; longest first."""
+    joined, place = [], 0
+    while place < len(parts):
+        end = next((end for end in ends(place) if is_one("".join(parts[place:end]))), place + 1)
+        joined += ["".join(parts[place:end]), *parts[end : end + 1]]
+        place = end + 1
+    return joined
 
 
 def _balance(text: str) -> int:

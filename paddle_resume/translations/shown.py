@@ -6,6 +6,7 @@ from functools import cache
 from typing import TYPE_CHECKING
 
 from paddle_resume.translations.language import language
+from paddle_resume.user_terms import translated_in_user_terms
 
 if TYPE_CHECKING:
     from paddle_resume.translations.matching import Translator
@@ -21,7 +22,7 @@ def shown(message: object) -> str:
     wanted = language()
     if wanted == "en" or isinstance(text, Shown):
         return text
-    return Shown(_translator(wanted).translate(text))
+    return Shown(translated_in_user_terms(text, _translator(wanted).translate))
 
 
 def heading(text: str) -> str:

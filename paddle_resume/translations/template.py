@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator
 
 PLACE = re.compile(r"\{(\d+|[^{}|]*\|[^{}]*)\}")
 # What may stand around a message without being part of it; a full stop before it is that of a file's ending.
@@ -92,6 +92,37 @@ def joined(pieces: Iterable[str], own: Collection[int] = ()) -> str:
         else:
             text += piece
     return text
+
+
+class Template:
+    """One message with places, whose patterns are made when they are first tried."""
+
+    def __init__(self, message: str, translation: str) -> None:
+        self.translation = translation
+        self.letters = letters(message)
+        self._message = message
+        self._places = places(message)
+        self._fixed = [text for text in literals(message) if text.strip(" .")]
+        self._ends_in_a_value = message.endswith("}")
+        self._patterns: list[re.Pattern[str]] = []
+
+    def may_fit(self, text: str) -> bool:
+        return all(fixed in f"{text}. " for fixed in self._fixed)
+
+    def matches(self, text: str) -> Iterator[tuple[dict[str, str], bool]]:
+        """The values of the places, each as short as it can be, then each as long; and whether a mark had to be added.
+
+        A full stop at the end of the text is gone by now, and may stand before a last value that is empty.
+        """
+        if not self._patterns:
+            self._patterns = [pattern(self._message, any_text) for any_text in ("(.*?)", "(.*)")]
+        seen = None
+        for ending in ("", ".", ". ") if self._ends_in_a_value else ("",):
+            for one in self._patterns:
+                match = one.fullmatch(text + ending)
+                if match and match.groups() != seen:
+                    seen = match.groups()
+                    yield dict(zip(self._places, seen)), bool(ending)
 
 
 def _is_chinese(character: str) -> bool:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -59,6 +61,34 @@ def test_help_is_in_chinese_wherever_lang_stands(
     assert "Usage" not in said and "Options" not in said and "…" not in said
 
 
+@pytest.mark.parametrize(
+    "arguments", [("--help",), ("train", "-h"), ("run", "--help"), ("eval", "--help", "--lang=zh")]
+)
+def test_help_waits_for_no_pydantic_and_reads_as_on_the_long_way(arguments: tuple[str, ...]) -> None:
+    """Typer loads it to look at the values of options: a tenth of a second, for which there is nothing to see."""
+    program = (
+        "import sys; from paddle_resume.cli import main\n"
+        "try: main(sys.argv[1:])\n"
+        "except SystemExit as end: code = end.code\n"
+        "print(code, *(name for name in ('pydantic', 'paddle', 'numpy') if name in sys.modules))"
+    )
+    place = 1 if len(arguments) > 1 else 0
+    longer = [*arguments[:place], "--lang", "zh", *arguments[place:]]
+    said = [
+        subprocess.run([sys.executable, "-c", program, *words], capture_output=True, text=True, check=True).stdout
+        for words in (["--lang", "zh", *arguments], longer)
+    ]
+    assert said[0] == said[1] and said[0].endswith("0\n") and "用法:" in said[0]
+
+
+def test_help_behind_other_options_is_the_same(capsys: pytest.CaptureFixture[str]) -> None:
+    said = []
+    for words in (("train", "--help"), ("train", "-c", "mnist", "--help")):
+        assert call(*words) == 0
+        said.append(capsys.readouterr().out)
+    assert said[0] == said[1] and "Usage: " in said[0]
+
+
 def test_the_help_of_the_program_is_in_chinese(capsys: pytest.CaptureFixture[str]) -> None:
     assert call("--help", "--lang", "zh") == 0
     said = capsys.readouterr().out
@@ -91,8 +121,6 @@ def test_another_language_is_refused(capsys: pytest.CaptureFixture[str]) -> None
 
 
 def test_the_lang_of_a_program_that_is_run_is_its_own(capfd: pytest.CaptureFixture[str]) -> None:
-    import sys
-
     assert call("run", "--", sys.executable, "-c", "import sys; print(sys.argv)", "--lang", "fr") == 0
     assert "['-c', '--lang', 'fr']" in capfd.readouterr().out
 

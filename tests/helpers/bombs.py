@@ -413,6 +413,42 @@ IDX: dict[str, Maker] = {
 }
 
 
+def _book(*pieces: tuple[bytes, int]) -> bytes:
+    """Gzip of these pieces, each so often."""
+    with io.BytesIO() as file:
+        with gzip.GzipFile(fileobj=file, mode="wb", compresslevel=9) as packed:
+            for piece, times in pieces:
+                packed.write(piece * times)
+        return file.getvalue()
+
+
+_BOOK_ROW = b"[" + b",".join([b"0.0"] * 784) + b"]"
+BOOKS: dict[str, Maker] = {
+    "gzip of a gigabyte of spaces": _file("mnist.json.gz", lambda: _gzip_of(b"[[[", 1024 * MIB)),
+    "gzip of one long row": _file("mnist.json.gz", lambda: _book((b"[[[0", 1), (b",0" * 1000, 64_000))),
+    "a million rows that are alike": _file(
+        "mnist.json.gz", lambda: _book((b"[[", 1), (b"[" + _BOOK_ROW, 1), (b"," + _BOOK_ROW, 200_000))
+    ),
+    "empty lists": _file("mnist.json.gz", lambda: b"[" + b"[]," * 2_000_000 + b"[]]"),
+    "nested lists": _file("mnist.json.gz", lambda: b"[" * 2_000_000),
+    "each number another": _file(
+        "mnist.json.gz", lambda: b"[[[" + b",".join(b"%d" % n for n in range(1_000_000)) + b"]]]"
+    ),
+    "a number of a million digits": _file("mnist.json.gz", lambda: b"[[[" + b"1" * 1_000_000 + b"]]]"),
+    "objects": _file("mnist.json.gz", lambda: b"[[[" + b'{"a":0},' * 500_000 + b"0]]]"),
+    "infinite pixels": _file("mnist.json.gz", lambda: b"[[[" + b",".join([b"Infinity"] * 784) + b"],[3]]]"),
+    "a sparse file": lambda folder: _sparse_book(folder / "mnist.json.gz"),
+    "a pipe": lambda folder: (os.mkfifo(folder / "mnist.json.gz"), folder / "mnist.json.gz")[1],
+    "a device": lambda folder: ((folder / "mnist.json.gz").symlink_to("/dev/zero"), folder / "mnist.json.gz")[1],
+}
+
+
+def _sparse_book(path: Path) -> Path:
+    path.write_bytes(b"[[[")
+    os.truncate(path, 1 << 40)
+    return path
+
+
 def _sparse_idx(path: Path) -> Path:
     path.write_bytes(_idx(b"\0\0\x08\x02", 1 << 20, 1 << 20))
     os.truncate(path, path.stat().st_size + (1 << 40))

@@ -181,7 +181,7 @@ def test_going_on_all_the_same_is_possible_and_noted(tmp_path: Path) -> None:
 
 def test_starting_over_needs_to_be_asked_for_twice(tmp_path: Path) -> None:
     ours = weights(fit(tmp_path, {}))
-    with pytest.raises(CheckpointError, match="--overwrite"):
+    with pytest.raises(CheckpointError, match="overwrite=True"):
         fit(tmp_path, {}, resume="none")
     assert weights(fit(tmp_path, {}, resume="none", overwrite=True)) == ours
     assert [event["event"] for event in record(tmp_path).lineage] == ["start"]

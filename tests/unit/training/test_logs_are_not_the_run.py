@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -16,7 +17,7 @@ from small_run import train, trainer, weights
 from paddle_resume import Callback
 from paddle_resume.checkpoint.reader import load
 from paddle_resume.errors import CheckpointError, SaveError
-from paddle_resume.loggers import JsonlLogger, VisualDLLogger, read_records
+from paddle_resume.loggers import JsonlLogger, VisualDLLogger, read_records, read_scalars
 
 NOBODY = 65534
 
@@ -174,3 +175,72 @@ def test_a_read_only_log_is_replaced_by_its_copy_and_a_folder_that_forbids_it_is
             finally:
                 os._exit(code)
         assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+
+def without_the_right_to_write_anywhere(program: str, *arguments: object) -> None:
+    """Run it as root whom modes bind as they do others, or as who runs the tests."""
+    bound = ["setpriv", "--bounding-set=-dac_override,-dac_read_search"] if os.getuid() == 0 else []
+    if bound and shutil.which("setpriv") is None:
+        pytest.skip("setpriv is not installed")
+    done = subprocess.run(
+        [*bound, sys.executable, "-c", program, *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+    )
+    assert done.returncode == 0, done.stderr
+
+
+GO_ON = """
+import sys, pathlib
+from small_run import train, trainer
+from paddle_resume.checkpoint.reader import load
+from paddle_resume.loggers import VisualDLLogger
+folder, epochs, lost = pathlib.Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
+made = train(trainer(folder, logger=VisualDLLogger(folder / "log", "model")), epochs=epochs)
+told = [line for line in made.told if "cannot be written: Permission denied. The run goes on without it" in line]
+assert len(told) == lost, made.told
+record = load(folder / "checkpoint" / f"model_epoch{epochs - 1}").record
+assert record.exact and sum("logs" in event for event in record.lineage) == lost
+"""
+
+
+@pytest.mark.parametrize("what", ["folder", "log", "all"])
+def test_a_resume_goes_on_without_a_log_that_it_may_not_write(what: str, tmp_path: Path) -> None:
+    """The folder forbids a new file, or the log to be opened, or both; the curves go on once they may again."""
+    straight = train(
+        trainer(tmp_path / "straight", logger=VisualDLLogger(tmp_path / "straight/log", "model")), epochs=4
+    )
+    run, log = tmp_path / "run", tmp_path / "run" / "log"
+    train(trainer(run, logger=VisualDLLogger(log, "model")), epochs=2)
+    file = log / "vdlrecords.model.log"
+    known = read_scalars(file)
+    if what != "folder":
+        file.chmod(0o444 if what == "log" else 0)
+    log.chmod(0o555 if what != "all" else 0)
+    lost = what != "folder"
+    without_the_right_to_write_anywhere(GO_ON, run, 3, int(lost))
+    log.chmod(0o755)
+    file.chmod(0o644)
+    assert not lost or read_scalars(file) == known
+    again = train(trainer(run, logger=VisualDLLogger(log, "model")), epochs=4)
+    assert weights(again) == weights(straight)
+    whole = {tag: [value[:2] for value in values] for tag, values in read_scalars(straight.loggers[0].path).items()}
+    for tag, values in read_scalars(file).items():
+        found = [value[:2] for value in values]
+        assert set(found) <= set(whole[tag]) and found == sorted(found) and found[-1] == whole[tag][-1]
+        assert lost or found == whole[tag]
+
+
+def test_a_log_without_room_stops_no_run_that_goes_on(tmp_path: Path, small_disk: Path) -> None:
+    straight = train(trainer(tmp_path / "straight"), epochs=3)
+    train(trainer(tmp_path / "run"), epochs=2)
+    with (small_disk / "ballast").open("wb", buffering=0) as file, pytest.raises(OSError):
+        while True:
+            file.write(bytes(4096))
+    again = train(trainer(tmp_path / "run", logger=JsonlLogger(small_disk)), epochs=3)
+    assert weights(again) == weights(straight)
+    assert [line for line in again.told if "No space left on device. The run goes on without it" in line]
+    (small_disk / "ballast").unlink()
+    train(trainer(tmp_path / "run", logger=JsonlLogger(small_disk)), epochs=4)
+    assert read_records(small_disk / "metrics.jsonl")

@@ -94,13 +94,21 @@ def chinese() -> Translator:
     return Translator(_messages())
 
 
-def test_every_message_with_values_is_known_again(chinese: Translator) -> None:
-    """With values that are no words; a shorter message never takes the text of a longer one."""
+def test_where_a_step_is_counted_is_said_whole(chinese: Translator) -> None:
+    said = chinese.translate("In step 1 (counted from 0; epoch 0, step 2/4) of the training: a/b.")
+    assert said == "在训练的第 1 步（从 0 算起；epoch 0，步 2/4）：a/b。"
+
+
+@pytest.mark.parametrize(("before", "after"), [("", ""), ("x/y: 1 -> 2\n", ""), ("", "\n  a/b -c d")])
+def test_every_message_with_values_is_known_again(chinese: Translator, before: str, after: str) -> None:
+    """With values that are no words, alone and between lines; none takes the text of a longer one."""
     from paddle_resume.translations.template import PLACE, filled, letters
 
     wrong = []
     for message, said in _messages():
         if letters(message) < 9:  # A part of others, and known only where nothing else is.
+            continue
+        if before and message.startswith("# "):  # The beginning of a page.
             continue
         # Of two places side by side the second is an addition, which may be missing.
         pieces = PLACE.split(message)
@@ -110,7 +118,8 @@ def test_every_message_with_values_is_known_again(chinese: Translator) -> None:
             for number, place in enumerate(pieces[1::2])
         }
         text = "".join(values[piece] if place % 2 else piece for place, piece in enumerate(pieces))
-        wanted = filled(said, values, kept=values)
-        if chinese.translate(text) != wanted:
-            wrong.append(f"{chinese.translate(text)}\n{wanted}")
+        wanted = before + filled(said, values, kept=values) + after
+        told = chinese.translate(before + text + after)
+        if told != wanted:
+            wrong.append(f"{told}\n{wanted}")
     assert not wrong, "\n".join(wrong)
