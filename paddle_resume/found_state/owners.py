@@ -83,6 +83,7 @@ class FoundState:
         world: the processes; in a world of another size, ranks that were not there before get what rank 0 had.
         origins: for each place whose settings are compared, such as `callback` for all of them, what decides it.
         is_elastic: whether all processes have to hold the same, since their number may change.
+        has_server: whether no batch goes through rank 0's model, in which so nothing settles that does in the others'.
     """
 
     may_be_absent = True
@@ -94,12 +95,14 @@ class FoundState:
         world: Optional[World] = None,
         origins: Optional[Mapping[str, Origin]] = None,
         is_elastic: bool = False,
+        has_server: bool = False,
     ) -> None:
         self._walker = walker
         self._arrays = arrays
         self._world = world or World()
         self._origins = origins or {}
         self._is_elastic = is_elastic
+        self._has_server = has_server
         self.without: set[str] = set()
         """Paths that a restore leaves alone, with all below: `changes` told that another thing is there, or none."""
         self.require: Callable[[Any, Arrays], None] = lambda record, arrays: None
@@ -179,11 +182,10 @@ class FoundState:
         for _, _, refused in every:
             if refused:  # by all processes, so that none waits for another
                 raise StateError(refused)
+        if self._is_elastic:
+            return _the_same([(record, arrays) for record, arrays, _ in every], self._has_server)
         first, arrays = every[0][0], dict(every[0][1])
         ranks = [first]
-        if self._is_elastic:
-            _require_the_same([(record, arrays) for record, arrays, _ in every])
-            return ranks, arrays
         for rank, (other, others, _) in enumerate(every[1:], 1):
             ranks.append(None if same_cells(other, first) else other)
             own = {name: array for name, array in others.items() if not are_same(array, every[0][1].get(name))}
@@ -216,8 +218,9 @@ class StateBeforeTheEnd(FoundState):
         world: World,
         filled: Mapping[str, Stateful],
         is_elastic: bool = False,
+        has_server: bool = False,
     ) -> None:
-        super().__init__(walker, arrays, world, is_elastic=is_elastic)
+        super().__init__(walker, arrays, world, is_elastic=is_elastic, has_server=has_server)
         self._filled = filled
 
     def _look(self) -> None:
@@ -271,19 +274,26 @@ def _difference(change: Change, origin: Origin = _NOWHERE) -> Difference:
     return Difference(change.path, before, after, origin.scope, origin.argument, follows=True)
 
 
-def _require_the_same(every: Sequence[tuple[Any, Arrays]]) -> None:
-    """Raise StateError for what another process of an elastic run does not hold as rank 0 does, but for clocks."""
-    (first, arrays), others = every[0], every[1:]
-    for rank, (record, own) in enumerate(others, 1):
+def _the_same(every: Sequence[tuple[Any, Arrays]], has_server: bool = False) -> tuple[list[Any], Arrays]:
+    """What all processes of an elastic run hold alike, but for clocks; raises StateError for what they do not.
+
+    What is found in the model is that of the processes through whose model batches go.
+    """
+    base = 1 if has_server else 0
+    first, arrays = every[base]
+    for rank, (record, own) in enumerate(every):
         ours, theirs = first["moved"], record["moved"]
         paths = [path for path in {**ours, **theirs} if not _same_but_for_clocks(ours.get(path), theirs.get(path))]
         paths += [name for name in {**arrays, **own} if not are_same(arrays.get(name), own.get(name))]
+        if rank < base:
+            paths = [path for path in paths if not is_below(path, ["model"])]
         if paths:
             raise StateError(
-                f"{paths[0]} is another in rank {rank} than in rank 0. With parallel.elastic the number of processes "
+                f"{paths[0]} is another in rank {rank} than in rank {base}. With parallel.elastic the number of processes "
                 "may change, so what is saved has to be the same in all of them: let it not depend on the rank, or "
                 "name it in derived_attributes if a new process makes it anew."
             )
+    return [first], dict(arrays)
 
 
 def _same_but_for_clocks(one: Any, other: Any) -> bool:

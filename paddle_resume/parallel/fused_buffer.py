@@ -9,6 +9,7 @@ from typing import Any, Optional
 import numpy as np
 import paddle
 
+from paddle_resume.parallel.exchange import Exchange
 from paddle_resume.parallel.shared_buffers import SharedBuffers
 
 PRINT_WORDS = 8
@@ -59,6 +60,10 @@ class FusedBuffer:
         """What a share without samples adds."""
         return [paddle.zeros([size], self.dtype) for size in self._sizes]
 
+    def empty(self) -> paddle.Tensor:
+        """Room for a part as one tensor."""
+        return paddle.empty([sum(self._sizes)], self.dtype)
+
     def part(
         self, loss: paddle.Tensor, share: int, prints: Optional[tuple[int, int]], *, first: bool, only: bool
     ) -> list[paddle.Tensor]:
@@ -94,9 +99,26 @@ class FusedBuffer:
         tail = rest.numpy()
         count = len(self._parameters)
         marks, words, prints = np.split(tail, [count, count + self.buffers.words])
-        for parameter, part, mark in zip(self._parameters, parts, marks):
-            if mark:
+        for parameter, part, mark, had in zip(self._parameters, parts, marks, self._had):
+            if mark or had:  # A parameter server has no gradients but those of the step before.
                 parameter.grad = part.reshape(parameter.shape).astype(parameter.dtype)
         self.buffers.keep(parts[-1] if self.buffers.size else None, words, shares)
-        loss = loss.reshape([]).astype("float32")
-        return Sums(loss, prints.astype(np.uint16).view(np.uint64).reshape(self._shares, 2))
+        return self._sums(loss, prints)
+
+    def hand_out(self, exchange: Exchange, sums: Optional[Sums], told: Sequence[bool]) -> tuple[Sums, list[bool]]:
+        """Have all processes hold the weights, buffers and sums of the one that updates; `sums` and `told` are its own.
+
+        Gives the sums and what was told.
+        """
+        numbers = np.zeros(1 + self._shares * PRINT_WORDS + len(told), self.dtype)
+        if sums is not None:
+            numbers[0], numbers[-len(told) :] = float(sums.loss), told
+            numbers[1 : -len(told)] = sums.prints.reshape(-1).view(np.uint16)
+        handed = paddle.to_tensor(numbers)
+        exchange.hand_out([*self._parameters, *self.buffers.floats, *self.buffers.whole, handed])
+        loss, prints, others = np.split(handed.numpy(), [1, 1 + self._shares * PRINT_WORDS])
+        return self._sums(paddle.to_tensor(loss), prints), [bool(each) for each in others]
+
+    def _sums(self, loss: paddle.Tensor, prints: np.ndarray) -> Sums:
+        words = prints.astype(np.uint16)
+        return Sums(loss.reshape([]).astype("float32"), words.view(np.uint64).reshape(self._shares, 2))

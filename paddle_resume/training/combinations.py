@@ -6,8 +6,10 @@ import math
 from typing import Any, Optional
 
 from paddle_resume.errors import ConfigError, StateError
+from paddle_resume.parallel.exchange import SERVER
 from paddle_resume.training.divergence import ROLL_BACK, SKIP, Divergence
 from paddle_resume.training.options import Processes, StepOptions
+from paddle_resume.training.precision import Precision
 from paddle_resume.training.save_schedule import SaveSchedule
 
 
@@ -35,12 +37,18 @@ def require_checkpoints_kept(back: Optional[int], schedule: SaveSchedule) -> Non
         )
 
 
-def require_elastic_to_fit(processes: Processes) -> None:
-    """Raise ConfigError for an elastic run on a mesh."""
+def require_elastic_to_fit(processes: Processes, precision: Precision) -> None:
+    """Raise ConfigError for an elastic run on a mesh, and for a loss scale of which only a parameter server knows."""
     if processes.elastic is not None and processes.mesh is not None:
         raise ConfigError(
             "parallel.elastic cuts batches into shares that any number of processes can take, and parallel.mesh splits "
             "them and the model over a fixed number: leave out one of the two."
+        )
+    if processes.exchange == SERVER and precision.scales_loss:
+        raise ConfigError(
+            "With trainer.amp_dtype: float16 each update settles the scale of the next loss, and with "
+            "parallel.exchange: server the processes that compute the losses make no updates. Set amp_dtype to "
+            "bfloat16, or parallel.exchange to pairs, which gives the same bits."
         )
 
 

@@ -55,6 +55,7 @@ class FoundInRun:
         trainer: perhaps of a class of the user's, with attributes of its own.
         own: the objects of which the run is made: the trainer's own, and saved by their owners.
         is_elastic: whether all processes have to hold the same.
+        has_server: whether rank 0 is a parameter server, through whose model no batch goes.
     """
 
     def __init__(
@@ -68,11 +69,12 @@ class FoundInRun:
         world: World,
         tell: Callable[[str], None],
         is_elastic: bool = False,
+        has_server: bool = False,
     ) -> None:
         self._trainer = trainer
         self._world = world
         self._tell = tell
-        self._is_elastic = is_elastic
+        self._alike = {"is_elastic": is_elastic, "has_server": has_server}
         self._claims = claims = Claims()
         claims.attributes(trainer, _OF_TRAINER, "the run")
         for thing in own:
@@ -109,11 +111,11 @@ class FoundInRun:
         survey = walker.survey()
         survey.require_capturable()
         arrays = FoundArrays()
-        self._found = FoundState(walker, arrays, self._world, _ORIGINS, self._is_elastic)
+        self._found = FoundState(walker, arrays, self._world, _ORIGINS, **self._alike)
         self._owners = {ARRAYS: arrays, FOUND: self._found}
         self._train = feeds["train"]
         self._train.while_workers_load = self._as_workers_see_it
-        self.before_end = StateBeforeTheEnd(walker, arrays, self._world, self._filled, self._is_elastic)
+        self.before_end = StateBeforeTheEnd(walker, arrays, self._world, self._filled, **self._alike)
         if survey.told:
             self._tell(survey.told_line())
 

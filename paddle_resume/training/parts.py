@@ -18,7 +18,7 @@ from paddle_resume.loggers.logbook import Logbook
 from paddle_resume.lr.stepper import LRStepper
 from paddle_resume.metrics import RunningMetrics
 from paddle_resume.owners.optimizer import parameters_of
-from paddle_resume.parallel.exchange import make_exchange
+from paddle_resume.parallel.exchange import SERVER, make_exchange
 from paddle_resume.parallel.per_rank import PerRank
 from paddle_resume.parallel.shares import Shares
 from paddle_resume.parallel.world import World
@@ -82,8 +82,10 @@ class RunParts:
         self.world, self.mesh = processes.world or World.current(), processes.mesh
         # On a mesh all processes work on whole batches, as a single one would.
         self.data_parallel = World() if self.mesh else self.world
-        require_elastic_to_fit(processes)
-        self.shares = Shares.of(processes.elastic, self.world)
+        self.precision = step.precision or Precision()
+        require_elastic_to_fit(processes, self.precision)
+        has_server = processes.exchange == SERVER
+        self.shares = Shares.of(processes.elastic, self.world, has_server)
         if self.shares is not None:
             pin_math_threads()
         self.feed_options = {
@@ -91,8 +93,8 @@ class RunParts:
             "rank": self.data_parallel.rank,
             "size": self.data_parallel.size,
             "shares": self.shares.count if self.shares is not None else None,
+            "mine": self.shares.mine if self.shares is not None else None,
         }
-        self.precision = step.precision or Precision()
         self.precision.prepare(trainer.model, optimizers)
         self.divergence = step.on_nan if isinstance(step.on_nan, Divergence) else Divergence(step.on_nan)
         self.divergence.watch([p for each in optimizers.values() for p in parameters_of(each)])
@@ -169,12 +171,23 @@ class RunParts:
             feed_options=self.feed_options,
             call=self.hooks.call,
         )
-        self._of_model = model_owners(trainer.model, optimizers, self.mesh, self.engine, self.world)
+        self._of_model = model_owners(
+            trainer.model, optimizers, self.mesh, self.engine, self.world, self.world.is_main or not has_server
+        )
         self.owners = self._build_owners(callbacks, owners)
         own = [part for name, part in vars(self).items() if name not in ("trainer", "optimizers")]
         own += [monitoring.ema, monitoring.best, *self.logbook.given]
         self.found: FoundInRun = FoundInRun(
-            trainer, optimizers, metrics, callbacks, self.owners, own, self.world, self.tell, self.elastic is not None
+            trainer,
+            optimizers,
+            metrics,
+            callbacks,
+            self.owners,
+            own,
+            self.world,
+            self.tell,
+            is_elastic=self.elastic is not None,
+            has_server=has_server,
         )
 
     def all_owners(self, feed: Optional[Feed], evaluation: Mapping[str, Feed]) -> Owners:
