@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, Callable, NamedTuple, Optional
 
 import numpy as np
 
 from paddle_resume.differences import ABSENT, ConfigScope, Difference
 from paddle_resume.errors import StateError
-from paddle_resume.found_state.capture import CLOCK
+from paddle_resume.found_state.alike import Arrays, are_same, found_alike
 from paddle_resume.found_state.known import is_below
 from paddle_resume.found_state.leaves import same_cells
 from paddle_resume.found_state.start_values import Change
 from paddle_resume.found_state.walker import Walker
 from paddle_resume.parallel.world import World
 from paddle_resume.stateful import Stateful
-
-Arrays = Mapping[str, np.ndarray]
 
 
 class Origin(NamedTuple):
@@ -183,7 +181,8 @@ class FoundState:
             if refused:  # by all processes, so that none waits for another
                 raise StateError(refused)
         if self._is_elastic:
-            return _the_same([(record, arrays) for record, arrays, _ in every], self._has_server)
+            first, arrays = found_alike([(record, arrays) for record, arrays, _ in every], self._has_server)
+            return [first], dict(arrays)
         first, arrays = every[0][0], dict(every[0][1])
         ranks = [first]
         for rank, (other, others, _) in enumerate(every[1:], 1):
@@ -272,37 +271,3 @@ def _tensors(filled: Mapping[str, Stateful]) -> Arrays:
 def _difference(change: Change, origin: Origin = _NOWHERE) -> Difference:
     before, after = (ABSENT if value is None else value for value in (change.before, change.after))
     return Difference(change.path, before, after, origin.scope, origin.argument, follows=True)
-
-
-def _the_same(every: Sequence[tuple[Any, Arrays]], has_server: bool = False) -> tuple[list[Any], Arrays]:
-    """What all processes of an elastic run hold alike, but for clocks; raises StateError for what they do not.
-
-    What is found in the model is that of the processes through whose model batches go.
-    """
-    base = 1 if has_server else 0
-    first, arrays = every[base]
-    for rank, (record, own) in enumerate(every):
-        ours, theirs = first["moved"], record["moved"]
-        paths = [path for path in {**ours, **theirs} if not _same_but_for_clocks(ours.get(path), theirs.get(path))]
-        paths += [name for name in {**arrays, **own} if not are_same(arrays.get(name), own.get(name))]
-        if rank < base:
-            paths = [path for path in paths if not is_below(path, ["model"])]
-        if paths:
-            raise StateError(
-                f"{paths[0]} is another in rank {rank} than in rank {base}. With parallel.elastic the number of processes "
-                "may change, so what is saved has to be the same in all of them: let it not depend on the rank, or "
-                "name it in derived_attributes if a new process makes it anew."
-            )
-    return [first], dict(arrays)
-
-
-def _same_but_for_clocks(one: Any, other: Any) -> bool:
-    clocks = [isinstance(cell, list) and len(cell) == 4 and cell[0] == CLOCK for cell in (one, other)]
-    return all(clocks) or same_cells(one, other)
-
-
-def are_same(one: Optional[np.ndarray], other: Optional[np.ndarray]) -> bool:
-    """Whether two arrays are the same, bit for bit; None is like no array."""
-    if one is None or other is None or (one.dtype, one.shape) != (other.dtype, other.shape):
-        return False
-    return one.tobytes() == other.tobytes()

@@ -105,19 +105,19 @@ class FusedBuffer:
         self.buffers.keep(parts[-1] if self.buffers.size else None, words, shares)
         return self._sums(loss, prints)
 
-    def hand_out(self, exchange: Exchange, sums: Optional[Sums], told: Sequence[bool]) -> tuple[Sums, list[bool]]:
-        """Have all processes hold the weights, buffers and sums of the one that updates; `sums` and `told` are its own.
+    def hand_out(self, exchange: Exchange, sums: Optional[Sums] = None, applied: bool = True) -> tuple[Sums, bool]:
+        """Have all processes hold weights and buffers of the one that updates, and learn its sums and what it applied.
 
-        Gives the sums and what was told.
+        Only that one gives them.
         """
-        numbers = np.zeros(1 + self._shares * PRINT_WORDS + len(told), self.dtype)
+        numbers = np.zeros(2 + self._shares * PRINT_WORDS, self.dtype)
         if sums is not None:
-            numbers[0], numbers[-len(told) :] = float(sums.loss), told
-            numbers[1 : -len(told)] = sums.prints.reshape(-1).view(np.uint16)
+            numbers[:2] = float(sums.loss), applied
+            numbers[2:] = sums.prints.reshape(-1).view(np.uint16)
         handed = paddle.to_tensor(numbers)
         exchange.hand_out([*self._parameters, *self.buffers.floats, *self.buffers.whole, handed])
-        loss, prints, others = np.split(handed.numpy(), [1, 1 + self._shares * PRINT_WORDS])
-        return self._sums(paddle.to_tensor(loss), prints), [bool(each) for each in others]
+        loss, was_applied, prints = np.split(handed.numpy(), [1, 2])
+        return self._sums(paddle.to_tensor(loss), prints), bool(was_applied)
 
     def _sums(self, loss: paddle.Tensor, prints: np.ndarray) -> Sums:
         words = prints.astype(np.uint16)

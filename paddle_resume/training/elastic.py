@@ -121,31 +121,23 @@ class ElasticGradients:
         self._end(sums)
         return passes.result(sums)
 
-    def hand_out(self, applied: bool, again: bool = False) -> None:
-        """Where one process updates for all: give the others what it has made of the last `backward`.
-
-        `applied` and `again` tell whether the update was applied, and whether they are to compute a gradient again.
-        """
+    def hand_out(self, applied: bool) -> None:
+        """Where one process updates for all: give the others what it has made of the last `backward`, if `applied`."""
         if self._to_hand_out is not None:
             assert self._exchange is not None
             fused, sums = self._to_hand_out
             with paddle.no_grad():
-                fused.hand_out(self._exchange, sums, [applied, again])
+                fused.hand_out(self._exchange, sums, applied)
             self._to_hand_out = None
 
     def follow(self, optimizer: paddle.optimizer.Optimizer, batches: Sequence[Batch]) -> StepResult:
         """The step where another process updates: push the gradients of this one's shares, and take what comes."""
         assert self._exchange is not None
-        first: Optional[StepResult] = None
-        applied, again = True, True
-        while again:
-            passes, _ = self._sum_up(optimizer, batches)
-            with paddle.no_grad():
-                sums, (applied, again) = passes.fused.hand_out(self._exchange, None, [applied, again])
-            self._end(sums)
-            first = first or passes.result(sums)
-        assert first is not None
-        return replace(first, applied=applied)
+        passes, _ = self._sum_up(optimizer, batches)
+        with paddle.no_grad():
+            sums, applied = passes.fused.hand_out(self._exchange)
+        self._end(sums)
+        return replace(passes.result(sums), applied=applied)
 
     def _end(self, sums: Sums) -> None:
         self._prints = (_digest(sums.prints[:, 0]), _digest(sums.prints[:, 1]))

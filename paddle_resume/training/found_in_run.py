@@ -12,6 +12,7 @@ import paddle
 from paddle_resume.data.feed import Feed
 from paddle_resume.differences import ConfigScope
 from paddle_resume.errors import StateError
+from paddle_resume.found_state.alike import are_same
 from paddle_resume.found_state.claims import Claims
 from paddle_resume.found_state.known import is_below
 from paddle_resume.found_state.leaves import same_cells
@@ -20,7 +21,6 @@ from paddle_resume.found_state.owners import (
     FoundState,
     Origin,
     StateBeforeTheEnd,
-    are_same,
     put_back,
 )
 from paddle_resume.found_state.paddle_rules import EARLIER, claim_owned

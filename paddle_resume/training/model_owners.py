@@ -6,11 +6,10 @@ from collections.abc import Mapping
 from typing import Any, Optional
 
 from paddle_resume.checkpoint.engine import CheckpointEngine
-from paddle_resume.owners.lbfgs import LBFGSHistory, LBFGSNumbers
 from paddle_resume.owners.optimizer import OptimizerState
 from paddle_resume.owners.paddle_owners import paddle_owners
 from paddle_resume.parallel.mesh import DeviceMesh
-from paddle_resume.parallel.per_rank import MainRankOnly, MainRanksFile
+from paddle_resume.parallel.per_rank import MainRanksFile
 from paddle_resume.parallel.world import World
 from paddle_resume.stateful import Owner
 
@@ -37,6 +36,4 @@ def model_owners(
 
 
 def _elsewhere(owner: Any) -> Owner:
-    if isinstance(owner, (OptimizerState, LBFGSHistory)):
-        return MainRanksFile(owner.suffix)
-    return MainRankOnly() if isinstance(owner, LBFGSNumbers) else owner
+    return MainRanksFile(owner.suffix) if isinstance(owner, OptimizerState) else owner

@@ -141,8 +141,6 @@ class OptimizerStep:
 
         def closure() -> paddle.Tensor:
             optimizer.clear_grad()
-            if results and self._elastic is not None:
-                self._elastic.hand_out(True, again=True)
             results.append(self._backward(optimizer, batches))
             return results[-1].loss
 

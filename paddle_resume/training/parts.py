@@ -83,7 +83,7 @@ class RunParts:
         # On a mesh all processes work on whole batches, as a single one would.
         self.data_parallel = World() if self.mesh else self.world
         self.precision = step.precision or Precision()
-        require_elastic_to_fit(processes, self.precision)
+        require_elastic_to_fit(processes, self.precision, optimizers.values())
         has_server = processes.exchange == SERVER
         self.shares = Shares.of(processes.elastic, self.world, has_server)
         if self.shares is not None:

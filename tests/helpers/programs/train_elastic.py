@@ -274,6 +274,8 @@ class Doom(Callback):
         """Have it come between a process's own shares and the sum over all processes."""
         total = exchange.Exchange.sum
         exchange.Exchange.sum = lambda own, flat: (self._at("exchange", trainer.step), total(own, flat))[1]
+        given = exchange.Exchange.hand_out
+        exchange.Exchange.hand_out = lambda own, tensors: (self._at("hand-out", trainer.step), given(own, tensors))[1]
 
     def _at(self, where, step):
         # A save in the background may land some steps later.
@@ -291,6 +293,9 @@ def break_something(what):
         )
     elif what == "all-reduce":  # over all processes at once, in an order of its own
         exchange.Pairs._sum = lambda own, flat: (paddle.distributed.all_reduce(flat), flat)[1]
+    elif what == "stale weights":  # the trainers go on with those that they began with
+        given = exchange.Exchange.hand_out
+        exchange.Exchange.hand_out = lambda own, tensors: given(own, tensors[-1:])
     elif what == "threads":
         parts.pin_math_threads = lambda: None
     elif what == "generator":

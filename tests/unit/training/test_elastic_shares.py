@@ -144,15 +144,15 @@ def test_what_python_and_numpy_draw_in_a_pass_is_drawn_by_the_share(tmp_path: Pa
 
 
 def test_what_differs_by_the_rank_cannot_be_saved() -> None:
-    from paddle_resume.found_state.owners import _the_same
+    from paddle_resume.found_state.alike import found_alike
 
     clock = ["clock", "time", 3.0, False]
-    _the_same([({"moved": {"a": clock}}, {}), ({"moved": {"a": ["clock", "time", 4.0, False]}}, {})])
+    found_alike([({"moved": {"a": clock}}, {}), ({"moved": {"a": ["clock", "time", 4.0, False]}}, {})])
     with pytest.raises(StateError, match=r"callback.Mine.count is another in rank 1 than in rank 0"):
-        _the_same([({"moved": {"callback.Mine.count": 1}}, {}), ({"moved": {"callback.Mine.count": 2}}, {})])
+        found_alike([({"moved": {"callback.Mine.count": 1}}, {}), ({"moved": {"callback.Mine.count": 2}}, {})])
     with pytest.raises(StateError, match=r"model.table is another in rank 2"):
         same: Any = ({"moved": {}}, {"model.table": np.zeros(2)})
-        _the_same([same, same, ({"moved": {}}, {"model.table": np.ones(2)})])
+        found_alike([same, same, ({"moved": {}}, {"model.table": np.ones(2)})])
 
 
 class Named(Points):
