@@ -131,8 +131,8 @@ class World:
             if parameter.grad.is_selected_rows():
                 average_sparse(parameter.grad, weight, self.size, self.gather)
 
-    def broadcast(self, tensors: Sequence[paddle.Tensor]) -> None:
-        """Give every process rank 0's values, in place; one broadcast for each data type."""
+    def broadcast(self, tensors: Sequence[paddle.Tensor], source: int = 0) -> None:
+        """Give every process the values of rank `source`, in place; one broadcast for each data type."""
         if self.is_single or not tensors:
             return
         import paddle
@@ -143,8 +143,8 @@ class World:
         with self.collective(), paddle.no_grad():
             for group in kinds.values():
                 flat = paddle.concat([tensor.reshape([-1]) for tensor in group])
-                paddle.distributed.broadcast(flat, src=0)
-                if not self.is_main:
+                paddle.distributed.broadcast(flat, src=source)
+                if self.rank != source:
                     for tensor, part in zip(group, paddle.split(flat, [tensor.size for tensor in group])):
                         tensor.set_value(part.reshape(tensor.shape))
 

@@ -171,9 +171,7 @@ class RunParts:
             feed_options=self.feed_options,
             call=self.hooks.call,
         )
-        self._of_model = model_owners(
-            trainer.model, optimizers, self.mesh, self.engine, self.world, self.world.is_main or not has_server
-        )
+        self._of_model = model_owners(trainer.model, optimizers, self.mesh, self.engine, self.world, has_server)
         self.owners = self._build_owners(callbacks, owners)
         own = [part for name, part in vars(self).items() if name not in ("trainer", "optimizers")]
         own += [monitoring.ema, monitoring.best, *self.logbook.given]
