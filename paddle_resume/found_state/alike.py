@@ -54,7 +54,7 @@ def _require_unmoved_by_updates(paths: Sequence[str]) -> None:
     if found is not None:
         raise StateError(
             f"{found} is moved by updates, and with parallel.exchange: server only rank 0 makes them, so that no other "
-            "process has it. Keep it in accumulators of the optimizer, or set parallel.exchange to pairs, which gives "
+            "process has it. Keep it in accumulators of the optimizer, or set parallel.exchange: pairs, which gives "
             "the same bits."
         )
 

@@ -42,8 +42,8 @@ class Shares:
         if has_server and world.is_single:
             raise ConfigError(
                 "parallel.exchange: server needs a process for the server and at least one that trains, and 1 process "
-                "was started. Start 2 or more with python -m paddle.distributed.launch; or set parallel.exchange to "
-                "pairs, which goes on with one process and keeps the bits."
+                "was started. Start 2 or more with python -m paddle.distributed.launch; or set "
+                "parallel.exchange: pairs, which goes on with one process and keeps the bits."
             )
         holders = world.size - has_server
         if count % holders:

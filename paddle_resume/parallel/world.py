@@ -79,6 +79,13 @@ class World:
         """Whether this is rank 0."""
         return self.rank == 0
 
+    @property
+    def collectives_wait(self) -> bool:
+        """Whether a collective waits for a late process, as NCCL's do, however long; gloo's end after 30 seconds."""
+        import paddle
+
+        return paddle.distributed.get_backend().upper() == "NCCL"
+
     def agree(self, save: bool = False, signum: Optional[int] = None) -> Agreement:
         """Wait for all processes, and learn what they do together."""
         if self._channel is None:

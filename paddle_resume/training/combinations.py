@@ -49,13 +49,13 @@ def require_elastic_to_fit(processes: Processes, precision: Precision, optimizer
     if processes.exchange == SERVER and any(map(is_lbfgs, optimizers)):
         raise ConfigError(
             "LBFGS computes gradients again and again within an update, and with parallel.exchange: server the process "
-            "that updates computes none. Set parallel.exchange to pairs, which gives the same bits."
+            "that updates computes none. Set parallel.exchange: pairs, which gives the same bits."
         )
     if processes.exchange == SERVER and precision.scales_loss:
         raise ConfigError(
             "With trainer.amp_dtype: float16 each update settles the scale of the next loss, and with "
-            "parallel.exchange: server the processes that compute the losses make no updates. Set amp_dtype to "
-            "bfloat16, or parallel.exchange to pairs, which gives the same bits."
+            "parallel.exchange: server the processes that compute the losses make no updates. Set "
+            "trainer.amp_dtype: bfloat16, or parallel.exchange: pairs, which gives the same bits."
         )
 
 

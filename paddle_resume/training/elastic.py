@@ -22,6 +22,7 @@ from paddle_resume.owners.optimizer import parameters_of
 from paddle_resume.parallel.exchange import Exchange, Tree
 from paddle_resume.parallel.fused_buffer import FusedBuffer, Sums
 from paddle_resume.parallel.shares import Shares
+from paddle_resume.parallel.step_agreement import StepAgreement
 from paddle_resume.rng import RandomStreams, derive_seed, seed_everything
 from paddle_resume.training.batch_digest import batch_digest
 from paddle_resume.training.made_again import MadeAgain
@@ -56,6 +57,7 @@ class ElasticGradients:
         model: whose parameters and buffers they are.
         forward: gives (mean loss, output) of a batch.
         shares: those of the run, and this process's.
+        agreement: of the processes on each step, which goes with what is added up.
         exchange: makes what adds up over the processes, in all of them together.
         step: gives the number of the step under way.
         seed: of the run.
@@ -71,6 +73,7 @@ class ElasticGradients:
         shares: Shares,
         random: RandomStreams,
         *,
+        agreement: StepAgreement,
         exchange: Callable[[], Exchange],
         step: Callable[[], int],
         seed: int,
@@ -81,6 +84,7 @@ class ElasticGradients:
         self._model = model
         self._forward = forward
         self._precision = precision
+        self._agreement = agreement
         self._make_exchange = exchange
         self._exchange: Optional[Exchange] = None
         self._random = random
@@ -140,6 +144,7 @@ class ElasticGradients:
         return replace(passes.result(sums), applied=applied)
 
     def _end(self, sums: Sums) -> None:
+        self._agreement.hear(sums.told.tolist())
         self._prints = (_digest(sums.prints[:, 0]), _digest(sums.prints[:, 1]))
         seed_everything(derive_seed(self._seed, self._step(), self.shares.count))
 
@@ -150,11 +155,15 @@ class ElasticGradients:
         assert self._exchange is not None
         passes = self._of_own_shares(optimizer, batches)
         fused, total = passes.fused, passes.part
+        told = self._agreement.told()
         with paddle.no_grad():
             if self._exchange.is_needed:
-                flat = self._exchange.sum(fused.empty() if total is None else fused.flat(total))
+                flat = self._exchange.sum(fused.empty() if total is None else fused.flat(total, told))
                 total = None if flat is None else fused.parted(flat)
-            return passes, None if total is None else fused.take(total, passes.shares)
+            sums = None if total is None else fused.take(total, passes.shares)
+        if sums is not None and passes.part is None:  # A parameter server has pushed nothing itself.
+            sums = replace(sums, told=sums.told + told)
+        return passes, sums
 
     def _of_own_shares(self, optimizer: paddle.optimizer.Optimizer, batches: Sequence[Batch]) -> _Passes:
         step, count = self._step(), self.shares.count

@@ -21,6 +21,7 @@ from paddle_resume.owners.optimizer import parameters_of
 from paddle_resume.parallel.exchange import SERVER, make_exchange
 from paddle_resume.parallel.per_rank import PerRank
 from paddle_resume.parallel.shares import Shares
+from paddle_resume.parallel.step_agreement import StepAgreement
 from paddle_resume.parallel.world import World
 from paddle_resume.rng import RandomStreams
 from paddle_resume.stateful import HasFile, Owner, Owners, Stateful
@@ -114,12 +115,14 @@ class RunParts:
         # In an elastic run no process has randomness of its own.
         own_rank = 0 if self.shares else self.mesh.data_rank if self.mesh else self.world.rank
         self.random = RandomStreams(seed, rank=own_rank)
+        self.agreement = StepAgreement(self.world, rides=self.shares is not None)
         self.elastic = elastic_gradients(
             self.shares,
             trainer.model,
             self._forward,
             self.precision,
             self.random,
+            agreement=self.agreement,
             exchange=lambda: make_exchange(processes.exchange, self.world),
             step=lambda: self.progress.step,
             seed=seed,

@@ -101,6 +101,11 @@ def test_the_number_of_shares_is_part_of_the_bits(by_shares: dict[int, Path]) ->
 
 
 LEGS = [(4, ("--doom", 1, 3, "term", "step")), (1, ("--doom", 0, 6, "term", "boundary")), (2, ())]
+PATIENT = [
+    (2, ("--doom", 1, 3, "term", "step", "--patient")),
+    (3, ("--doom", 2, 6, "term", "boundary", "--patient", "--exchange", "server")),
+    (2, ("--patient", "--exchange", "halving")),
+]
 SERVED = [
     (5, ("--doom", 1, 3, "term", "step", "--exchange", "server")),
     (1, ("--doom", 0, 6, "term", "boundary")),
@@ -150,6 +155,11 @@ def test_every_net_by_a_parameter_server_then_one_process_then_a_server(
 ) -> None:
     more = four_then_one_then_two(tmp_path, served(ALL), "--shares", shares, legs=SERVED)
     require_the_same(by_shares[shares], more, served(ALL), stopped_after=range(3, 7))
+
+
+def test_a_stop_and_a_save_that_are_told_with_the_exchange_alone_change_nothing(one: Path, tmp_path: Path) -> None:
+    nets = ("batch-norm", "lstm", "named")
+    require_the_same(one, four_then_one_then_two(tmp_path, nets, legs=PATIENT), nets, stopped_after=range(3, 8))
 
 
 DEATHS = {
@@ -290,9 +300,9 @@ def test_as_many_processes_as_do_not_divide_the_shares_are_refused(tmp_path: Pat
 
 def test_a_parameter_server_where_there_can_be_none_is_refused_in_a_sentence(tmp_path: Path) -> None:
     said = {
-        (1, ()): "server needs a process for the server and at least one that trains, and 1 process was started",
+        (1, ()): "needs a process for the server and at least one that trains, and 1 process was started",
         (4, ()): "is for 2, 3 or 5 processes, of which one is the server",
-        (2, ("--ordinary",)): "server is an exchange of elastic runs, and Processes(elastic=) is not set",
+        (2, ("--ordinary",)): "is an exchange of elastic runs, and Processes(elastic=) is not set",
     }
     for (ranks, options), sentence in said.items():
         ended = run(tmp_path, ranks, "--nets", "dropout", "--exchange", "server", *options)

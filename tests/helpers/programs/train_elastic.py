@@ -380,9 +380,12 @@ def main(arguments=None):
     parser.add_argument("--batch-size", type=int)
     parser.add_argument("--count", type=int)
     parser.add_argument("--background", action="store_true")
+    parser.add_argument("--patient", action="store_true", help="taken for collectives that wait for who comes late")
     parser.add_argument("--ordinary", action="store_true", help="not elastic at all")
     options = parser.parse_args(arguments)
     World.current().set_timeout(60)
+    if options.patient:  # as over NCCL
+        World.collectives_wait = True
     break_something(options.broken)
     for name in options.nets:
         train(name, options)
