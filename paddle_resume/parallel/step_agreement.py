@@ -46,5 +46,5 @@ class StepAgreement:
 
     def end(self) -> Agreement:
         """What all do now that the step is made."""
-        assert self._agreed is not None, "the step has exchanged nothing"
+        assert self._agreed is not None  # Every step of such a run exchanges.
         return self._agreed

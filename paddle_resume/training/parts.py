@@ -85,8 +85,8 @@ class RunParts:
         self.data_parallel = World() if self.mesh else self.world
         self.precision = step.precision or Precision()
         require_elastic_to_fit(processes, self.precision, optimizers.values())
-        has_server = processes.exchange == SERVER
-        self.shares = Shares.of(processes.elastic, self.world, has_server)
+        self.has_server = processes.exchange == SERVER
+        self.shares = Shares.of(processes.elastic, self.world, self.has_server)
         if self.shares is not None:
             pin_math_threads()
         self.feed_options = {
@@ -174,7 +174,7 @@ class RunParts:
             feed_options=self.feed_options,
             call=self.hooks.call,
         )
-        self._of_model = model_owners(trainer.model, optimizers, self.mesh, self.engine, self.world, has_server)
+        self._of_model = model_owners(trainer.model, optimizers, self.mesh, self.engine, self.world, self.has_server)
         self.owners = self._build_owners(callbacks, owners)
         own = [part for name, part in vars(self).items() if name not in ("trainer", "optimizers")]
         own += [monitoring.ema, monitoring.best, *self.logbook.given]
@@ -188,7 +188,7 @@ class RunParts:
             self.world,
             self.tell,
             is_elastic=self.elastic is not None,
-            has_server=has_server,
+            has_server=self.has_server,
         )
 
     def all_owners(self, feed: Optional[Feed], evaluation: Mapping[str, Feed]) -> Owners:
