@@ -37,16 +37,23 @@ class FusedBuffer:
     Args:
         parameters: whose gradients are added up.
         others: trained by no optimizer; what comes as their gradient is dropped.
+        told: what this process tells the others [TOLD], if it does.
     """
 
     def __init__(
-        self, model: paddle.nn.Layer, parameters: Sequence[paddle.Tensor], others: Sequence[paddle.Tensor], shares: int
+        self,
+        model: paddle.nn.Layer,
+        parameters: Sequence[paddle.Tensor],
+        others: Sequence[paddle.Tensor],
+        shares: int,
+        told: Optional[Sequence[float]] = None,
     ) -> None:
         tensors = [*parameters, *model.buffers()]
         self.dtype: Any = "float64" if any(tensor.dtype == paddle.float64 for tensor in tensors) else "float32"
         self._parameters = parameters
         self._others = others
         self._shares = shares
+        self._told = told
         self.buffers = SharedBuffers(model, self.dtype)
         self._had = [parameter.grad is not None for parameter in parameters]
         self._sizes = [*(parameter.size for parameter in parameters), *([self.buffers.size] * bool(self.buffers.size))]
@@ -61,7 +68,7 @@ class FusedBuffer:
 
     def nothing(self) -> list[paddle.Tensor]:
         """What a share without samples adds."""
-        return [paddle.zeros([size], self.dtype) for size in self._sizes]
+        return [*(paddle.zeros([size], self.dtype) for size in self._sizes[:-1]), paddle.to_tensor(self._new_tail())]
 
     def empty(self) -> paddle.Tensor:
         """Room for a part as one tensor."""
@@ -78,7 +85,7 @@ class FusedBuffer:
             else parameter.grad.reshape([-1]).astype(self.dtype)
             for parameter in self._parameters
         ]
-        tail = np.zeros(self._tail, self.dtype)
+        tail = self._new_tail()
         marks, words, own, _ = self._split(tail)
         marks[:] = [had or p.grad is not None for had, p in zip(self._had, self._parameters)]
         if first:
@@ -88,10 +95,9 @@ class FusedBuffer:
         one = loss.detach().reshape([1]).astype(self.dtype)
         return [*gradients, *self.buffers.changes(only), one, paddle.to_tensor(tail)]
 
-    def flat(self, part: Sequence[paddle.Tensor], told: Sequence[float]) -> paddle.Tensor:
-        """A part as one tensor, to be exchanged, with what this process tells the others [TOLD]."""
-        *most, tail = part
-        return paddle.concat([*most, tail[:-TOLD], paddle.to_tensor(told, self.dtype)])
+    def flat(self, part: Sequence[paddle.Tensor]) -> paddle.Tensor:
+        """A part as one tensor, to be exchanged."""
+        return paddle.concat(list(part))
 
     def parted(self, flat: paddle.Tensor) -> list[paddle.Tensor]:
         """The part that such a tensor is."""
@@ -120,6 +126,12 @@ class FusedBuffer:
         exchange.hand_out([*self._parameters, *self.buffers.floats, *self.buffers.whole, handed])
         loss, was_applied, told, prints = np.split(handed.numpy(), [1, 2, 2 + TOLD])
         return self._sums(paddle.to_tensor(loss), prints, told), bool(was_applied)
+
+    def _new_tail(self) -> np.ndarray:
+        tail = np.zeros(self._tail, self.dtype)
+        if self._told is not None:  # It is told once, with the first of this process's shares.
+            tail[-TOLD:], self._told = self._told, None
+        return tail
 
     def _split(self, tail: np.ndarray) -> list[np.ndarray]:
         """Marks, words, fingerprints, what is told."""

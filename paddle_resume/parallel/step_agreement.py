@@ -34,9 +34,9 @@ class StepAgreement:
         self._told = (float(save and self._world.is_main), *(float(signum == each) for each in _SIGNALS))
         self._agreed = None if self._rides else self._world.agree(save, signum)
 
-    def told(self) -> Sequence[float]:
-        """What this process has to say about the step under way, as numbers [TOLD]."""
-        return self._told
+    def told(self) -> Optional[Sequence[float]]:
+        """What this process has to say about the step under way, as numbers [TOLD]; None if all know it already."""
+        return self._told if self._rides else None
 
     def hear(self, told: Sequence[float]) -> None:
         """Take in the sum of what all have said."""

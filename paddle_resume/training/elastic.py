@@ -155,13 +155,13 @@ class ElasticGradients:
         assert self._exchange is not None
         passes = self._of_own_shares(optimizer, batches)
         fused, total = passes.fused, passes.part
-        told = self._agreement.told()
         with paddle.no_grad():
             if self._exchange.is_needed:
-                flat = self._exchange.sum(fused.empty() if total is None else fused.flat(total, told))
+                flat = self._exchange.sum(fused.empty() if total is None else fused.flat(total))
                 total = None if flat is None else fused.parted(flat)
             sums = None if total is None else fused.take(total, passes.shares)
-        if sums is not None and passes.part is None:  # A parameter server has pushed nothing itself.
+        told = self._agreement.told()
+        if sums is not None and passes.part is None and told is not None:  # A parameter server pushes nothing itself.
             sums = replace(sums, told=sums.told + told)
         return passes, sums
 
@@ -195,7 +195,7 @@ class ElasticGradients:
         own = {id(parameter) for parameter in parameters}
         others = [p for p in self._model.parameters() if not p.stop_gradient and id(p) not in own]
         with paddle.no_grad():
-            return FusedBuffer(self._model, parameters, others, self.shares.count)
+            return FusedBuffer(self._model, parameters, others, self.shares.count, self._agreement.told())
 
     def _pass(self, pieces: Sequence[Batch], groups: list[list[MicroBatchResult]], total: int) -> paddle.Tensor:
         """Forward and backward of a share's part of each batch; its part of the mean loss."""

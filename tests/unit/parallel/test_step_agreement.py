@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import signal
+from collections.abc import Sequence
 from typing import Optional
 
 import pytest
 
-from paddle_resume.parallel.step_agreement import StepAgreement
+from paddle_resume.parallel.step_agreement import TOLD, StepAgreement
 from paddle_resume.parallel.world import Agreement, World
 
 
@@ -27,13 +28,19 @@ class Many(World):
         return Agreement(save, signum)
 
 
+def told_by(agreement: StepAgreement) -> Sequence[float]:
+    told = agreement.told()
+    assert told is not None and len(told) == TOLD
+    return told
+
+
 def step(given: list[tuple[bool, Optional[int]]]) -> list[Agreement]:
     """What three processes that were `given` this agree on, where it rides with an exchange."""
     worlds = [Many(rank, True) for rank in range(3)]
     agreements = [StepAgreement(world, rides=True) for world in worlds]
     for agreement, one in zip(agreements, given):
         agreement.begin(*one)
-    total = [sum(numbers) for numbers in zip(*(agreement.told() for agreement in agreements))]
+    total = [sum(numbers) for numbers in zip(*(told_by(agreement) for agreement in agreements))]
     for agreement in agreements:
         agreement.hear(total)
     assert [world.sent for world in worlds] == [0, 0, 0]
@@ -60,12 +67,12 @@ def test_all_learn_the_same_from_what_is_exchanged_and_nothing_else_is_sent(
 def test_what_one_step_told_is_forgotten_by_the_next() -> None:
     agreement = StepAgreement(Many(0, True), rides=True)
     agreement.begin(True, signal.SIGTERM)
-    agreement.hear(agreement.told())
+    agreement.hear(told_by(agreement))
     assert agreement.end() == Agreement(True, signal.SIGTERM)
     agreement.begin(False, None)
     with pytest.raises(AssertionError):
         agreement.end()
-    agreement.hear(agreement.told())
+    agreement.hear(told_by(agreement))
     assert agreement.end() == Agreement(False, None)
 
 
@@ -74,6 +81,7 @@ def test_where_a_collective_does_not_wait_or_carry_it_the_channel_tells(rides: b
     world = Many(0, waits)
     agreement = StepAgreement(world, rides)
     agreement.begin(True, signal.SIGINT)
+    assert agreement.told() is None
     agreement.hear([0.0, 3.0, 0.0])  # What comes along does not count.
     assert agreement.end() == Agreement(True, signal.SIGINT) and world.sent == 1
 

@@ -87,9 +87,7 @@ def test_a_step_of_ones_own_and_a_mesh_are_refused() -> None:
     with pytest.raises(ConfigError, match="leave out one of the two"):
         Trainer(model, optimizer, processes=Processes(mesh=mesh, elastic=2))
     served = Processes(elastic=2, exchange="server", world=World(0, 2))
-    with pytest.raises(
-        ConfigError, match=r"Precision\(dtype=.float16.\) each update settles the scale"
-    ):
+    with pytest.raises(ConfigError, match=r"Precision\(dtype=.float16.\) each update settles the scale"):
         Trainer(model, optimizer, processes=served, step=StepOptions(precision=Precision("O1", "float16")))
     with pytest.raises(ConfigError, match="LBFGS computes gradients again and again"):
         Trainer(model, paddle.optimizer.LBFGS(parameters=model.parameters()), processes=served)
