@@ -129,6 +129,19 @@ class Server(Exchange):
         self.updates_here = world.is_main
         # In a group of all, gloo would match each process's n-th send with another one's n-th.
         self._groups = _groups_of_two(world, [(0, trainer) for trainer in range(1, world.size)])
+        self._meets_before = not world.collectives_wait
+
+    def sum(self, flat: paddle.Tensor) -> Optional[paddle.Tensor]:
+        self._meet()  # The server has waited for all that the trainers compute,
+        return super().sum(flat)
+
+    def hand_out(self, tensors: Sequence[paddle.Tensor]) -> None:
+        self._meet()  # and they for its update.
+        super().hand_out(tensors)
+
+    def _meet(self) -> None:
+        if self._meets_before:
+            self._world.agree()
 
     def _sum(self, flat: paddle.Tensor) -> Optional[paddle.Tensor]:
         tree = Tree()

@@ -227,6 +227,12 @@ def test_a_killed_server_or_trainer_changes_nothing(which: str, then: str, one: 
     require_the_same(one, tmp_path, ["dropout"])
 
 
+@pytest.mark.full
+def test_a_server_waits_for_trainers_whose_steps_take_longer_than_gloo_would(one: Path, tmp_path: Path) -> None:
+    late = trained(tmp_path, 3, ["dropout"], "--doom", 1, 3, "late", "step", "--exchange", "server")
+    require_the_same(one, late, ["dropout"])
+
+
 def test_a_resume_on_more_processes_sees_that_its_steps_came_out_otherwise(tmp_path: Path) -> None:
     assert not run(tmp_path, 1, "--nets", "dropout", "--doom", 0, 7, "kill", "step").good
     ended = run(tmp_path, 2, "--nets", "dropout", "--break", "generator")
