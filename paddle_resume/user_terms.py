@@ -80,6 +80,7 @@ _WORDS = {"null": "None", "true": "True", "false": "False"}
 # A value that is written after a key; any other word after a colon belongs to the sentence.
 _VALUE = (
     r"-?\d[\d.]*(?<!\.)|null|true|false|auto|wait|skip|stop|continue|ignore|rollback|O1|O2|float16|bfloat16|best|last"
+    r"|pairs|halving|server"
 )
 # By ASCII's letters: what stands around a key may be Chinese, without a space between.
 _KEY = re.compile(

@@ -11,6 +11,7 @@ from paddle_resume.builders.data import DataSplits
 from paddle_resume.builders.model import model_arguments
 from paddle_resume.config import Config
 from paddle_resume.environment import Environment
+from paddle_resume.parallel.exchange import SERVER
 from paddle_resume.parallel.world import World
 from paddle_resume.training.start_block import model_size, processes_fact
 
@@ -32,7 +33,12 @@ def start_facts(
         ("Data", f"{data.source}{'; ' + sizes if sizes else ''}"),
         *[("Note", note) for note in data.notes],
         *(
-            processes_fact(World.current(), config.data.global_batch_size, config.parallel.elastic)
+            processes_fact(
+                World.current(),
+                config.data.global_batch_size,
+                config.parallel.elastic,
+                config.parallel.exchange == SERVER,
+            )
             if config.parallel.mesh is None
             else [("Processes", f"{World.current().size}, as a mesh: {config.parallel.mesh}")]
         ),

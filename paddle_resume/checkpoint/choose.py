@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+from collections.abc import Callable
 from pathlib import Path
 
 from paddle_resume.checkpoint.catalog import Found, find_all, named_prefix
@@ -18,14 +19,16 @@ from paddle_resume.parallel.world import World
 AUTO = "auto"
 
 
-def choose(resume: str, folder: Path, name: str) -> tuple[Loaded | None, list[str]]:
+def choose(
+    resume: str, folder: Path, name: str, reading: Callable[[Path], None] = lambda prefix: None
+) -> tuple[Loaded | None, list[str]]:
     """The verified checkpoint that `resume` means for run `name` in `folder`, and a line for each passed over.
 
-    None if `resume` is `auto` and there is none. Raises CheckpointError for a named one that is missing or damaged,
-    and if there are checkpoints and none is whole.
+    None if `resume` is `auto` and there is none. `reading` is told of each before it is read. Raises CheckpointError
+    for a named one that is missing or damaged, and if there are checkpoints and none is whole.
     """
     if resume == AUTO:
-        loaded, passed_over = _newest(list_checkpoints(folder, name))
+        loaded, passed_over = _newest(list_checkpoints(folder, name), reading)
         if loaded is None and passed_over:
             raise CheckpointError(
                 f"None of this run's checkpoints is whole. {_listed(passed_over)} Put a good copy back, or start "
@@ -33,11 +36,13 @@ def choose(resume: str, folder: Path, name: str) -> tuple[Loaded | None, list[st
             )
         return loaded, passed_over
     if Path(resume).is_dir():
-        loaded, passed_over = _newest(list_checkpoints(Path(resume), name) or list_checkpoints(Path(resume)))
+        found = list_checkpoints(Path(resume), name) or list_checkpoints(Path(resume))
+        loaded, passed_over = _newest(found, reading)
         if loaded is None:
             raise CheckpointError(f"There is no whole checkpoint in the folder {resume}. {_listed(passed_over)}")
         return loaded, passed_over
     prefix = named_prefix(resume)
+    reading(prefix)
     try:
         return load(prefix), []
     except NoRecord as error:
@@ -85,10 +90,32 @@ def as_chosen(prefix: Path, files: object) -> Loaded:
     return loaded
 
 
-def choose_together(world: World, loaded: Loaded | None) -> Loaded | None:
-    """What rank 0 has chosen, in every process."""
-    chosen = world.broadcast_object((loaded.prefix, loaded.record.files) if loaded else None)
-    return loaded if world.is_main or chosen is None else as_chosen(*chosen)
+def choose_together(
+    world: World, choose_here: Callable[[Callable[[Path], None]], tuple[Loaded | None, list[str]]]
+) -> tuple[Loaded | None, list[str]]:
+    """What `choose_here` gives in rank 0, in every process; it is told whom to tell what it reads.
+
+    The others read side by side with rank 0 what that reads first, and mostly chooses.
+    """
+    if not world.is_main:
+        ahead = _read_ahead(world.broadcast_object(None))
+        chosen = world.broadcast_object(None)
+        if chosen is None or (ahead is not None and (ahead.prefix, ahead.record.files) == chosen):
+            return (None if chosen is None else ahead), []
+        del ahead
+        return as_chosen(*chosen), []
+    told: list[Path] = []
+
+    def reading(prefix: Path) -> None:
+        if not told:
+            told.append(prefix)
+            world.broadcast_object(prefix)
+
+    loaded, passed_over = choose_here(reading)
+    if not told:
+        world.broadcast_object(None)
+    world.broadcast_object((loaded.prefix, loaded.record.files) if loaded else None)
+    return loaded, passed_over
 
 
 def list_checkpoints(folder: Path, name: str | None = None) -> list[Found]:
@@ -121,9 +148,17 @@ def not_whole(prefix: Path, error: Unreadable) -> CheckpointError:
     )
 
 
-def _newest(found: list[Found]) -> tuple[Loaded | None, list[str]]:
+def _read_ahead(prefix: Path | None) -> Loaded | None:
+    try:
+        return None if prefix is None else load(prefix)
+    except Unreadable:
+        return None  # Rank 0 finds that too, or names the one that has to be readable here.
+
+
+def _newest(found: list[Found], reading: Callable[[Path], None]) -> tuple[Loaded | None, list[str]]:
     passed_over: list[str] = []
     for checkpoint in found:
+        reading(checkpoint.prefix)
         try:
             return load(checkpoint.prefix), passed_over
         except Unreadable as error:

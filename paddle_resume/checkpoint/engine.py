@@ -293,10 +293,10 @@ class CheckpointEngine:
         return prefix
 
     def _choose(self, resume: str) -> tuple[Loaded | None, list[str]]:
-        loaded: Loaded | None = None
-        passed_over: list[str] = []
-        if self._world.is_main:
-            loaded, passed_over = choose(AUTO if resume == MEMORY else resume, self.folder, self.name)
+        def choose_here(reading: Callable[[Path], None]) -> tuple[Loaded | None, list[str]]:
+            loaded, passed_over = choose(AUTO if resume == MEMORY else resume, self.folder, self.name, reading)
             if loaded is None:
                 self._home.refuse_to_overwrite()
-        return choose_together(self._world, loaded), passed_over
+            return loaded, passed_over
+
+        return choose_together(self._world, choose_here)

@@ -31,9 +31,10 @@ class ParallelConfig(ModelParallelConfig):
         default=None,
         description="shares that every batch is cut into, for the same bits on 1, 2, 4, ... processes; null = not so",
     )
-    exchange: Literal["pairs", "halving"] = Field(
+    exchange: Literal["pairs", "halving", "server"] = Field(
         default="pairs",
-        description="how elastic processes add up: pairs, or halving for many; the bits are the same",
+        description="how elastic processes add up: pairs, halving (for many), or server (rank 0 trains nothing, and "
+        "holds weights and optimizer); the bits are the same",
         json_schema_extra=ASIDE,
     )
 

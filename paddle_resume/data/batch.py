@@ -117,7 +117,7 @@ def shares_of(batch: Batch, mine: range, count: int) -> dict[int, Batch]:
     """Those of a batch's `count` shares that a process holds, which are `mine`; an empty one has no entries."""
     if isinstance(batch, SharedBatch):
         return batch.shares
-    start = share(batch.global_size, mine[0], count).start
+    start = share(batch.global_size, mine.start, count).start
     found = {}
     for index in mine:
         part = share(batch.global_size, index, count)
@@ -129,16 +129,14 @@ def shares_of(batch: Batch, mine: range, count: int) -> dict[int, Batch]:
 
 def shared_batches(
     groups: Iterable[np.ndarray],
-    rank: int,
-    size: int,
+    mine: range,
     count: int,
     load: Callable[[Iterator[np.ndarray]], Iterator[Any]],
 ) -> Iterator[SharedBatch]:
-    """For each global batch of indices a rank's shares of it, of `count` in all, which `load` loads one by one.
+    """For each global batch of indices the shares `mine` of it, of `count` in all, which `load` loads one by one.
 
     The key of each share is that of its own samples.
     """
-    mine = range(rank * count // size, (rank + 1) * count // size)
     parts = [(group, [group[share(len(group), index, count)] for index in mine]) for group in groups]
     loaded = load(part for _, row in parts for part in row if len(part))
     for group, row in parts:

@@ -47,8 +47,8 @@ class Feed:
             Paddle's, with a list of tensors for a field whose samples have different shapes.
         sampler: a batch sampler that gives the order, in place of `batch_size`, `shuffle` and `drop_last`.
         rank, size: this process among those that share each batch. They do not alter what is fed to all together.
-        shares: how many shares an elastic run cuts each batch into, of which each process gets as many, loaded one by
-            one; None: each process gets one.
+        shares: how many shares an elastic run cuts each batch into, loaded one by one; None: each process gets one.
+        mine: which of them are this process's, adjacent ones or none; None: as many as each of the others has.
 
     Raises DataError for an empty dataset, or a sampler whose order cannot be had again.
     """
@@ -70,6 +70,7 @@ class Feed:
         rank: int = 0,
         size: int = 1,
         shares: Optional[int] = None,
+        mine: Optional[range] = None,
     ) -> None:
         self.dataset: Any = dataset
         self.while_workers_load: Callable[[], AbstractContextManager[None]] = nullcontext
@@ -89,6 +90,7 @@ class Feed:
         self._rank = rank
         self._size = size
         self._shares_in_all = shares
+        self._mine = range(*(end * (shares or 0) // size for end in (rank, rank + 1))) if mine is None else mine
         self._stream: Union[Stream, WorkerStreams, None] = None
         self._stream_ended = False
         if isinstance(dataset, paddle.io.IterableDataset):
@@ -284,7 +286,7 @@ class Feed:
         if self._shares_in_all is not None:
             with self.while_workers_load() if self._workers else nullcontext():
                 of_epoch = partial(self._loader.load, epoch)
-                yield from shared_batches(groups, self._rank, self._size, self._shares_in_all, of_epoch)
+                yield from shared_batches(groups, self._mine, self._shares_in_all, of_epoch)
             return
         mine = (share_or_stand_in(group, self._rank, self._size) for group in groups)
         with self.while_workers_load() if self._workers else nullcontext():
@@ -296,6 +298,9 @@ class Feed:
         """The part of a stream's batch that is this process's; its samples have to be drawn by every process."""
         whole = samples_in(batch)
         part = share(whole, self._rank, self._size)
+        if self._shares_in_all is not None:
+            ends = (self._mine.start, self._mine.stop)
+            part = slice(*(share(whole, end, self._shares_in_all).start for end in ends))
         count = part.stop - part.start
         if self._size == 1:
             return Batch.of(batch, whole, whole, key)

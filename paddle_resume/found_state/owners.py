@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, Callable, NamedTuple, Optional
 
 import numpy as np
 
 from paddle_resume.differences import ABSENT, ConfigScope, Difference
 from paddle_resume.errors import StateError
-from paddle_resume.found_state.capture import CLOCK
+from paddle_resume.found_state.alike import Arrays, are_same, found_alike
 from paddle_resume.found_state.known import is_below
 from paddle_resume.found_state.leaves import same_cells
 from paddle_resume.found_state.start_values import Change
 from paddle_resume.found_state.walker import Walker
 from paddle_resume.parallel.world import World
 from paddle_resume.stateful import Stateful
-
-Arrays = Mapping[str, np.ndarray]
 
 
 class Origin(NamedTuple):
@@ -83,6 +81,7 @@ class FoundState:
         world: the processes; in a world of another size, ranks that were not there before get what rank 0 had.
         origins: for each place whose settings are compared, such as `callback` for all of them, what decides it.
         is_elastic: whether all processes have to hold the same, since their number may change.
+        has_server: whether no batch goes through rank 0's model, in which so nothing settles that does in the others'.
     """
 
     may_be_absent = True
@@ -94,12 +93,14 @@ class FoundState:
         world: Optional[World] = None,
         origins: Optional[Mapping[str, Origin]] = None,
         is_elastic: bool = False,
+        has_server: bool = False,
     ) -> None:
         self._walker = walker
         self._arrays = arrays
         self._world = world or World()
         self._origins = origins or {}
         self._is_elastic = is_elastic
+        self._has_server = has_server
         self.without: set[str] = set()
         """Paths that a restore leaves alone, with all below: `changes` told that another thing is there, or none."""
         self.require: Callable[[Any, Arrays], None] = lambda record, arrays: None
@@ -179,11 +180,11 @@ class FoundState:
         for _, _, refused in every:
             if refused:  # by all processes, so that none waits for another
                 raise StateError(refused)
+        if self._is_elastic:
+            first, arrays = found_alike([(record, arrays) for record, arrays, _ in every], self._has_server)
+            return [first], dict(arrays)
         first, arrays = every[0][0], dict(every[0][1])
         ranks = [first]
-        if self._is_elastic:
-            _require_the_same([(record, arrays) for record, arrays, _ in every])
-            return ranks, arrays
         for rank, (other, others, _) in enumerate(every[1:], 1):
             ranks.append(None if same_cells(other, first) else other)
             own = {name: array for name, array in others.items() if not are_same(array, every[0][1].get(name))}
@@ -216,8 +217,9 @@ class StateBeforeTheEnd(FoundState):
         world: World,
         filled: Mapping[str, Stateful],
         is_elastic: bool = False,
+        has_server: bool = False,
     ) -> None:
-        super().__init__(walker, arrays, world, is_elastic=is_elastic)
+        super().__init__(walker, arrays, world, is_elastic=is_elastic, has_server=has_server)
         self._filled = filled
 
     def _look(self) -> None:
@@ -276,30 +278,3 @@ def _tensors(filled: Mapping[str, Stateful]) -> Arrays:
 def _difference(change: Change, origin: Origin = _NOWHERE) -> Difference:
     before, after = (ABSENT if value is None else value for value in (change.before, change.after))
     return Difference(change.path, before, after, origin.scope, origin.argument, follows=True)
-
-
-def _require_the_same(every: Sequence[tuple[Any, Arrays]]) -> None:
-    """Raise StateError for what another process of an elastic run does not hold as rank 0 does, but for clocks."""
-    (first, arrays), others = every[0], every[1:]
-    for rank, (record, own) in enumerate(others, 1):
-        ours, theirs = first["moved"], record["moved"]
-        paths = [path for path in {**ours, **theirs} if not _same_but_for_clocks(ours.get(path), theirs.get(path))]
-        paths += [name for name in {**arrays, **own} if not are_same(arrays.get(name), own.get(name))]
-        if paths:
-            raise StateError(
-                f"{paths[0]} is another in rank {rank} than in rank 0. With parallel.elastic the number of processes "
-                "may change, so what is saved has to be the same in all of them: let it not depend on the rank, or "
-                "name it in derived_attributes if a new process makes it anew."
-            )
-
-
-def _same_but_for_clocks(one: Any, other: Any) -> bool:
-    clocks = [isinstance(cell, list) and len(cell) == 4 and cell[0] == CLOCK for cell in (one, other)]
-    return all(clocks) or same_cells(one, other)
-
-
-def are_same(one: Optional[np.ndarray], other: Optional[np.ndarray]) -> bool:
-    """Whether two arrays are the same, bit for bit; None is like no array."""
-    if one is None or other is None or (one.dtype, one.shape) != (other.dtype, other.shape):
-        return False
-    return one.tobytes() == other.tobytes()

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from multiprocessing.connection import wait
 from typing import Any, Optional
@@ -87,13 +87,8 @@ class Hub(Channel):
             _send(line, failure)
 
     def heard(self, seconds: float) -> Optional[RankError]:
-        lines: list[Any] = list(self._lines)
-        ready: list[Any] = wait(lines, seconds)
-        for line in ready:
-            got = _receive(line, self._lines[line])
-            if isinstance(got, Failure):
-                return self._give_up(got)
-        return None
+        found = _heard(self._lines, seconds)
+        return None if found is None else self._give_up(found)
 
     def close(self) -> None:
         for line in self._lines:
@@ -124,8 +119,8 @@ class Spoke(Channel):
         _send(self._line, failure)
 
     def heard(self, seconds: float) -> Optional[RankError]:
-        got = _receive(self._line, 0) if self._line.poll(seconds) else None
-        return got.error() if isinstance(got, Failure) else None
+        found = _heard({self._line: 0}, seconds)
+        return None if found is None else found.error()
 
     def close(self) -> None:
         self._line.close()
@@ -134,6 +129,19 @@ class Spoke(Channel):
 def _send(line: Line, value: Any) -> None:
     with contextlib.suppress(OSError):  # The other end is gone; receiving from it will tell.
         line.send(value)
+
+
+def _heard(lines: Mapping[Line, int], seconds: float) -> Optional[Failure]:
+    """The first failure within so many seconds; another process may have gone on, and say something else before."""
+    until = time.monotonic() + seconds
+    every: list[Any] = list(lines)
+    while ready := wait(every, max(0.0, until - time.monotonic())):
+        line: Any
+        for line in ready:
+            got = _receive(line, lines[line])
+            if isinstance(got, Failure):
+                return got
+    return None
 
 
 def _receive(line: Line, rank: int) -> Any:

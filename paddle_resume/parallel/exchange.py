@@ -1,19 +1,21 @@
 """Sums over the processes of an elastic run, in one fixed order whatever their number.
 
-Process r holds the r-th of as many equal subtrees over the shares. What is left to add is the top of that tree:
-(0 + 1) + (2 + 3) and so on, over ranks. An all-reduce over all processes would add in an order of its own.
+Of the processes that hold shares the r-th holds the r-th of as many equal subtrees over them. What is left to add is
+the top of that tree: (0 + 1) + (2 + 3) and so on. An all-reduce over all processes would add in an order of its own.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, Optional
 
 import paddle
 
 from paddle_resume.parallel.world import World
 
-PAIRS, HALVING = "pairs", "halving"
+PAIRS, HALVING, SERVER = "pairs", "halving", "server"
+KINDS = (PAIRS, HALVING, SERVER)
 
 
 class Tree:
@@ -40,7 +42,12 @@ class Tree:
 
 
 class Exchange(ABC):
-    """Adds up one flat tensor of each process; every process gets the same bits."""
+    """Adds up one flat tensor of each process; whoever updates the weights gets the same bits."""
+
+    updates_here = True
+    """Whether this process updates the weights; else it gets them from the one that does."""
+    hands_out = False
+    """Whether one process updates them for all."""
 
     def __init__(self, world: World) -> None:
         self._world = world
@@ -50,13 +57,20 @@ class Exchange(ABC):
         """Whether there are other processes."""
         return not self._world.is_single
 
-    def sum(self, flat: paddle.Tensor) -> paddle.Tensor:
-        """The sum over all processes; `flat` is used up. Raises RankError if a process is gone."""
+    def sum(self, flat: paddle.Tensor) -> Optional[paddle.Tensor]:
+        """The sum over all processes where the weights are updated, else None; `flat` is used up.
+
+        Raises RankError if a process is gone.
+        """
         with self._world.collective(), paddle.no_grad():
             return self._sum(flat)
 
+    def hand_out(self, tensors: Sequence[paddle.Tensor]) -> None:
+        """Give all processes, in place, what the one holds that updates for all."""
+        self._world.broadcast(tensors)
+
     @abstractmethod
-    def _sum(self, flat: paddle.Tensor) -> paddle.Tensor: ...
+    def _sum(self, flat: paddle.Tensor) -> Optional[paddle.Tensor]: ...
 
 
 class Pairs(Exchange):
@@ -64,18 +78,12 @@ class Pairs(Exchange):
 
     def __init__(self, world: World) -> None:
         super().__init__(world)
-        self._groups: list[Any] = []
-        for level in _levels(world.size):
-            for low in (rank for rank in range(world.size) if not rank & level):
-                # Every process has to make every group, and gloo fails if two are made at the same time.
-                with world.collective():
-                    group = paddle.distributed.new_group([low, low | level])
-                    paddle.distributed.barrier()
-                if world.rank in (low, low | level):
-                    self._groups.append(group)
+        levels = _levels(world.size)
+        pairs = [(low, low | level) for level in levels for low in range(world.size) if not low & level]
+        self._groups = _groups_of_two(world, pairs)
 
     def _sum(self, flat: paddle.Tensor) -> paddle.Tensor:
-        for group in self._groups:
+        for group in self._groups.values():
             paddle.distributed.all_reduce(flat, group=group)
         return flat
 
@@ -111,9 +119,60 @@ class Halving(Exchange):
         return got
 
 
+class Server(Exchange):
+    """A parameter server: rank 0 holds no shares; it adds up what the trainers push, and hands out updated weights."""
+
+    hands_out = True
+
+    def __init__(self, world: World) -> None:
+        super().__init__(world)
+        self.updates_here = world.is_main
+        # In a group of all, gloo would match each process's n-th send with another one's n-th.
+        self._groups = _groups_of_two(world, [(0, trainer) for trainer in range(1, world.size)])
+        self._meets_before = not world.collectives_wait
+
+    def sum(self, flat: paddle.Tensor) -> Optional[paddle.Tensor]:
+        self._meet()  # The server has waited for all that the trainers compute,
+        return super().sum(flat)
+
+    def hand_out(self, tensors: Sequence[paddle.Tensor]) -> None:
+        self._meet()  # and they for its update.
+        super().hand_out(tensors)
+
+    def _meet(self) -> None:
+        if self._meets_before:
+            self._world.agree()
+
+    def _sum(self, flat: paddle.Tensor) -> Optional[paddle.Tensor]:
+        tree = Tree()
+        for (_, trainer), group in self._groups.items():
+            if trainer == self._world.rank:
+                paddle.distributed.send(flat, dst=0, group=group)
+                return None
+            pushed = paddle.empty_like(flat)
+            paddle.distributed.recv(pushed, src=trainer, group=group)
+            tree.add([pushed])  # And no zeros of its own: -0.0 + 0.0 is 0.0.
+        (total,) = tree.sum()
+        return total
+
+
 def make_exchange(kind: str, world: World) -> Exchange:
-    """The exchange `pairs` or `halving` between the processes; all of them call this together."""
-    return (Halving if kind == HALVING else Pairs)(world)
+    """The exchange `pairs`, `halving` or `server` between the processes; all of them call this together."""
+    kinds: dict[str, type[Exchange]] = {PAIRS: Pairs, HALVING: Halving, SERVER: Server}
+    return kinds[kind](world)
+
+
+def _groups_of_two(world: World, pairs: Sequence[tuple[int, int]]) -> dict[tuple[int, int], Any]:
+    """Paddle's groups of these pairs of ranks, of which this process gets those that it is in, in their order."""
+    groups = {}
+    for pair in pairs:
+        # Every process has to make every group, and gloo fails if two are made at the same time.
+        with world.collective():
+            group = paddle.distributed.new_group(list(pair))
+            paddle.distributed.barrier()
+        if world.rank in pair:
+            groups[pair] = group
+    return groups
 
 
 def _levels(size: int) -> list[int]:

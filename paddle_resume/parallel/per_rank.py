@@ -50,6 +50,19 @@ class PerRank:
         return []
 
 
+class MainRanksFile:
+    """Stands in the other processes for an owner with a file that only rank 0 has, such as a parameter server's."""
+
+    def __init__(self, suffix: str) -> None:
+        self.suffix = suffix
+
+    def state_dict(self) -> dict[str, Any]:
+        return {}
+
+    def set_state_dict(self, state: dict[str, Any]) -> None:
+        """It is rank 0's."""
+
+
 class MainRankOnly:
     """Stands in the other processes for an owner that only rank 0 has, such as a log: there is nothing to restore."""
 

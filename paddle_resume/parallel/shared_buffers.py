@@ -77,11 +77,8 @@ class SharedBuffers:
         parts = [tensor.numpy().astype(np.int64).reshape(-1) for tensor in self.whole]
         return np.concatenate(parts).view(np.uint16) if parts else np.empty(0, np.uint16)
 
-    def keep(self, changed: Any, words: np.ndarray, shares: int) -> None:
-        """Take on what the step has made of them, given the sum over the shares that had samples.
-
-        Raises StateError if a forward pass has put others in their place.
-        """
+    def require_in_place(self) -> None:
+        """Raise StateError if a forward pass has put others in their place."""
         known, now = set(map(id, self._found)), _buffers(self._model)
         new = [tensor for tensor in now if id(tensor) not in known]
         if new or len(now) < len(known):
@@ -92,6 +89,9 @@ class SharedBuffers:
                 "made it new. With parallel.elastic buffers have to be registered before training, and changed in "
                 "place: self.running.set_value(...)."
             )
+
+    def keep(self, changed: Any, words: np.ndarray, shares: int) -> None:
+        """Take on what the step has made of them, given the sum over the shares that had samples."""
         if self._start is not None:
             flat = changed if shares == 1 else self._start + changed / shares
             for tensor, part in zip(self.floats, paddle.split(flat, [tensor.size for tensor in self.floats])):

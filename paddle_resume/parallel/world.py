@@ -31,10 +31,10 @@ class Agreement(NamedTuple):
 
     save: bool
     """Rank 0 wants to save."""
-    memory: bool
-    """Rank 0 wants to keep the step in memory."""
     signum: Optional[int]
     """The signal on which to stop, whichever process it reached."""
+    memory: bool = False
+    """Rank 0 wants to keep the step in memory."""
 
 
 class World:
@@ -81,11 +81,18 @@ class World:
         """Whether this is rank 0."""
         return self.rank == 0
 
+    @property
+    def collectives_wait(self) -> bool:
+        """Whether a collective waits for a late process, as NCCL's do, however long; gloo's end after 30 seconds."""
+        import paddle
+
+        return paddle.distributed.get_backend().upper() == "NCCL"
+
     def agree(self, save: bool = False, signum: Optional[int] = None, memory: bool = False) -> Agreement:
         """Wait for all processes, and learn what they do together."""
         if self._channel is None:
-            return Agreement(save, memory, signum)
-        return self._channel.round((save, memory, signum), _agreement)
+            return Agreement(save, signum, memory)
+        return self._channel.round((save, signum, memory), _agreement)
 
     def gather(self, value: Any) -> list[Any]:
         """Every process's value, by rank."""
@@ -133,8 +140,8 @@ class World:
             if parameter.grad.is_selected_rows():
                 average_sparse(parameter.grad, weight, self.size, self.gather)
 
-    def broadcast(self, tensors: Sequence[paddle.Tensor]) -> None:
-        """Give every process rank 0's values, in place; one broadcast for each data type."""
+    def broadcast(self, tensors: Sequence[paddle.Tensor], source: int = 0) -> None:
+        """Give every process the values of rank `source`, in place; one broadcast for each data type."""
         if self.is_single or not tensors:
             return
         import paddle
@@ -145,8 +152,8 @@ class World:
         with self.collective(), paddle.no_grad():
             for group in kinds.values():
                 flat = paddle.concat([tensor.reshape([-1]) for tensor in group])
-                paddle.distributed.broadcast(flat, src=0)
-                if not self.is_main:
+                paddle.distributed.broadcast(flat, src=source)
+                if self.rank != source:
                     for tensor, part in zip(group, paddle.split(flat, [tensor.size for tensor in group])):
                         tensor.set_value(part.reshape(tensor.shape))
 
@@ -218,8 +225,8 @@ def compare(world: World, owners: Mapping[str, Compared]) -> None:
     world.agree()
 
 
-def _agreement(given: list[tuple[bool, bool, Optional[int]]]) -> Agreement:
-    signals = {signum for *_, signum in given if signum is not None}
+def _agreement(given: list[tuple[bool, Optional[int], bool]]) -> Agreement:
+    signals = {signum for _, signum, _ in given if signum is not None}
     stop = signal.SIGTERM if signal.SIGTERM in signals else next(iter(signals), None)
-    save, memory, _ = given[0]
-    return Agreement(save, memory, stop)
+    save, _, memory = given[0]
+    return Agreement(save, stop, memory)

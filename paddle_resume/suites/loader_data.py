@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
+from paddle_resume.found_state.alike import are_same
 from paddle_resume.found_state.claims import Claims
 from paddle_resume.found_state.leaves import same_cells
-from paddle_resume.found_state.owners import are_same
 from paddle_resume.found_state.walker import Walker
 
 _PLAIN = (bool, int, float, str, type(None))

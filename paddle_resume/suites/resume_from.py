@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 from paddle_resume.checkpoint.catalog import named_prefix
@@ -15,7 +16,9 @@ from paddle_resume.storage.durable_files import temporary
 _WEIGHTS = ".pdparams"
 
 
-def resume_from(resume: str, folder: Path, name: str) -> tuple[Loaded | None, list[str]]:
+def resume_from(
+    resume: str, folder: Path, name: str, reading: Callable[[Path], None] = lambda prefix: None
+) -> tuple[Loaded | None, list[str]]:
     """As `choose`; raises CheckpointError also for what a suite, or a run of another kind, has saved."""
     if resume != AUTO and _is_of_suite(resume):
         raise CheckpointError(
@@ -23,7 +26,7 @@ def resume_from(resume: str, folder: Path, name: str) -> tuple[Loaded | None, li
             "stood, so nothing can go on from it exactly. Leave --resume out, and give it to the suite's own option in "
             "the command, such as -r, --resume_model or Global.checkpoints: that is a new run, which begins there."
         )
-    loaded, passed_over = choose(resume, folder, name)
+    loaded, passed_over = choose(resume, folder, name, reading)
     if loaded is not None and not is_wrapped(loaded):
         raise CheckpointError(
             f"{loaded.prefix} was saved by a run of another kind, not by this command, so it does not say where the "

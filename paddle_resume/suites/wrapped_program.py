@@ -131,12 +131,13 @@ def _continues(kept: Loaded, command: Command) -> bool:
 
 def _chosen(engine: CheckpointEngine, options: Options, world: World) -> Optional[Loaded]:
     """The checkpoint that the run goes on from; None for a new run."""
-    loaded = None
-    if world.is_main and options.resume != "none":
-        loaded, passed_over = resume_from(options.resume, engine.folder, engine.name)
-        for line in passed_over:
-            _tell(True, f"Passed over {line}.")
-    return choose_together(world, loaded)
+    if options.resume == "none":
+        return None
+    choose_here = partial(resume_from, options.resume, engine.folder, engine.name)
+    loaded, passed_over = choose_together(world, choose_here)
+    for line in passed_over:
+        _tell(True, f"Passed over {line}.")
+    return loaded
 
 
 def _saved_outputs(loaded: Optional[Loaded], world: World) -> Optional[Mapping[str, Any]]:

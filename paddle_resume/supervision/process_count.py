@@ -11,6 +11,8 @@ from paddle_resume.supervision.silence import process_state
 
 PLACE = "{processes}"
 """Stands in the command for the number of processes."""
+PLACE_WITH_SERVER = "{processes+1}"
+"""For one more, where one of them is a parameter server."""
 
 
 class ProcessCount:
@@ -27,10 +29,11 @@ class ProcessCount:
                 raise ConfigError(f"{option} is {value}: an elastic run has 1, 2, 4, 8, ... processes.")
         if least > most:
             raise ConfigError(f"--min-processes is {least}, more than --max-processes {most}.")
-        if not any(PLACE in part for part in command):
+        if not any(place in part for part in command for place in (PLACE, PLACE_WITH_SERVER)):
             raise ConfigError(
                 f"With --max-processes the command has to say where the number of processes goes, as {PLACE}: "
-                f"-- python -m paddle.distributed.launch --nproc_per_node {PLACE} tools/train.py -c ..."
+                f"-- python -m paddle.distributed.launch --nproc_per_node {PLACE} tools/train.py -c ... "
+                f"(with parallel.exchange: server {PLACE_WITH_SERVER})."
             )
         self._command = command
         self._least = least
@@ -40,7 +43,11 @@ class ProcessCount:
     def command(self) -> list[str]:
         """The command of the next attempt."""
         self._lost = 0
-        return [part.replace(PLACE, str(self.now)) for part in self._command]
+        numbers = {PLACE: self.now, PLACE_WITH_SERVER: self.now + 1}
+        parts = list(self._command)
+        for place, number in numbers.items():
+            parts = [part.replace(place, str(number)) for part in parts]
+        return parts
 
     def look(self, beats: Iterable[Beat]) -> None:
         """See which ranks of this machine are gone, while others live; what was lost first counts."""

@@ -64,6 +64,7 @@ def build_loop(
         ),
         hooks=parts.hooks,
         world=parts.world,
+        agreement=parts.agreement,
         data_parallel=parts.data_parallel,
         statistics=[] if parts.data_parallel.is_single or parts.elastic else per_process_statistics(trainer.model),
         signals=parts.signals,

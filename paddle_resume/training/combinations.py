@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from typing import Any, Optional
 
 from paddle_resume.errors import ConfigError, StateError
+from paddle_resume.owners.lbfgs import is_lbfgs
+from paddle_resume.parallel.exchange import SERVER
 from paddle_resume.training.divergence import ROLL_BACK, SKIP, Divergence
 from paddle_resume.training.options import Processes, StepOptions
+from paddle_resume.training.precision import Precision
 from paddle_resume.training.save_schedule import SaveSchedule
 
 
@@ -35,12 +39,23 @@ def require_checkpoints_kept(back: Optional[int], schedule: SaveSchedule) -> Non
         )
 
 
-def require_elastic_to_fit(processes: Processes) -> None:
-    """Raise ConfigError for an elastic run on a mesh."""
+def require_elastic_to_fit(processes: Processes, precision: Precision, optimizers: Iterable[Any]) -> None:
+    """Raise ConfigError for an elastic run on a mesh, and for what a parameter server cannot do for all."""
     if processes.elastic is not None and processes.mesh is not None:
         raise ConfigError(
             "parallel.elastic cuts batches into shares that any number of processes can take, and parallel.mesh splits "
             "them and the model over a fixed number: leave out one of the two."
+        )
+    if processes.exchange == SERVER and any(map(is_lbfgs, optimizers)):
+        raise ConfigError(
+            "LBFGS computes gradients again and again within an update, and with parallel.exchange: server the process "
+            "that updates computes none. Set parallel.exchange: pairs, which gives the same bits."
+        )
+    if processes.exchange == SERVER and precision.scales_loss:
+        raise ConfigError(
+            "With trainer.amp_dtype: float16 each update settles the scale of the next loss, and with "
+            "parallel.exchange: server the processes that compute the losses make no updates. Set "
+            "trainer.amp_dtype: bfloat16, or parallel.exchange: pairs, which gives the same bits."
         )
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
+from dataclasses import dataclass, replace
 from typing import Any, Optional
 
 import paddle
@@ -19,8 +20,9 @@ from paddle_resume.differences import within
 from paddle_resume.errors import ConfigError, StateError
 from paddle_resume.owners.optimizer import parameters_of
 from paddle_resume.parallel.exchange import Exchange, Tree
-from paddle_resume.parallel.fused_buffer import FusedBuffer
+from paddle_resume.parallel.fused_buffer import FusedBuffer, Sums
 from paddle_resume.parallel.shares import Shares
+from paddle_resume.parallel.step_agreement import StepAgreement
 from paddle_resume.rng import RandomStreams, derive_seed, seed_everything
 from paddle_resume.training.batch_digest import batch_digest
 from paddle_resume.training.made_again import MadeAgain
@@ -32,13 +34,30 @@ Forward = Callable[[Batch], tuple[paddle.Tensor, Any]]
 ChangedBy = Callable[[Callable[[], None]], Sequence[str]]
 
 
+@dataclass(frozen=True)
+class _Passes:
+    """What this process does for one gradient: the passes of its own shares."""
+
+    fused: FusedBuffer
+    groups: list[list[MicroBatchResult]]
+    samples: int
+    part: Optional[list[paddle.Tensor]]
+    """What its shares add; None if it has none."""
+    shares: int
+    """How many of all have samples."""
+
+    def result(self, sums: Sums) -> StepResult:
+        return StepResult([one for group in self.groups for one in group], sums.loss, self.samples, groups=self.groups)
+
+
 class ElasticGradients:
-    """Makes the gradients of a step over all shares, the same in every process.
+    """Makes the gradients of a step over all shares, the same in every process that updates the weights.
 
     Args:
         model: whose parameters and buffers they are.
         forward: gives (mean loss, output) of a batch.
         shares: those of the run, and this process's.
+        agreement: of the processes on each step, which goes with what is added up.
         exchange: makes what adds up over the processes, in all of them together.
         step: gives the number of the step under way.
         seed: of the run.
@@ -54,6 +73,7 @@ class ElasticGradients:
         shares: Shares,
         random: RandomStreams,
         *,
+        agreement: StepAgreement,
         exchange: Callable[[], Exchange],
         step: Callable[[], int],
         seed: int,
@@ -64,6 +84,7 @@ class ElasticGradients:
         self._model = model
         self._forward = forward
         self._precision = precision
+        self._agreement = agreement
         self._make_exchange = exchange
         self._exchange: Optional[Exchange] = None
         self._random = random
@@ -74,6 +95,7 @@ class ElasticGradients:
         self._changed_by: Optional[ChangedBy] = None
         self._passes = 0
         self._prints = (0, 0)
+        self._to_hand_out: Optional[tuple[FusedBuffer, Sums]] = None
 
     def begin(self, changed_by: ChangedBy) -> None:
         """A run begins or goes on; `changed_by` gives the paths of what a call changes that no owner saves.
@@ -88,9 +110,62 @@ class ElasticGradients:
         """Of the last step: what its data are, and where the generators stood after each share."""
         return self._prints
 
-    def backward(self, optimizer: paddle.optimizer.Optimizer, batches: Sequence[Batch]) -> StepResult:
-        """The mean gradient over all samples of `batches`, in the optimizer's parameters in every process."""
+    @property
+    def updates_here(self) -> bool:
+        """Whether this process updates the weights; else it is to `follow` the one that does."""
         assert self._exchange is not None
+        return self._exchange.updates_here
+
+    def backward(self, optimizer: paddle.optimizer.Optimizer, batches: Sequence[Batch]) -> StepResult:
+        """The mean gradient over all samples of `batches`, in the optimizer's parameters."""
+        assert self._exchange is not None
+        passes, sums = self._sum_up(optimizer, batches)
+        assert sums is not None
+        self._to_hand_out = (passes.fused, sums) if self._exchange.hands_out else None
+        self._end(sums)
+        return passes.result(sums)
+
+    def hand_out(self, applied: bool) -> None:
+        """Where one process updates for all: give the others what it has made of the last `backward`, if `applied`."""
+        if self._to_hand_out is not None:
+            assert self._exchange is not None
+            fused, sums = self._to_hand_out
+            with paddle.no_grad():
+                fused.hand_out(self._exchange, sums, applied)
+            self._to_hand_out = None
+
+    def follow(self, optimizer: paddle.optimizer.Optimizer, batches: Sequence[Batch]) -> StepResult:
+        """The step where another process updates: push the gradients of this one's shares, and take what comes."""
+        assert self._exchange is not None
+        passes, _ = self._sum_up(optimizer, batches)
+        with paddle.no_grad():
+            sums, applied = passes.fused.hand_out(self._exchange)
+        self._end(sums)
+        return replace(passes.result(sums), applied=applied)
+
+    def _end(self, sums: Sums) -> None:
+        self._agreement.hear(sums.told.tolist())
+        self._prints = (_digest(sums.prints[:, 0]), _digest(sums.prints[:, 1]))
+        seed_everything(derive_seed(self._seed, self._step(), self.shares.count))
+
+    def _sum_up(
+        self, optimizer: paddle.optimizer.Optimizer, batches: Sequence[Batch]
+    ) -> tuple[_Passes, Optional[Sums]]:
+        """Take this process's shares through the model, and add up; only one that updates learns the sums."""
+        assert self._exchange is not None
+        passes = self._of_own_shares(optimizer, batches)
+        fused, total = passes.fused, passes.part
+        with paddle.no_grad():
+            if self._exchange.is_needed:
+                flat = self._exchange.sum(fused.empty() if total is None else fused.flat(total))
+                total = None if flat is None else fused.parted(flat)
+            sums = None if total is None else fused.take(total, passes.shares)
+        told = self._agreement.told()
+        if sums is not None and passes.part is None and told is not None:  # A parameter server pushes nothing itself.
+            sums = replace(sums, told=sums.told + told)
+        return passes, sums
+
+    def _of_own_shares(self, optimizer: paddle.optimizer.Optimizer, batches: Sequence[Batch]) -> _Passes:
         step, count = self._step(), self.shares.count
         total = sum(batch.global_size for batch in batches)
         with_samples = [i for i in range(count) if any(_length(batch, i, count) for batch in batches)]
@@ -112,21 +187,15 @@ class ElasticGradients:
                 first, only = index == with_samples[0], len(with_samples) == 1
                 tree.add(fused.part(loss, index, self._prints_of(pieces), first=first, only=only))
             fused.drop_gradients()
-        with paddle.no_grad():
-            total_part = tree.sum()
-            if self._exchange.is_needed:
-                total_part = fused.parted(self._exchange.sum(fused.flat(total_part)))
-            sums = fused.take(total_part, len(with_samples))
-        self._prints = (_digest(sums.prints[:, 0]), _digest(sums.prints[:, 1]))
-        seed_everything(derive_seed(self._seed, step, count))
-        return StepResult([one for group in groups for one in group], sums.loss, total, groups=groups)
+        fused.buffers.require_in_place()
+        return _Passes(fused, groups, total, tree.sum() if self.shares.mine else None, len(with_samples))
 
     def _fused(self, optimizer: paddle.optimizer.Optimizer) -> FusedBuffer:
         parameters = [p for p in parameters_of(optimizer) if not p.stop_gradient]
         own = {id(parameter) for parameter in parameters}
         others = [p for p in self._model.parameters() if not p.stop_gradient and id(p) not in own]
         with paddle.no_grad():
-            return FusedBuffer(self._model, parameters, others, self.shares.count)
+            return FusedBuffer(self._model, parameters, others, self.shares.count, self._agreement.told())
 
     def _pass(self, pieces: Sequence[Batch], groups: list[list[MicroBatchResult]], total: int) -> paddle.Tensor:
         """Forward and backward of a share's part of each batch; its part of the mean loss."""

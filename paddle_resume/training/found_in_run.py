@@ -9,6 +9,7 @@ import paddle
 
 from paddle_resume.data.feed import Feed
 from paddle_resume.differences import ConfigScope
+from paddle_resume.found_state.alike import are_same
 from paddle_resume.found_state.claims import Claims
 from paddle_resume.found_state.leaves import same_cells
 from paddle_resume.found_state.owners import (
@@ -17,7 +18,6 @@ from paddle_resume.found_state.owners import (
     Origin,
     StateBeforeTheEnd,
     all_as_now,
-    are_same,
 )
 from paddle_resume.found_state.paddle_rules import EARLIER, claim_owned
 from paddle_resume.found_state.walker import Walker
@@ -50,6 +50,7 @@ class FoundInRun:
         trainer: perhaps of a class of the user's, with attributes of its own.
         own: the objects of which the run is made: the trainer's own, and saved by their owners.
         is_elastic: whether all processes have to hold the same.
+        has_server: whether rank 0 is a parameter server, through whose model no batch goes.
     """
 
     def __init__(
@@ -63,11 +64,12 @@ class FoundInRun:
         world: World,
         tell: Callable[[str], None],
         is_elastic: bool = False,
+        has_server: bool = False,
     ) -> None:
         self._trainer = trainer
         self._world = world
         self._tell = tell
-        self._is_elastic = is_elastic
+        self._alike = {"is_elastic": is_elastic, "has_server": has_server}
         self._claims = claims = Claims()
         claims.attributes(trainer, _OF_TRAINER, "the run")
         for thing in own:
@@ -104,10 +106,10 @@ class FoundInRun:
         survey = walker.survey()
         survey.require_capturable()
         arrays = FoundArrays()
-        self._found = FoundState(walker, arrays, self._world, _ORIGINS, self._is_elastic)
+        self._found = FoundState(walker, arrays, self._world, _ORIGINS, **self._alike)
         self._owners = {ARRAYS: arrays, FOUND: self._found}
         watch_data(feeds, self._claims, walker, self._found, self.as_now)
-        self.before_end = StateBeforeTheEnd(walker, arrays, self._world, self._filled, self._is_elastic)
+        self.before_end = StateBeforeTheEnd(walker, arrays, self._world, self._filled, **self._alike)
         if survey.told:
             self._tell(survey.told_line())
 

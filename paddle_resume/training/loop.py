@@ -16,6 +16,7 @@ from paddle_resume.data.feed import Feed
 from paddle_resume.errors import DataError, NonFiniteLossError, PaddleResumeError, StateError
 from paddle_resume.lr.stepper import EPOCH, STEP, LRStepper
 from paddle_resume.metrics import RunningMetrics
+from paddle_resume.parallel.step_agreement import StepAgreement
 from paddle_resume.parallel.world import World
 from paddle_resume.rng import RandomStreams
 from paddle_resume.supervision.heartbeat import Heartbeat
@@ -62,6 +63,7 @@ class TrainingLoop:
     ending: Ending
     hooks: Hooks
     world: World
+    agreement: StepAgreement
     data_parallel: World
     """The processes that share each batch, a data-parallel group."""
     statistics: list[paddle.Tensor]
@@ -108,10 +110,11 @@ class TrainingLoop:
             self.model.train()
             self.hooks.call("on_epoch_begin")
         for batches in self._batches_left():
-            # Also the point at which the processes wait for each other, before their collectives, which do not.
+            # Also the point at which the processes wait for each other, before collectives which do not.
             step = self.progress.step + 1
-            agreed = self.world.agree(self.saver.is_due(step), self.signals.signum, self.saver.memory_is_due(step))
+            self.agreement.begin(self.saver.is_due(step), self.signals.signum, self.saver.memory_is_due(step))
             self._make_step(batches)
+            agreed = self.agreement.end()
             self.saver.make_ready()
             if self.steps_in_epoch % self.monitoring.log_every == 0:
                 self.log.training()

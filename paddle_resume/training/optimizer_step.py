@@ -83,13 +83,13 @@ class OptimizerStep:
         gradient of one large batch (of a net without batch statistics).
         """
         optimizer = self._optimizer
-        if is_lbfgs(optimizer):
-            return self._make_by_closure(optimizer, batches)
-        result = self._backward(optimizer, batches)
-        wanted = not self._skip_non_finite or _is_finite(optimizer, result.loss)
-        applied = wanted and self._precision.step(optimizer)
+        if self._elastic is not None and not self._elastic.updates_here:
+            return self._elastic.follow(optimizer, batches)
+        result = (self._by_closure if is_lbfgs(optimizer) else self._by_gradient)(optimizer, batches)
         optimizer.clear_grad()
-        return replace(result, applied=applied)
+        if self._elastic is not None:
+            self._elastic.hand_out(result.applied)
+        return result
 
     def state_dict(self) -> dict[str, Any]:
         elastic = {} if self._elastic is None else {"elastic": self._elastic.shares.count}
@@ -131,7 +131,12 @@ class OptimizerStep:
         losses = [(one.loss, one.batch.local_size) for one in results]
         return StepResult(results, mean_loss(losses, total, self._world), total)
 
-    def _make_by_closure(self, optimizer: Any, batches: Sequence[Batch]) -> StepResult:
+    def _by_gradient(self, optimizer: paddle.optimizer.Optimizer, batches: Sequence[Batch]) -> StepResult:
+        result = self._backward(optimizer, batches)
+        wanted = not self._skip_non_finite or _is_finite(optimizer, result.loss)
+        return replace(result, applied=wanted and self._precision.step(optimizer))
+
+    def _by_closure(self, optimizer: Any, batches: Sequence[Batch]) -> StepResult:
         results: list[StepResult] = []
 
         def closure() -> paddle.Tensor:
@@ -140,7 +145,6 @@ class OptimizerStep:
             return results[-1].loss
 
         optimizer.step(closure)
-        optimizer.clear_grad()
         return results[0]
 
 

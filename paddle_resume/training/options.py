@@ -10,7 +10,7 @@ from paddle_resume.checked_arguments import AT_LEAST_ONE, Rule, checked_class, o
 from paddle_resume.errors import ConfigError
 from paddle_resume.lr.stepper import EPOCH, STEP
 from paddle_resume.near_names import nearest
-from paddle_resume.parallel.exchange import HALVING, PAIRS
+from paddle_resume.parallel.exchange import KINDS, PAIRS
 from paddle_resume.parallel.mesh import DeviceMesh
 from paddle_resume.parallel.shares import is_power_of_two
 from paddle_resume.parallel.world import World
@@ -70,7 +70,7 @@ class Monitoring:
     check_resume: Optional[int] = None
 
 
-@checked_class(elastic=_SHARES, exchange=one_of(PAIRS, HALVING))
+@checked_class(elastic=_SHARES, exchange=one_of(*KINDS))
 @dataclass(frozen=True)
 class Processes:
     """Which processes train together, and how they share the work.
@@ -81,7 +81,8 @@ class Processes:
             they share the batches.
         elastic: cut every batch into so many shares, a power of two, for the same bits on 1, 2, 4, ... processes, also
             when their number changes; None: the number of processes is part of the run.
-        exchange: how elastic processes add up, `pairs` or `halving`; the bits are the same.
+        exchange: how elastic processes add up, `pairs`, `halving` or `server` (rank 0 is a parameter server); the
+            bits are the same.
     """
 
     world: Optional[World] = None

@@ -20,9 +20,10 @@ from paddle_resume.loggers.logbook import Logbook
 from paddle_resume.lr.stepper import LRStepper
 from paddle_resume.metrics import RunningMetrics
 from paddle_resume.owners.optimizer import parameters_of
-from paddle_resume.parallel.exchange import make_exchange
+from paddle_resume.parallel.exchange import SERVER, make_exchange
 from paddle_resume.parallel.per_rank import PerRank
 from paddle_resume.parallel.shares import Shares
+from paddle_resume.parallel.step_agreement import StepAgreement
 from paddle_resume.parallel.world import World
 from paddle_resume.rng import RandomStreams, preserved
 from paddle_resume.stateful import HasFile, Owner, Owners, Stateful
@@ -84,8 +85,10 @@ class RunParts:
         self.world, self.mesh = processes.world or World.current(), processes.mesh
         # On a mesh all processes work on whole batches, as a single one would.
         self.data_parallel = World() if self.mesh else self.world
-        require_elastic_to_fit(processes)
-        self.shares = Shares.of(processes.elastic, self.world)
+        self.precision = step.precision or Precision()
+        require_elastic_to_fit(processes, self.precision, optimizers.values())
+        self.has_server = processes.exchange == SERVER
+        self.shares = Shares.of(processes.elastic, self.world, self.has_server)
         if self.shares is not None:
             pin_math_threads()
         self.feed_options = {
@@ -93,8 +96,8 @@ class RunParts:
             "rank": self.data_parallel.rank,
             "size": self.data_parallel.size,
             "shares": self.shares.count if self.shares is not None else None,
+            "mine": self.shares.mine if self.shares is not None else None,
         }
-        self.precision = step.precision or Precision()
         self.precision.prepare(trainer.model, optimizers)
         self.divergence = step.on_nan if isinstance(step.on_nan, Divergence) else Divergence(step.on_nan)
         self.divergence.watch([p for each in optimizers.values() for p in parameters_of(each)])
@@ -114,12 +117,14 @@ class RunParts:
         # In an elastic run no process has randomness of its own.
         own_rank = 0 if self.shares else self.mesh.data_rank if self.mesh else self.world.rank
         self.random = RandomStreams(seed, rank=own_rank)
+        self.agreement = StepAgreement(self.world, rides=self.shares is not None)
         self.elastic = elastic_gradients(
             self.shares,
             trainer.model,
             self._forward,
             self.precision,
             self.random,
+            agreement=self.agreement,
             exchange=lambda: make_exchange(processes.exchange, self.world),
             step=lambda: self.progress.step,
             seed=seed,
@@ -172,12 +177,21 @@ class RunParts:
             feed_options=self.feed_options,
             call=self.hooks.call,
         )
-        self._of_model = model_owners(trainer.model, optimizers, self.mesh, self.engine, self.world)
+        self._of_model = model_owners(trainer.model, optimizers, self.mesh, self.engine, self.world, self.has_server)
         self.owners = self._build_owners(callbacks, owners)
         own = [part for name, part in vars(self).items() if name not in ("trainer", "optimizers")]
         own += [monitoring.ema, monitoring.best, *self.logbook.given]
         self.found: FoundInRun = FoundInRun(
-            trainer, optimizers, metrics, callbacks, self.owners, own, self.world, self.tell, self.elastic is not None
+            trainer,
+            optimizers,
+            metrics,
+            callbacks,
+            self.owners,
+            own,
+            self.world,
+            self.tell,
+            is_elastic=self.elastic is not None,
+            has_server=self.has_server,
         )
 
     def all_owners(self, feed: Optional[Feed], evaluation: Mapping[str, Feed]) -> Owners:

@@ -38,7 +38,12 @@ class Precision:
         self.skipped = 0
         """Updates that were left out because a gradient overflowed."""
         self._is_active = level is not None and paddle.device.get_device().startswith("gpu")
-        self._scaler = paddle.amp.GradScaler(**(scaler or {})) if self._is_active and dtype == "float16" else None
+        self._scaler = paddle.amp.GradScaler(**(scaler or {})) if self._is_active and self.scales_loss else None
+
+    @property
+    def scales_loss(self) -> bool:
+        """Whether losses are scaled dynamically on a device that has mixed precision."""
+        return self.level is not None and self.dtype == "float16"
 
     @property
     def note(self) -> str:

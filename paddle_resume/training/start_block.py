@@ -21,12 +21,13 @@ def start_facts(
     loggers: Sequence[Logger],
     world: World,
     shares: Optional[int] = None,
+    has_server: bool = False,
 ) -> list[tuple[str, str]]:
     """(label, text) lines: environment, data by split, processes, the model's size, and where the files go."""
     return [
         ("Environment", Environment().summary()),
         ("Data", ", ".join(f"{split} {_told(feed)}" for split, feed in feeds.items())),
-        *processes_fact(world, feeds["train"].batch_size, shares),
+        *processes_fact(world, feeds["train"].batch_size, shares, has_server),
         ("Model", f"{type(model).__name__}, {model_size(model)}"),
         ("Run", f"{run}{_logs(loggers)}"),
     ]
@@ -39,12 +40,15 @@ def model_size(model: paddle.nn.Layer) -> str:
     return f"{sum(p.size for p in parameters):,} parameters ({weight})"
 
 
-def processes_fact(world: World, batch_size: int, shares: Optional[int] = None) -> list[tuple[str, str]]:
+def processes_fact(
+    world: World, batch_size: int, shares: Optional[int] = None, has_server: bool = False
+) -> list[tuple[str, str]]:
     """How several processes, or the `shares` of an elastic run, share each batch; nothing for a single one."""
     parts = world.size if shares is None else shares
     each = f"{'' if batch_size % parts == 0 else 'at most '}{-(-batch_size // parts)} samples"
     if shares is not None:
         processes = "1 process" if world.is_single else f"{world.size} processes"
+        processes += ", of which rank 0 is the parameter server" * has_server
         one_thread = "one math thread in each, since threads are part of the bits"
         return [("Elastic", f"{shares} shares of {each}, {processes}; {one_thread}")]
     if world.is_single:

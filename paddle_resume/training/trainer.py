@@ -170,7 +170,8 @@ class Trainer:
             if self._console is not None:
                 run, feeds = f"{parts.engine.name} in {parts.engine.folder}", {"train": feed, **evaluation}
                 shares = None if parts.shares is None else parts.shares.count
-                self._console.facts = start_facts(self.model, feeds, run, self.loggers, parts.world, shares)
+                facts = start_facts(self.model, feeds, run, self.loggers, parts.world, shares, parts.has_server)
+                self._console.facts = facts
             self._session.run(prefix, allow_inexact=allow_inexact, overwrite=overwrite, changes=wanted)
             return self.results
 

@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 from places import PROGRAMS
@@ -36,6 +37,11 @@ def trained(folder: Path, ranks: int, nets: Sequence[str], *options: object) -> 
     ended = run(folder, ranks, "--nets", *nets, *options)
     assert ended.good, ended.explain()
     return folder
+
+
+def served(nets: Sequence[str]) -> list[str]:
+    """Those that a parameter server can train."""
+    return [net for net in nets if net != "lbfgs"]
 
 
 def require_the_same(one: Path, other: Path, nets: Sequence[str], stopped_after: Sequence[int] = ()) -> None:
@@ -72,6 +78,20 @@ def test_every_net_and_every_remainder_by_any_shares_and_processes(
     require_the_same(by_shares[shares], more, ALL)
 
 
+def test_a_parameter_server_with_two_trainers_leaves_the_bits_of_one(one: Path, tmp_path: Path) -> None:
+    nets = served(FEW)
+    require_the_same(one, trained(tmp_path / "served", 3, nets, "--exchange", "server"), nets)
+
+
+@pytest.mark.full
+@pytest.mark.parametrize(("shares", "ranks"), [(2, 2), (2, 3), (4, 3), (4, 5), (8, 2), (8, 3), (8, 5), (8, 9)])
+def test_every_net_and_every_remainder_by_a_parameter_server(
+    shares: int, ranks: int, by_shares: dict[int, Path], tmp_path: Path
+) -> None:
+    more = trained(tmp_path / "more", ranks, served(ALL), "--shares", shares, "--exchange", "server")
+    require_the_same(by_shares[shares], more, served(ALL))
+
+
 @pytest.mark.full
 def test_the_number_of_shares_is_part_of_the_bits(by_shares: dict[int, Path]) -> None:
     for net in ALL:
@@ -82,15 +102,27 @@ def test_the_number_of_shares_is_part_of_the_bits(by_shares: dict[int, Path]) ->
 
 
 LEGS = [(4, ("--doom", 1, 3, "term", "step")), (1, ("--doom", 0, 6, "term", "boundary")), (2, ())]
+PATIENT = [
+    (2, ("--doom", 1, 3, "term", "step", "--patient")),
+    (3, ("--doom", 2, 6, "term", "boundary", "--patient", "--exchange", "server")),
+    (2, ("--patient", "--exchange", "halving")),
+]
+SERVED = [
+    (5, ("--doom", 1, 3, "term", "step", "--exchange", "server")),
+    (1, ("--doom", 0, 6, "term", "boundary")),
+    (3, ("--exchange", "server")),
+]
 
 
-def four_then_one_then_two(folder: Path, nets: Sequence[str], *options: object) -> Path:
-    for ranks, doom in LEGS:
+def four_then_one_then_two(
+    folder: Path, nets: Sequence[str], *options: object, legs: Sequence[tuple[int, Any]] = LEGS
+) -> Path:
+    for ranks, doom in legs:
         ended = run(folder, ranks, "--nets", *nets, *options, *doom)
         assert ended.good, ended.explain()
         # The run of LBFGS is over by step 6.
         stopped = set(re.findall(r"^stopped (.*)$", ended.outputs[0], re.M))
-        assert (stopped >= set(nets) - {"lbfgs"}) if doom else not stopped
+        assert (stopped >= set(nets) - {"lbfgs"}) if "--doom" in doom else not stopped
     return folder
 
 
@@ -118,6 +150,28 @@ def test_every_net_by_four_then_one_then_two_processes(
 ) -> None:
     more = four_then_one_then_two(tmp_path, ALL, "--shares", shares, "--exchange", exchange)
     require_the_same(by_shares[shares], more, ALL, stopped_after=range(3, 7))
+
+
+@pytest.mark.full
+def test_a_parameter_server_then_one_process_then_a_server_end_as_one_that_nobody_stopped(
+    one: Path, tmp_path: Path
+) -> None:
+    nets = ("batch-norm", "lstm", "named", "sampler")
+    require_the_same(one, four_then_one_then_two(tmp_path, nets, legs=SERVED), nets, stopped_after=range(3, 7))
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("shares", [4, 8])
+def test_every_net_by_a_parameter_server_then_one_process_then_a_server(
+    shares: int, by_shares: dict[int, Path], tmp_path: Path
+) -> None:
+    more = four_then_one_then_two(tmp_path, served(ALL), "--shares", shares, legs=SERVED)
+    require_the_same(by_shares[shares], more, served(ALL), stopped_after=range(3, 7))
+
+
+def test_a_stop_and_a_save_that_are_told_with_the_exchange_alone_change_nothing(one: Path, tmp_path: Path) -> None:
+    nets = ("batch-norm", "lstm", "named")
+    require_the_same(one, four_then_one_then_two(tmp_path, nets, legs=PATIENT), nets, stopped_after=range(3, 8))
 
 
 DEATHS = {
@@ -151,6 +205,46 @@ def test_a_killed_run_goes_on_with_another_number_of_processes(
     require_the_same(one, tmp_path, ["dropout"])
 
 
+SERVED_DEATHS = {
+    "the server between what was pushed and the update": (0, 6, "kill", "exchange"),
+    "a trainer between its shares and the push": (1, 6, "kill", "exchange"),
+    "the server between the update and what is handed out": (0, 6, "kill", "hand-out"),
+    "a trainer between the push and what is handed out": (2, 6, "kill", "hand-out"),
+    "a trainer before a step": (2, 6, "kill", "step"),
+    "the server in an evaluation": (0, 5, "kill", "evaluate"),
+    "the server when a save has landed": (0, 8, "kill", "save"),
+    "all at once": (-1, 6, "kill", "exchange"),
+}
+SERVED_THEN = {"server": (3, "server"), "more trainers": (5, "server"), "pairs": (2, "pairs"), "one": (1, "pairs")}
+
+
+@pytest.mark.parametrize(
+    "then", [pytest.param(t, marks=() if t == "server" else pytest.mark.full) for t in SERVED_THEN]
+)
+@pytest.mark.parametrize(
+    "which",
+    [pytest.param(w, marks=() if n in (1, 2) else pytest.mark.full) for n, w in enumerate(SERVED_DEATHS)],
+)
+def test_a_killed_server_or_trainer_changes_nothing(which: str, then: str, one: Path, tmp_path: Path) -> None:
+    rank, ranks, exchange = SERVED_DEATHS[which][0], *SERVED_THEN[then]
+    ended = run(
+        tmp_path, 3, "--nets", "dropout", "--doom", *SERVED_DEATHS[which], "--background", "--exchange", "server"
+    )
+    assert ended.statuses[max(rank, 0)] == -signal.SIGKILL, ended.explain()
+    if rank >= 0:
+        told = [f"error: rank {rank}: it is gone" in output for output in ended.outputs]
+        assert told == [other != rank for other in range(3)], ended.explain()
+    again = run(tmp_path, ranks, "--nets", "dropout", "--exchange", exchange)
+    assert again.good, again.explain()
+    require_the_same(one, tmp_path, ["dropout"])
+
+
+@pytest.mark.full
+def test_a_server_waits_for_trainers_whose_steps_take_longer_than_gloo_would(one: Path, tmp_path: Path) -> None:
+    late = trained(tmp_path, 3, ["dropout"], "--doom", 1, 3, "late", "step", "--exchange", "server")
+    require_the_same(one, late, ["dropout"])
+
+
 def test_a_resume_on_more_processes_sees_that_its_steps_came_out_otherwise(tmp_path: Path) -> None:
     assert not run(tmp_path, 1, "--nets", "dropout", "--doom", 0, 7, "kill", "step").good
     ended = run(tmp_path, 2, "--nets", "dropout", "--break", "generator")
@@ -161,19 +255,21 @@ def test_a_resume_on_more_processes_sees_that_its_steps_came_out_otherwise(tmp_p
 # ---------------------------------------------------------------- negative controls
 
 
-BROKEN = {
-    "tree": 1,
-    "generator": 2,
-    "buffers": 1,
-    "all-reduce": 4,
-}
+BROKEN = [
+    ("tree", 1, "pairs"),
+    ("generator", 2, "pairs"),
+    ("buffers", 1, "pairs"),
+    ("all-reduce", 4, "pairs"),
+    ("tree", 5, "server"),
+    ("stale weights", 3, "server"),
+]
 
 
 @pytest.mark.parametrize(
-    "broken", [pytest.param(b, marks=pytest.mark.full if b == "all-reduce" else ()) for b in BROKEN]
+    ("broken", "ranks", "exchange"), [pytest.param(*b, marks=pytest.mark.full if b[1] > 3 else ()) for b in BROKEN]
 )
-def test_what_is_not_elastic_shows(broken: str, one: Path, tmp_path: Path) -> None:
-    other = trained(tmp_path / "broken", BROKEN[broken], SHORT, "--break", broken)
+def test_what_is_not_elastic_shows(broken: str, ranks: int, exchange: str, one: Path, tmp_path: Path) -> None:
+    other = trained(tmp_path / "broken", ranks, SHORT, "--break", broken, "--exchange", exchange)
     found = [line for net in SHORT for line in first_differences(one / net, other / net)]
     assert any("net.pdparams: bytes differ" in line for line in found), found
 
@@ -218,3 +314,15 @@ def test_as_many_processes_as_do_not_divide_the_shares_are_refused(tmp_path: Pat
     assert ended.statuses == [2, 2, 2], ended.explain()
     assert "Processes(elastic=4) is for 1, 2 or 4 processes" in ended.outputs[0]
     assert "and 3 were started" in ended.outputs[0]
+
+
+def test_a_parameter_server_where_there_can_be_none_is_refused_in_a_sentence(tmp_path: Path) -> None:
+    said = {
+        (1, ()): "needs a process for the server and at least one that trains, and 1 process was started",
+        (4, ()): "is for 2, 3 or 5 processes, of which one is the server",
+        (2, ("--ordinary",)): "is an exchange of elastic runs, and Processes(elastic=) is not set",
+    }
+    for (ranks, options), sentence in said.items():
+        ended = run(tmp_path, ranks, "--nets", "dropout", "--exchange", "server", *options)
+        assert ended.statuses == [2] * ranks, ended.explain()
+        assert sentence in ended.outputs[0], ended.outputs[0]

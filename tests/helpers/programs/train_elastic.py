@@ -7,6 +7,7 @@ import argparse
 import os
 import signal
 import sys
+import time
 
 import numpy as np
 
@@ -274,12 +275,17 @@ class Doom(Callback):
         """Have it come between a process's own shares and the sum over all processes."""
         total = exchange.Exchange.sum
         exchange.Exchange.sum = lambda own, flat: (self._at("exchange", trainer.step), total(own, flat))[1]
+        given = exchange.Exchange.hand_out
+        exchange.Exchange.hand_out = lambda own, tensors: (self._at("hand-out", trainer.step), given(own, tensors))[1]
 
     def _at(self, where, step):
         # A save in the background may land some steps later.
         is_there = step >= self._step if where == "save" else step == self._step
         if self._here and where == self._where and is_there:
             self._here = False
+            if self._how == "late":
+                time.sleep(35)  # Longer than gloo waits.
+                return
             os.kill(os.getpid(), {"kill": signal.SIGKILL, "term": signal.SIGTERM}[self._how])
 
 
@@ -291,6 +297,9 @@ def break_something(what):
         )
     elif what == "all-reduce":  # over all processes at once, in an order of its own
         exchange.Pairs._sum = lambda own, flat: (paddle.distributed.all_reduce(flat), flat)[1]
+    elif what == "stale weights":  # the trainers go on with those that they began with
+        given = exchange.Exchange.hand_out
+        exchange.Exchange.hand_out = lambda own, tensors: given(own, tensors[-1:])
     elif what == "threads":
         parts.pin_math_threads = lambda: None
     elif what == "generator":
@@ -375,9 +384,12 @@ def main(arguments=None):
     parser.add_argument("--batch-size", type=int)
     parser.add_argument("--count", type=int)
     parser.add_argument("--background", action="store_true")
+    parser.add_argument("--patient", action="store_true", help="taken for collectives that wait for who comes late")
     parser.add_argument("--ordinary", action="store_true", help="not elastic at all")
     options = parser.parse_args(arguments)
     World.current().set_timeout(60)
+    if options.patient:  # as over NCCL
+        World.collectives_wait = True
     break_something(options.broken)
     for name in options.nets:
         train(name, options)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import chain
+
 import numpy as np
 import paddle
 import pytest
@@ -47,6 +49,21 @@ def test_processes_that_do_not_divide_the_shares_are_told_which_do() -> None:
     with pytest.raises(ConfigError, match="1 is for one process, and 2 were started"):
         Shares.of(1, World(0, 2))
     assert Shares.of(None, World(0, 3)) is None
+
+
+def test_a_parameter_server_holds_no_shares_and_the_others_hold_them_all() -> None:
+    for size in (2, 3, 5, 9):
+        every = [Shares.of(8, World(rank, size), has_server=True) for rank in range(size)]
+        held = [list(shares.mine) for shares in every if shares is not None]
+        assert held[0] == [] and [*chain(*held)] == list(range(8)) and len({len(mine) for mine in held[1:]}) == 1
+    with pytest.raises(ConfigError, match="8 with parallel.exchange: server is for 2, 3, 5 or 9 processes"):
+        Shares.of(8, World(0, 4), has_server=True)
+    with pytest.raises(ConfigError, match="1 with parallel.exchange: server is for 2 processes, of which one"):
+        Shares.of(1, World(0, 3), has_server=True)
+    with pytest.raises(ConfigError, match="at least one that trains, and 1 process was started"):
+        Shares.of(8, World(), has_server=True)
+    with pytest.raises(ConfigError, match="and parallel.elastic is not set"):
+        Shares.of(None, World(0, 3), has_server=True)
 
 
 @pytest.mark.parametrize("length", range(17))
@@ -107,7 +124,7 @@ def test_a_buffer_that_no_share_changes_stays_and_the_mean_of_changes_is_kept(sh
     model, exact = Buffers(), paddle.to_tensor([0.1, -np.inf, np.inf]).numpy().tobytes()
     before = model.norm._mean.numpy()
     parameters = [model.used, model.unused]
-    fused, tree = FusedBuffer(model, parameters, [], 4), Tree()
+    fused, tree = FusedBuffer(model, parameters, [], 4, told=(1, 0, 0, 2)), Tree()
     for index in range(4):
         if index >= shares:
             tree.add(fused.nothing())
@@ -127,6 +144,7 @@ def test_a_buffer_that_no_share_changes_stays_and_the_mean_of_changes_is_kept(sh
     assert model.used.grad.tolist() == [float(sum(range(1, shares + 1)))] * 2
     assert model.unused.grad is None
     assert float(sums.loss) == 0.5 * shares
+    assert sums.told.tolist() == [1, 0, 0, 2]
     assert sums.prints.tolist()[:shares] == [[index, 2**64 - 1] for index in range(shares)]
 
 

@@ -32,6 +32,14 @@ def test_what_is_left_counts_in_powers_of_two(most: int, least: int, lost: int, 
     assert count.command()[1] == f"--nproc_per_node={left}"
 
 
+def test_a_parameter_server_is_one_more() -> None:
+    count = ProcessCount(["launch", "--nproc_per_node={processes+1}"], 1, 2)
+    assert count.command() == ["launch", "--nproc_per_node=3"]
+    count.look(beats(os.getpid(), os.getpid(), GONE))
+    count.after_crash()
+    assert count.command() == ["launch", "--nproc_per_node=2"]
+
+
 @pytest.mark.parametrize("seen", [beats(GONE, GONE), beats(os.getpid(), os.getpid()), beats(1, GONE, host="other"), []])
 def test_where_nothing_was_lost_the_number_stays(seen: list[Beat]) -> None:
     count = ProcessCount(COMMAND, 1, 2)

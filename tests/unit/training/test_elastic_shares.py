@@ -12,7 +12,7 @@ from small_run import Kept, Points, net, train, trainer
 import paddle_resume  # isort: skip (its CPU set-up comes before Paddle)
 import paddle
 
-from paddle_resume import Processes, Trainer
+from paddle_resume import Precision, Processes, StepOptions, Trainer
 from paddle_resume.builders.mesh import build_mesh
 from paddle_resume.builders.run import build_run
 from paddle_resume.config import load_config
@@ -86,6 +86,11 @@ def test_a_step_of_ones_own_and_a_mesh_are_refused() -> None:
     mesh = object.__new__(DeviceMesh)
     with pytest.raises(ConfigError, match="leave out one of the two"):
         Trainer(model, optimizer, processes=Processes(mesh=mesh, elastic=2))
+    served = Processes(elastic=2, exchange="server", world=World(0, 2))
+    with pytest.raises(ConfigError, match=r"Precision\(dtype=.float16.\) each update settles the scale"):
+        Trainer(model, optimizer, processes=served, step=StepOptions(precision=Precision("O1", "float16")))
+    with pytest.raises(ConfigError, match="LBFGS computes gradients again and again"):
+        Trainer(model, paddle.optimizer.LBFGS(parameters=model.parameters()), processes=served)
     for count in (0, 3, 2.0, True, "4"):
         with pytest.raises(ConfigError, match="expected a power of two"):
             Trainer(model, optimizer, processes=Processes(elastic=count))  # type: ignore[arg-type]
@@ -145,15 +150,35 @@ def test_what_python_and_numpy_draw_in_a_pass_is_drawn_by_the_share(tmp_path: Pa
 
 
 def test_what_differs_by_the_rank_cannot_be_saved() -> None:
-    from paddle_resume.found_state.owners import _require_the_same
+    from paddle_resume.found_state.alike import found_alike
 
     clock = ["clock", "time", 3.0, False]
-    _require_the_same([({"moved": {"a": clock}}, {}), ({"moved": {"a": ["clock", "time", 4.0, False]}}, {})])
+    found_alike([({"moved": {"a": clock}}, {}), ({"moved": {"a": ["clock", "time", 4.0, False]}}, {})])
     with pytest.raises(StateError, match=r"callback.Mine.count is another in rank 1 than in rank 0"):
-        _require_the_same([({"moved": {"callback.Mine.count": 1}}, {}), ({"moved": {"callback.Mine.count": 2}}, {})])
+        found_alike([({"moved": {"callback.Mine.count": 1}}, {}), ({"moved": {"callback.Mine.count": 2}}, {})])
     with pytest.raises(StateError, match=r"model.table is another in rank 2"):
         same: Any = ({"moved": {}}, {"model.table": np.zeros(2)})
-        _require_the_same([same, same, ({"moved": {}}, {"model.table": np.ones(2)})])
+        found_alike([same, same, ({"moved": {}}, {"model.table": np.ones(2)})])
+
+
+def test_beside_a_parameter_server_only_what_lies_in_the_model_may_differ_from_the_others() -> None:
+    from paddle_resume.found_state.alike import found_alike
+
+    def record(**moved: Any) -> Any:
+        return {"moved": moved}
+
+    server = (record(**{"model.1": {"values": [["#", 0]]}, "metric": {"values": [["#", 1]]}}), {"x": np.ones(2)})
+    trainer = (record(metric={"values": [["#", 3]]}), {"x": np.ones(2), "model.w": np.zeros(1)})
+    first, arrays = found_alike([server, trainer, trainer], has_server=True)
+    assert first is trainer[0] and arrays is trainer[1]
+    with pytest.raises(StateError, match="x is another in rank 1 than in rank 0"):
+        found_alike([server, (trainer[0], {})], has_server=True)
+    with pytest.raises(StateError, match="callback.Mine is another in rank 1 than in rank 0"):
+        found_alike([(record(**{"callback.Mine": 1}), {}), (record(), {})], has_server=True)
+    with pytest.raises(StateError, match="model.1 is another in rank 2 than in rank 1"):
+        found_alike([server, trainer, (record(**trainer[0]["moved"], **{"model.1": 2}), trainer[1])], has_server=True)
+    with pytest.raises(StateError, match=r"optimizer.calls is moved by updates, .* only rank 0 makes them"):
+        found_alike([(record(**{"optimizer.calls": 1}), {}), (record(), {})], has_server=True)
 
 
 class Named(Points):
