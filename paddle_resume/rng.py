@@ -9,7 +9,7 @@ from _random import Random as CPythonRandom
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import lru_cache
-from typing import Any
+from typing import Any, Optional
 
 import numpy as np
 import paddle
@@ -82,10 +82,14 @@ class RandomStreams:
 
         Of several GPUs the one in use.
         """
-        hasher = xxhash.xxh3_64(_PYTHON_WORDS or repr(_PYTHON.getstate()).encode())
-        words = _memory_of_numpy(np.random.mtrand._rand._bit_generator)
-        hasher.update(words or repr(np.random.get_state(legacy=False)).encode())
-        hasher.update(struct.pack("<dQ", _PYTHON.gauss_next or 0.0, self._next_of_cpu()) + _gpu_position())
+        hasher = xxhash.xxh3_64(_PYTHON_WORDS or repr(PYTHON.getstate()).encode())
+        words, gauss = memory_of_numpy(), memory_of_gauss()
+        if words is None or gauss is None:
+            hasher.update(repr(np.random.get_state(legacy=False)).encode())
+        else:
+            hasher.update(words)
+            hasher.update(gauss)
+        hasher.update(struct.pack("<dQ", PYTHON.gauss_next or 0.0, self._next_of_cpu()) + _gpu_position())
         return hasher.intdigest()
 
     def _next_of_cpu(self) -> int:
@@ -143,14 +147,53 @@ def _memory_of_python(generator: Any) -> Any:
 
 # The generator behind the functions of `random`, which stays the same one. To ask it and NumPy's for their states would
 # take longer than all else together, so the words are read where they lie.
-_PYTHON: Any = random.random.__self__  # type: ignore[attr-defined]
-_PYTHON_WORDS = _memory_of_python(_PYTHON)
+PYTHON: Any = random.random.__self__  # type: ignore[attr-defined]
+_PYTHON_WORDS = _memory_of_python(PYTHON)
+
+
+def memory_of_python() -> Any:
+    """The 625 words of the generator behind `random`, the place in them first; None where they cannot be read."""
+    return _PYTHON_WORDS
+
+
+def memory_of_numpy() -> Any:
+    """The 625 words of the generator behind `np.random`, the place in them last; None where they cannot be read."""
+    return _words_of_numpy(np.random.mtrand._rand._bit_generator)
 
 
 @lru_cache(maxsize=1)
-def _memory_of_numpy(generator: Any) -> Any:
+def _words_of_numpy(generator: Any) -> Any:
     """None for another kind of generator, which a program may have put there."""
     return _Words.from_address(generator.ctypes.state_address) if type(generator) is np.random.MT19937 else None
+
+
+def memory_of_gauss() -> Optional[bytes]:
+    """Whether NumPy has the second of two normal numbers left, an int, and which one, a float64; None if unknown."""
+    generator = np.random.mtrand._rand
+    if _GAUSS is None or type(generator) is not np.random.RandomState:
+        return None
+    memory = ctypes.string_at(id(generator) + _GAUSS - _TOLD_BEFORE, _TOLD_BEFORE + 8)
+    return memory[:4] + memory[_TOLD_BEFORE:]
+
+
+_TOLD_BEFORE = 8  # bytes, the padding included
+
+
+def _find_gauss() -> Optional[int]:
+    """So many bytes behind the head of a `RandomState` lies the number; None where it is not found each time."""
+    made = np.random.RandomState(0)
+    found = set()
+    for has_gauss, cached in ((1, 0.1234567890123), (0, -7.654321e-5), (1, 3.3e7)):
+        state: Any = made.get_state(legacy=True)
+        made.set_state((*state[:3], has_gauss, cached))
+        memory = ctypes.string_at(id(made), type(made).__basicsize__)
+        place = memory.find(struct.pack("=d", cached))
+        told = place - _TOLD_BEFORE
+        found.add(place if told > 0 and struct.unpack_from("=i", memory, told)[0] == has_gauss else None)
+    return found.pop() if len(found) == 1 else None
+
+
+_GAUSS = _find_gauss()
 
 
 def _gpu_position() -> bytes:

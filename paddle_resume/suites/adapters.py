@@ -33,8 +33,9 @@ class Adapter:
         rewritten: further modules in which a `for` stands around the training.
         leave: variables of those functions that follow from the command, or are seen by nobody.
         derived: the same for attributes, by `module:class`.
-        lazy: attributes that are made in the course of a run, by `module:class`, and what makes one. Who goes on from
-            a checkpoint that had one makes it before the generators are put back, so that it is not made later.
+        lazy: attributes that are made in the course of a run, or attributes of attributes, by `module:class`, and what
+            makes one of an object of that class. Who goes on from a checkpoint that had one makes it before the
+            generators are put back, so that it is not made later.
     """
 
     suite: str
@@ -83,10 +84,15 @@ class LazyParts:
     def __init__(self, adapter: Optional[Adapter], things: Iterable[Any]) -> None:
         lazy = adapter.lazy if adapter is not None else {}
         by_class = {_imported(name): makers for name, makers in lazy.items()}
-        self._parts = [(each, makers) for each in things for cls, makers in by_class.items() if type(each) is cls]
+        self._parts = [
+            (each, makers)
+            for each in things
+            for cls, makers in by_class.items()
+            if isinstance(cls, type) and issubclass(type(each), cls)
+        ]
 
     def state_dict(self) -> dict[str, Any]:
-        made = [[name for name in makers if hasattr(thing, name)] for thing, makers in self._parts]
+        made = [[name for name in makers if _is_made(thing, name)] for thing, makers in self._parts]
         return {"made": made} if any(made) else {}
 
     def set_state_dict(self, state: dict[str, Any]) -> None:
@@ -117,10 +123,17 @@ def require_proven(adapter: Adapter, stack: Stack) -> None:
 
 def _imported(name: str) -> Any:
     module, _, path = name.partition(":")
-    found: Any = sys.modules.get(module)
+    return _at(sys.modules.get(module), path)
+
+
+def _is_made(thing: Any, path: str) -> bool:
+    return _at(thing, path) is not None
+
+
+def _at(thing: Any, path: str) -> Any:
     for part in path.split("."):
-        found = getattr(found, part, None)
-    return found
+        thing = getattr(thing, part, None)
+    return thing
 
 
 _EVALUATION_OF_DETECTION = ("_eval_loader", "_eval_dataset", "_eval_batch_sampler")
@@ -136,6 +149,13 @@ def _make_evaluation_of_detection(trainer: Any) -> None:
         cfg["EvalReader"]["collate_batch"] = False
     sampler = {} if cfg.metric == "Pose3DEval" else {"batch_sampler": trainer._eval_batch_sampler}
     trainer._eval_loader = create("EvalReader")(trainer._eval_dataset, cfg.worker_num, **sampler)
+
+
+def _make_evaluation_of_trainer(trainer: Any) -> None:
+    """As PaddleNLP's Trainer does in each evaluation; its callbacks get the latest one."""
+    data = trainer.eval_dataset
+    latest = list(data.values())[-1] if isinstance(data, dict) else data
+    trainer.callback_handler.eval_dataloader = trainer.get_eval_dataloader(latest)
 
 
 ADAPTERS = (
@@ -186,5 +206,17 @@ ADAPTERS = (
             "ppsci.solver.train:train_epoch_func": ("1236986a3024a73f",),
         },
         derived={"ppsci.solver.solver:Solver": frozenset(("train_epoch_func", "eval_func", "visu_func"))},
+    ),
+    # 2.8.1; 3.0.0b4
+    Adapter(
+        "PaddleNLP",
+        "paddlenlp",
+        "paddlenlp",
+        {
+            "paddlenlp.trainer.trainer:Trainer.train": ("a20398c5b8a9aebb", "ad42a48bb29cea8b"),
+            "paddlenlp.trainer.trainer:Trainer._inner_training_loop": ("9d98c529f2d7628e", "22d003eb0d20e018"),
+        },
+        derived={"paddlenlp.trainer.trainer_callback:CallbackHandler": frozenset(("eval_dataloader",))},
+        lazy={"paddlenlp.trainer.trainer:Trainer": {"callback_handler.eval_dataloader": _make_evaluation_of_trainer}},
     ),
 )

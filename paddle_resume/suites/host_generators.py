@@ -3,32 +3,67 @@
 from __future__ import annotations
 
 import random
-from typing import Any, NamedTuple
+import struct
+from typing import Any, NamedTuple, Union
 
 import numpy as np
 
+from paddle_resume.rng import PYTHON, memory_of_gauss, memory_of_numpy, memory_of_python
+
+_VERSION = random.getstate()[0]
+_NO_GAUSS = b""
+
 
 class HostState(NamedTuple):
-    """Where they stand, as they tell it themselves: it is asked for at each batch, and has to be cheap."""
+    """Where they stand: it is asked for several times a batch, and has to be cheap.
 
-    python: Any
-    numpy: Any
+    So these are their words as they lie in memory, or what they tell where those are not to be had.
+    """
+
+    python: Union[bytes, tuple[Any, ...]]
+    python_gauss: Any
+    numpy: Union[bytes, tuple[Any, ...]]
+    numpy_gauss: bytes
 
     @classmethod
     def now(cls) -> HostState:
-        return cls(random.getstate(), np.random.get_state(legacy=True))
+        words, (numpys, gauss) = memory_of_python(), _numpy_now()
+        return cls(bytes(words) if words is not None else random.getstate(), PYTHON.gauss_next, numpys, gauss)
 
     def is_same(self, other: HostState) -> bool:
         """Whether nothing was drawn between the two."""
-        words, others = self.numpy, other.numpy
-        return self.python == other.python and words[2:] == others[2:] and np.array_equal(words[1], others[1])
+        return repr(self) == repr(other) if _is_told(self) or _is_told(other) else self == other
 
     def values(self) -> list[Any]:
         """As a record can hold it."""
-        version, words, gauss = self.python
-        kind, keys, position, has_gauss, cached = self.numpy
-        numpy = [str(kind), keys, int(position), int(has_gauss), float(cached)]
-        return [version, np.array(words, np.uint32), gauss, *numpy]
+        if isinstance(self.python, bytes):
+            place, *words = np.frombuffer(self.python, np.uint32)
+            words = [*words, place]
+        else:
+            words = self.python[1]
+        return [_VERSION, np.array(words, np.uint32), self.python_gauss, *self._numpy_values()]
+
+    def _numpy_values(self) -> list[Any]:
+        if isinstance(self.numpy, bytes):
+            *keys, position = np.frombuffer(self.numpy, np.uint32)
+            has_gauss, cached = struct.unpack("=id", self.numpy_gauss)
+            return ["MT19937", np.array(keys, np.uint32), int(position), int(has_gauss), float(cached)]
+        kind, told, *rest = self.numpy
+        position, has_gauss, cached = rest
+        return [str(kind), told, int(position), int(has_gauss), float(cached)]
+
+
+def _numpy_now() -> tuple[Union[bytes, tuple[Any, ...]], bytes]:
+    words = memory_of_numpy()
+    gauss = memory_of_gauss() if words is not None else None
+    if words is None or gauss is None:
+        told: Any = np.random.get_state(legacy=True)
+        return told, _NO_GAUSS
+    return bytes(words), gauss
+
+
+def _is_told(state: HostState) -> bool:
+    return not isinstance(state.numpy, bytes)
 
 
 def host_state() -> list[Any]:

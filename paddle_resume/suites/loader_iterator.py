@@ -18,7 +18,14 @@ from paddle_resume.found_state.paddle_rules import LAST_ITERATOR
 from paddle_resume.found_state.stand_ins import MADE_ANEW
 from paddle_resume.suites.dying_workers import workers_that_die_too
 from paddle_resume.suites.host_generators import host_state, set_host_state
-from paddle_resume.suites.loader_data import is_same_but_plain, look, plain_values, put_back, set_plain_values
+from paddle_resume.suites.loader_data import (
+    is_same_but_plain,
+    look,
+    plain_fields,
+    plain_values,
+    put_back,
+    set_plain_values,
+)
 from paddle_resume.suites.noting_sampler import NotingIterator, NotingSampler, Place
 
 _TOLD_SECONDS = 2.0
@@ -97,7 +104,7 @@ class LoaderIterator:
         self.place: Optional[list[Any]] = None
         """Where the data stood before the next batch was made, as of the last save: the digest of the samples up to it,
         the global generators, and the dataset's own numbers; how many batches had been made by then, ahead of the
-        program, and where the generators stood after them."""
+        program, where the generators stood after them, and the dataset's numbers; and the jumps between them."""
         live.plain = self._plain(live, self._noting(live))
 
     def __iter__(self) -> LoaderIterator:
@@ -140,7 +147,9 @@ class LoaderIterator:
         if place is not None and live.noting is not None:
             thread = live.plain._thread if live.plain is not None else threading.Thread()
             made, generators = live.noting.between_batches(thread)
-            self.place = [place.digest, place.generators.values(), place.fields, made, generators.values()]
+            jumps = live.noting.jumps(self.count, from_birth=self.needs_replay)
+            now = plain_fields(self.loader.dataset)
+            self.place = [place.digest, place.generators.values(), place.fields, made, generators.values(), now, jumps]
 
     def _note_other_state(self) -> None:
         """Whether something of the dataset has moved that is not among what each batch notes."""
@@ -189,6 +198,7 @@ class LoaderIterator:
         _, generators, fields, *_ = self.place
         set_host_state(generators)
         vars(self.loader.dataset).update(fields)
+        noting.note_again()
         live.plain = self._plain(live, noting)
         self._come_to_gate(live)
 
@@ -226,6 +236,7 @@ class LoaderIterator:
             )
         set_host_state(self.place[4])
         then()
+        vars(self.loader.dataset).update(self.place[5])
         live.noting.open_gate()
         return True
 
@@ -233,8 +244,8 @@ class LoaderIterator:
         """What notes where the data stand; None where workers make the batches."""
         if self.loader.num_workers > 0 or self.loader.batch_sampler is None:
             return None
-        gate = self.place[3] if self.place is not None else None
-        return NotingIterator(self.loader.batch_sampler, self.loader.dataset, live.places, gate)
+        gate, jumps = (self.place[3], self.place[6]) if self.place is not None else (None, ())
+        return NotingIterator(self.loader.batch_sampler, self.loader.dataset, live.places, gate, jumps)
 
     def _plain(self, live: _Live, noting: Optional[NotingIterator]) -> Any:
         """Paddle's own iterator; it begins to make batches at once."""

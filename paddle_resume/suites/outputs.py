@@ -42,16 +42,23 @@ class Outputs:
         self._claims: list[LogClaim] = []
         self._texts: dict[str, logging.FileHandler] = {}
         self._locks: dict[str, int] = {}
-        self._unnamed: list[str] = []
-        """The folders of writers that were given none, in the order in which they were made."""
-        self._unnamed_before: list[str] = list((saved or {}).get("unnamed", ()))
+        self._writers: list[str] = []
+        """The folders of VisualDL's writers, in the order in which they were made."""
+        self._writers_before: list[str] = list((saved or {}).get("writers", ()))
 
-    def unnamed(self, new: str) -> str:
-        """The folder for a writer that was given none: that of the run that goes on, else `new`."""
-        number = len(self._unnamed)
-        known = self._unnamed_before[number : number + 1]
-        folder = os.path.normpath(self._home / known[0]) if known else new
-        self._unnamed.append(os.path.relpath(folder, self._home))
+    def folder_of_writer(self, wanted: str) -> str:
+        """The folder for a writer that is to write to `wanted`: that of the same writer of the run that goes on.
+
+        The command is the same, so that a folder of another name is one that is named by the time of the start.
+        """
+        number = len(self._writers)
+        known = self._writers_before[number : number + 1]
+        if known and os.path.relpath(wanted, self._home) not in self._writers_before:
+            folder = os.path.normpath(self._home / known[0])
+            self._tell(f"The curves go on in {folder}, where this run began them, and not in {wanted}.")
+        else:
+            folder = wanted
+        self._writers.append(os.path.relpath(folder, self._home))
         return folder
 
     def curves(self, folder: str) -> VisualDLLogger:
@@ -97,7 +104,7 @@ class Outputs:
         return {
             "curves": {folder: curves.state_dict() for folder, curves in self._curves.items()},
             "texts": {name: _size(self._home / name) for name in self._texts},
-            **({"unnamed": self._unnamed} if self._unnamed else {}),
+            "writers": self._writers,
         }
 
     def set_state_dict(self, state: dict[str, Any]) -> None:

@@ -45,6 +45,8 @@ class ProgramState:
         adapter: Optional[Adapter],
         world: World,
     ) -> None:
+        self.batches = 0
+        """How many were given out here before the request after which the first update came."""
         self._reader = reader
         self._leave = adapter.leave if adapter is not None else {}
         self.stack = stack

@@ -154,6 +154,8 @@ class WrappedRun:
 
     def _boundary(self, stack: Stack, asked: LoaderIterator) -> LoaderIterator:
         if self._program is None:
+            if self._last is not None and self._previous is not None:
+                self._last.batches += self._previous.given - self._given
             key = repr(stack.site)
             if key not in self._looked and self._wanted_site in (None, stack.site):
                 self._look(stack, asked, key)
@@ -210,6 +212,7 @@ class WrappedRun:
         self._program = program
         self._looked.clear()
         self._position.site = program.site
+        self._position.step = program.batches
         self._owners = self._all_owners(program)
         self._loops.keep_only(_loops_of(program.stack))
         self._tell_what_is_found(program)

@@ -128,7 +128,9 @@ def take_logs(outputs: Outputs) -> None:
         def __init__(self, logdir: Any = None, comment: str = "", *args: Any, **options: Any) -> None:
             if not logdir:  # VisualDL would name it by the time at which this process has begun.
                 began = time.strftime("%b%d_%H-%M-%S") + (f".{comment}" if comment else "")
-                logdir = outputs.unnamed(str(Path("runs") / began))
+                logdir = str(Path("runs") / began)
+            if options.get("write_to_disk", True):
+                logdir = outputs.folder_of_writer(str(logdir))
             super().__init__(logdir, comment, *args, **options)
 
         def _get_file_writer(self) -> Any:
@@ -165,9 +167,13 @@ class _Records:
 
 
 def take_signals() -> None:
-    """SIGINT and SIGTERM save the run; a handler that the program sets for them, such as one that kills its process
-    group, is remembered and not called."""
+    """SIGINT and SIGTERM save the run, by the handlers that are set now.
+
+    One that the program sets for them, such as one that kills its process group, is remembered and not called.
+    """
     theirs: dict[int, Any] = {}
+    ours = {signum: signal.getsignal(signum) for signum in _OURS}
+    plain_disable = paddle.base.core.disable_signal_handler
 
     def note(signum: int, handler: Any) -> Any:
         if signum not in _OURS:
@@ -179,6 +185,14 @@ def take_signals() -> None:
         _plain_signal(signal.SIGTERM, signal.SIG_DFL)
         _plain_signal(signal.SIGINT, signal.default_int_handler)
 
+    def disable() -> None:
+        # It takes SIGTERM from Paddle and from everybody else, unseen by Python; PaddleNLP does so when it is imported.
+        plain_disable()
+        for signum, handler in ours.items():
+            _plain_signal(signum, handler)
+            signal.siginterrupt(signum, False)
+
+    paddle.base.core.disable_signal_handler = disable
     signal.signal = note  # type: ignore[assignment]
     os.register_at_fork(after_in_child=forget)  # The program's own helpers end when they are told to.
 

@@ -100,6 +100,26 @@ def _segmentation(suite: Path, config: Path, out: str) -> Sequence[object]:
     return [*start, *shown, "--save_dir", out]
 
 
+def _language(_: Path, __: Path, out: str) -> Sequence[object]:
+    steps = ["--max_steps", 24, "--per_device_train_batch_size", 4, "--gradient_accumulation_steps", 2, "--seed", 3]
+    seen = ["--evaluation_strategy", "steps", "--eval_steps", 5, "--save_steps", 5, "--logging_steps", 2]
+    best = ["--load_best_model_at_end", "True", "--metric_for_best_model", "accuracy", "--warmup_steps", 3]
+    end = ["--device", "cpu", "--learning_rate", 0.01, "--bf16", "True", "--disable_tqdm", "True"]
+    return [
+        _own("train_language"),
+        "--output_dir",
+        out,
+        *steps,
+        *seen,
+        *best,
+        *end,
+        "--report_to",
+        "visualdl",
+        "--logging_dir",
+        f"{out}/log",
+    ]
+
+
 SUITES = {
     "detection": Suite("ppdet", "detection.yml", _detection_of_wheel),
     "detection with workers": Suite("ppdet", "detection.yml", _detection_of_wheel, workers=2),
@@ -114,6 +134,8 @@ SUITES = {
         every_steps=20,
         interrupted_from=(80, 140),
     ),
+    # It takes two batches a step.
+    "language": Suite("paddlenlp", "", _language, interrupted_from=(8, 24)),
     "PaddleDetection": Suite("PADDLE_RESUME_DETECTION", "picodet.yml", _detection),
     "PaddleSeg": Suite("PADDLE_RESUME_SEG", "segmentation.yml", _segmentation, search=True),
     "PaddleClas": Suite(

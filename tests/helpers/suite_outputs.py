@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import pickle
 import re
 import struct
@@ -14,11 +15,13 @@ import paddle
 
 from paddle_resume.loggers.visualdl import read_values
 
-_WEIGHTS = {".pdparams", ".pdopt", ".pdema", ".pdstates", ".pdeqn"}
+_WEIGHTS = {".pdparams", ".pdopt", ".pdema", ".pdstates", ".pdeqn", ".pth"}
+_SETTINGS = {".bin"}
+"""Pickles of a suite's own settings: the command says them all."""
 _TEXTS = {".log", ".txt"}
 """The suites begin them with the time, and with the folder: what is in them is in the curves as well."""
-_TIMES = re.compile(r"batch_cost|reader_cost")
-_SPEEDS = {"fps"}
+_TIMES = re.compile(r"batch_cost|reader_cost|runtime|per_second")
+_SPEEDS = re.compile(r"fps|.*_runtime|.*_per_second")
 
 
 def differences(one: Path, other: Path) -> list[str]:
@@ -37,12 +40,14 @@ def outputs(folder: Path) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for path in sorted(folder.rglob("*")):
         name = str(path.relative_to(folder))
-        if not path.is_file() or path.suffix in _TEXTS or path.name.startswith("."):
+        if not path.is_file() or path.suffix in _TEXTS | _SETTINGS or path.name.startswith("."):
             continue
         if path.suffix in _WEIGHTS:
-            found.update(_leaves(paddle.load(str(path)), name))
+            found.update(_leaves(paddle.load(str(path), return_numpy=True), name))
         elif path.suffix == ".states":
             found.update(_leaves(pickle.loads(path.read_bytes()), name))
+        elif path.suffix == ".json":
+            found.update(_leaves(json.loads(path.read_text().replace(str(folder), "")), name))
         else:
             found[name] = path.read_bytes().replace(str(folder).encode(), b"")
     for parent in sorted({path.parent for path in folder.rglob("vdlrecords*")}):
@@ -54,7 +59,7 @@ def _leaves(value: Any, place: str) -> Iterator[tuple[str, Any]]:
     if isinstance(value, dict):
         yield f"{place}: keys", [str(key) for key in value]
         for key, inner in value.items():
-            if key not in _SPEEDS:
+            if not _SPEEDS.fullmatch(str(key)):
                 yield from _leaves(inner, f"{place}/{key}")
     elif isinstance(value, (list, tuple)):
         yield f"{place}: length", len(value)
@@ -65,6 +70,8 @@ def _leaves(value: Any, place: str) -> Iterator[tuple[str, Any]]:
 
 
 def _bits(value: Any) -> Any:
+    if type(value).__name__ == "GeneratorState":
+        return pickle.dumps(value).hex()
     if isinstance(value, (paddle.Tensor, np.ndarray, np.generic)):
         array = np.asarray(value)
         return array.tobytes().hex(), str(array.dtype), array.shape
@@ -76,5 +83,7 @@ def _curves(folder: Path, place: str) -> dict[str, list[Any]]:
     found: dict[str, list[Any]] = {}
     for path in sorted(folder.glob("vdlrecords*")):
         for tag, step, kind, content in read_values(path):
+            if kind == "hparam":  # VisualDL calls it by a digest of the time.
+                content = content[:-32]
             found.setdefault(place + tag, []).append((step, kind, None if _TIMES.search(tag) else content))
     return found

@@ -203,10 +203,11 @@ def test_what_no_process_could_be_brought_to_is_refused(program: str, reason: st
     assert "Traceback" not in done.stderr
 
 
-def test_a_writer_without_a_folder_goes_on_in_that_of_its_first_process(tmp_path: Path) -> None:
-    assert wrap(tmp_path, "unnamed_log", DIE="5:SIGTERM").returncode == 143
-    time.sleep(1.1)  # VisualDL calls such a folder by the second.
-    assert wrap(tmp_path, "unnamed_log").returncode == 0
+@pytest.mark.parametrize("named_by", ["VisualDL", "itself"])
+def test_a_writer_without_a_folder_goes_on_in_that_of_its_first_process(named_by: str, tmp_path: Path) -> None:
+    assert wrap(tmp_path, "unnamed_log", named_by, DIE="5:SIGTERM").returncode == 143
+    time.sleep(1.1)  # Such a folder is called by the second.
+    assert wrap(tmp_path, "unnamed_log", named_by).returncode == 0
     (folder,) = (tmp_path / "runs").iterdir()
     (log,) = folder.glob("vdlrecords*")
     assert [step for step, _, _ in read_scalars(log)["loss"]] == [*range(1, 13)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import struct
 
 import numpy as np
 import paddle
@@ -134,6 +135,21 @@ def test_pythons_words_lie_where_they_are_read() -> None:
             random.getrandbits(32)
         *words, place = random.getstate()[1]
         assert list(rng._PYTHON_WORDS) == [place, *words]
+
+
+def test_the_second_of_two_normal_numbers_is_seen() -> None:
+    """It is drawn without a word of the generator's."""
+    seed_everything(5)
+    streams = RandomStreams(seed=5)
+    np.random.randn()
+    first = streams.fingerprint()
+    np.random.randn()
+    assert streams.fingerprint() != first
+    for draws in range(4):
+        _, _, _, has_gauss, cached = np.random.get_state(legacy=True)
+        found = rng.memory_of_gauss()
+        assert found is not None and struct.unpack("=id", found) == (has_gauss, cached), draws
+        np.random.randn()
 
 
 def test_words_that_are_not_those_of_the_state_are_not_read() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -10,6 +11,7 @@ import numpy as np
 import paddle
 import pytest
 
+from paddle_resume.errors import StateError
 from paddle_resume.found_state.walker import Walker
 from paddle_resume.suites.host_generators import host_state, set_host_state
 from paddle_resume.suites.loader_iterator import LoaderIterator, go_on
@@ -41,24 +43,24 @@ class Stream(paddle.io.IterableDataset):
 class DrawsAsItGoes(paddle.io.BatchSampler):
     """Takes each batch's indices from the generator that the samples draw from too."""
 
-    def __init__(self, dataset: Any) -> None:
-        self.dataset = dataset
+    def __init__(self, dataset: Any, batch_size: int) -> None:
+        self.dataset, self.batch_size = dataset, batch_size
 
     def __len__(self) -> int:
-        return 5
+        return 20 // self.batch_size
 
     def __iter__(self) -> Iterator[list[int]]:
-        for _ in range(5):
-            yield [int(index) for index in np.random.randint(0, 21, 4)]
+        for _ in range(len(self)):
+            yield [int(index) for index in np.random.randint(0, 21, self.batch_size)]
 
 
-def loader_of(kind: str) -> Any:
+def loader_of(kind: str, size: int = 4) -> Any:
     if kind == "stream":
-        return paddle.io.DataLoader(Stream(), batch_size=4)
+        return paddle.io.DataLoader(Stream(), batch_size=size)
     dataset = Samples(draws=kind != "plain", own=kind == "own generator", every=7 if kind == "sometimes" else 1)
     if kind == "draws as it goes":
-        return paddle.io.DataLoader(dataset, batch_sampler=DrawsAsItGoes(dataset))
-    return paddle.io.DataLoader(dataset, batch_size=4, shuffle=True, num_workers=2 if kind == "workers" else 0)
+        return paddle.io.DataLoader(dataset, batch_sampler=DrawsAsItGoes(dataset, size))
+    return paddle.io.DataLoader(dataset, batch_size=size, shuffle=True, num_workers=2 if kind == "workers" else 0)
 
 
 KINDS = ["drawing", "sometimes", "plain", "own generator", "stream", "draws as it goes", "workers"]
@@ -94,6 +96,56 @@ def test_it_goes_on_where_it_was(kind: str, seen: int) -> None:
     assert batches_of(iterator) == after
     assert np.random.rand() == drawn
     assert iterator.is_through
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_so_it_does_where_others_draw_between_the_batches(kind: str) -> None:
+    """As an evaluation does: of the batches that were made ahead some were made before that, and some after it."""
+    random.seed(1)
+    np.random.seed(1)
+    loader = loader_of(kind, size=1)
+    iterator = LoaderIterator(loader)
+    walker = Walker({"iterator": iterator})
+
+    def go_through(batches: int) -> list[bytes]:
+        found = []
+        for _ in range(batches):
+            found += batches_of([next(iterator)])
+            time.sleep(0.02)  # so that the thread that makes them has made what it may
+            found.append(np.random.rand(3).tobytes())
+        return found
+
+    go_through(6)
+    iterator.before_save()
+    record, arrays = walker.capture()
+    arrays = {name: array.copy() for name, array in arrays.items()}
+    generators = host_state()
+    after = go_through(8)
+    for _ in range(2):  # The second time it was itself put back before.
+        np.random.seed(77)
+        walker.restore(record, arrays)
+        set_host_state(generators)
+        go_on([iterator], print)
+        iterator.before_save()
+        record, arrays = walker.capture()
+        arrays = {name: array.copy() for name, array in arrays.items()}
+        assert go_through(8) == after
+
+
+def test_too_many_draws_between_batches_that_have_to_be_made_again_are_refused() -> None:
+    class Long(Stream):
+        def __iter__(self) -> Iterator[np.ndarray]:
+            while True:
+                yield np.random.rand(1)
+
+    iterator = LoaderIterator(paddle.io.DataLoader(Long(), batch_size=1))
+    with pytest.raises(StateError, match="Draw it from a generator of its own, or use workers"):
+        for _ in range(400):
+            next(iterator)
+            time.sleep(0.001)
+            np.random.rand()
+        iterator.before_save()
+    iterator.stop()
 
 
 def test_batches_are_not_made_again_where_their_place_is_known() -> None:
