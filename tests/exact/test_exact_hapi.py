@@ -40,7 +40,7 @@ def test_the_tutorial_killed_and_interrupted_anywhere_ends_bit_for_bit_as_if_unt
     told = f"killed in batches {first} and {second}"
     assert interrupted(killed, signal.SIGKILL, first).returncode == -signal.SIGKILL
     stopped = interrupted(killed, signal.SIGTERM, 10)
-    assert "Stopped after step 11. Run the same command again to continue" in stopped.stderr
+    assert "Stopped after step 11. Run the same program again to continue" in stopped.stderr
     assert stopped.returncode == 128 + signal.SIGTERM
     assert interrupted(killed, signal.SIGKILL, second).returncode == -signal.SIGKILL
     assert tutorial(killed).returncode == 0
