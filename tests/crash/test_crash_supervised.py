@@ -51,10 +51,11 @@ def test_a_training_killed_and_stopped_at_random_under_supervision_ends_with_the
     straight, killed = tmp_path / "straight", tmp_path / "killed"
     for folder in (straight, killed):
         folder.mkdir()
-    subprocess.run(TRAINING, cwd=straight, check=True, capture_output=True)
+    training = [*TRAINING, "--pause", "0.15"]
+    subprocess.run(training, cwd=straight, check=True, capture_output=True)
     draw = random.Random(times)
     options = ["--crash-loop", "20", "--max-restarts", "20", "--hang-timeout", "2"]
-    process = start(killed, *options, "--", *TRAINING, "--pause", "0.15")
+    process = start(killed, *options, "--", *training)
     for i in range(times):
         signum = (signal.SIGKILL, signal.SIGSTOP)[i % 2]
         beat = _beat_of_the_next_attempt(process.pid)

@@ -221,10 +221,17 @@ def test_a_signal_to_one_process_stops_all_at_one_step_which_is_saved(straight: 
         assert weights(tmp_path / "killed")[name].tobytes() == value.tobytes()
 
 
+def forget_steps(folder: Path) -> None:
+    """Take away what a resume compares the steps with that it makes again: the comparison of bits is to find it."""
+    for kept in (folder / "checkpoint").glob(".digits.steps*"):
+        kept.unlink()
+
+
 @pytest.mark.full
 def test_what_is_forgotten_of_other_ranks_shows(straight: Path, tmp_path: Path) -> None:
     """The negative control: without its own randomness rank 1 drops out other units than it would have."""
     assert not run_ranks(tmp_path / "killed", 2, "--doom", 1, 7, "kill", "step").good
+    forget_steps(tmp_path / "killed")
     assert run_ranks(tmp_path / "killed", 2, "--forget-ranks").good
     if paddle.__version__.startswith("2."):
         pytest.skip("Paddle 2.6 seeds its generator for each step anew, so that there is nothing to forget")
@@ -324,8 +331,7 @@ def test_what_is_found_in_each_process_is_its_own(tmp_path: Path) -> None:
     go_on(tmp_path / "killed", tmp_path / "straight", ended, "--drawing")
     found = load(tmp_path / "killed" / "checkpoint" / "digits_epoch1")
     assert list(found.tensors[".pdfound"])[:2] == ["callback.Drawing.sums", "callback.Drawing.sums@1"]
-    for end in (tmp_path / "forgetful" / "checkpoint").glob(".digits.steps*"):
-        end.unlink()  # It is the comparison that is to find it.
+    forget_steps(tmp_path / "forgetful")
     assert run_ranks(tmp_path / "forgetful", 2, "--drawing", "--forget-found").good
     assert first_differences(tmp_path / "straight", tmp_path / "forgetful")
 

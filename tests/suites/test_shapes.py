@@ -106,7 +106,7 @@ def test_a_loop_through_any_iterator_goes_on_within_its_second_pass(through_what
 @pytest.mark.parametrize("workers", ["0", "2"])
 def test_a_program_may_be_interrupted_after_any_batch(shape: str, workers: str, tmp_path: Path) -> None:
     whole = straight(tmp_path, shape, WORKERS=workers)
-    for step in range(3, 12):
+    for step in range(4, 12):  # The first save is that of the third one, and may not be durable before the fourth.
         folder = tmp_path / str(step)
         folder.mkdir()
         signal = ("SIGKILL", "SIGTERM", "SIGINT")[step % 3]
