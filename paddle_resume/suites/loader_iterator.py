@@ -6,7 +6,6 @@ import sys
 import threading
 import time
 import weakref
-from collections import deque
 from collections.abc import Sequence
 from typing import Any, Callable, Optional
 
@@ -18,6 +17,7 @@ from paddle_resume.found_state.paddle_rules import LAST_ITERATOR
 from paddle_resume.found_state.stand_ins import MADE_ANEW
 from paddle_resume.suites.dying_workers import workers_that_die_too
 from paddle_resume.suites.host_generators import host_state, set_host_state
+from paddle_resume.suites.live_iterator import Live
 from paddle_resume.suites.loader_data import (
     is_same_but_plain,
     look,
@@ -26,52 +26,14 @@ from paddle_resume.suites.loader_data import (
     put_back,
     set_plain_values,
 )
-from paddle_resume.suites.noting_sampler import NotingIterator, NotingSampler, Place
+from paddle_resume.suites.noting_sampler import NotingIterator, NotingSampler
 
 _TOLD_SECONDS = 2.0
-_SECONDS_TO_STOP = 10.0
-_SECONDS_TO_LOOK = 0.0005
 _REFERENCES = 3  # to an iterator that only its loader has: the loader's, a local one, the argument of `getrefcount`
 plain_iter: Callable[[Any], Any] = paddle.io.DataLoader.__iter__
 
 
-class _Live:
-    """What a LoaderIterator has in this process: Paddle's own iterator, and where the data stood lately."""
-
-    def __init__(self) -> None:
-        self.plain: Any = None
-        self.noting: Optional[NotingIterator] = None
-        """What notes the places; None where they are not noted."""
-        self.places: deque[Place] = deque()
-
-    def place(self) -> Optional[Place]:
-        """Where the data stood when the batches that were given out had been made, and no other; None if not noted.
-
-        The thread that makes them may not be that far yet, where it takes longer than the program does; it comes there.
-        """
-        while self.noting is not None and not self.places and self.plain is not None and _makes_batches(self.plain):
-            time.sleep(_SECONDS_TO_LOOK)
-        return self.places[0] if self.places else None
-
-    def drop_places_before(self, batches: int) -> None:
-        """Forget where the data stood before batches that have been given out."""
-        while self.places and self.places[0].batches < batches:
-            self.places.popleft()
-
-    def stop(self) -> None:
-        """Let go of Paddle's iterator; none of its threads and workers goes on."""
-        plain, self.plain = self.plain, None
-        self.places.clear()
-        if self.noting is not None:
-            self.noting.open_gate()
-        if plain is not None:
-            plain._exit_thread_expectedly()
-            if plain._thread is not None:  # Paddle itself would wait for whole seconds.
-                plain._thread.join(_SECONDS_TO_STOP)
-            plain._try_shutdown_all()
-
-
-_LIVE: weakref.WeakKeyDictionary[LoaderIterator, _Live] = weakref.WeakKeyDictionary()
+_LIVE: weakref.WeakKeyDictionary[LoaderIterator, Live] = weakref.WeakKeyDictionary()
 
 
 class LoaderIterator:
@@ -93,7 +55,7 @@ class LoaderIterator:
 
     def start(self) -> None:
         """Begin, or begin anew."""
-        live = _LIVE.setdefault(self, _Live())
+        live = _LIVE.setdefault(self, Live())
         live.stop()
         self.count = 0
         self.is_through = False
@@ -168,7 +130,7 @@ class LoaderIterator:
 
     def stop(self) -> None:
         """Let go of Paddle's iterator."""
-        _LIVE.setdefault(self, _Live()).stop()
+        _LIVE.setdefault(self, Live()).stop()
 
     def come_near(self) -> Optional[NotingIterator]:
         """Pass over what was seen; None if the batches have to be made again. The generators are anywhere then."""
@@ -202,7 +164,7 @@ class LoaderIterator:
         live.plain = self._plain(live, noting)
         self._come_to_gate(live)
 
-    def _make_again(self, live: _Live) -> None:
+    def _make_again(self, live: Live) -> None:
         now, data_now = host_state(), look(self.loader)
         self._put_at_birth()
         live.plain = self._plain(live, self._noting(live))
@@ -220,7 +182,7 @@ class LoaderIterator:
             set_host_state(now)
             put_back(self.loader, data_now)
 
-    def _come_to_gate(self, live: _Live, then: Callable[[], None] = lambda: None) -> bool:
+    def _come_to_gate(self, live: Live, then: Callable[[], None] = lambda: None) -> bool:
         """Have the batches made that had been made by the save, and the generators stand where they did after them.
 
         `then` is called when that is so, while none is being made.
@@ -240,14 +202,14 @@ class LoaderIterator:
         live.noting.open_gate()
         return True
 
-    def _noting(self, live: _Live) -> Optional[NotingIterator]:
+    def _noting(self, live: Live) -> Optional[NotingIterator]:
         """What notes where the data stand; None where workers make the batches."""
         if self.loader.num_workers > 0 or self.loader.batch_sampler is None:
             return None
         gate, jumps = (self.place[3], self.place[6]) if self.place is not None else (None, ())
         return NotingIterator(self.loader.batch_sampler, self.loader.dataset, live.places, gate, jumps)
 
-    def _plain(self, live: _Live, noting: Optional[NotingIterator]) -> Any:
+    def _plain(self, live: Live, noting: Optional[NotingIterator]) -> Any:
         """Paddle's own iterator; it begins to make batches at once."""
         live.noting = noting
         if noting is None:
@@ -302,10 +264,6 @@ def go_on(iterators: Sequence[LoaderIterator], tell: Callable[[str], None]) -> N
     if seconds > _TOLD_SECONDS:
         again = sum(each.count for each, noting in near if noting is None)
         tell(f"Came to where the data stood in {seconds:.0f} s; {again} batches were made again for it.")
-
-
-def _makes_batches(plain: Any) -> bool:
-    return plain._thread is not None and plain._thread.is_alive()
 
 
 def _is_map(loader: Any) -> bool:
