@@ -61,7 +61,7 @@ def fit_owners(
     owners.add("found.arrays", arrays)
     found = FoundState(walker, arrays, origins=_ORIGINS)
     filled = {name: owner for name, owner in of_model.items() if isinstance(owner, (ModelState, BufferState))}
-    watch_data(feeds, claims, walker, found, lambda: all_as_now(walker, filled))
+    watch_data(feeds, "train", claims, walker, found, lambda: all_as_now(walker, filled))
     owners.add("found", found)
     owners.update(of_model)
     owners.add("rate", RateInForce(model._optimizer))

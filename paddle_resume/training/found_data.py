@@ -18,7 +18,6 @@ from paddle_resume.found_state.walker import Walker
 
 BringBack = Callable[[], Callable[[], None]]
 """Looks at all that is found in a run, and gives what brings it back to where it is at that moment."""
-_TRAIN_DATA = "data.train"
 _OF_A_RUN = ("start", "told")
 """What the record of the whole run says anyway."""
 
@@ -39,13 +38,17 @@ def data_roots(feeds: Mapping[str, Feed], claims: Claims) -> dict[str, Any]:
 
 
 def watch_data(
-    feeds: Mapping[str, Feed], claims: Claims, walker: Walker, found: FoundState, bring_back: BringBack
+    feeds: Mapping[str, Feed], trained: str, claims: Claims, walker: Walker, found: FoundState, bring_back: BringBack
 ) -> None:
-    """Have what is found in the data be there, and be left alone, where samples are drawn again or by workers."""
+    """Have what is found in the data be there, and be left alone, where samples are drawn again or by workers.
+
+    `trained` is the name of those on which steps are made.
+    """
     for name, feed in feeds.items():
         if feed.replayed is not None:
             feed.replayed.held = _HeldByDataset(f"data.{name}", feed.dataset, claims, walker, bring_back)
-    feeds["train"].while_workers_load = _Untouched(feeds["train"], walker, found).while_workers_load
+    untouched = _Untouched(feeds[trained], f"data.{trained}", walker, found)
+    feeds[trained].while_workers_load = untouched.while_workers_load
 
 
 class _HeldByDataset(HeldByStream):
@@ -80,17 +83,18 @@ class _Untouched:
     They would not see it, and those of a resume would. It would show only at the save before it, which refuses.
     """
 
-    def __init__(self, feed: Feed, walker: Walker, found: FoundState) -> None:
+    def __init__(self, feed: Feed, place: str, walker: Walker, found: FoundState) -> None:
         self._feed = feed
+        self._place = place
         self._walker = walker
         self._found = found
 
     @contextmanager
     def while_workers_load(self) -> Iterator[None]:
-        begun = _of_data(*self._walker.capture())
+        begun = _below(self._place, *self._walker.capture())
 
         def require_the_same(record: Any, arrays: Mapping[str, np.ndarray]) -> None:
-            now = _of_data(record, arrays)
+            now = _below(self._place, record, arrays)
             changed = sorted(path for path in {*begun, *now} if begun.get(path) != now.get(path))
             if changed and not self._feed.exhausted:
                 raise StateError(
@@ -106,8 +110,8 @@ class _Untouched:
             self._found.require = lambda record, arrays: None
 
 
-def _of_data(record: Any, arrays: Mapping[str, np.ndarray]) -> dict[str, Any]:
-    """What has moved in the training data, by path, in a form that can be compared."""
-    values = {path: array.tobytes() for path, array in arrays.items() if is_below(path, [_TRAIN_DATA])}
+def _below(place: str, record: Any, arrays: Mapping[str, np.ndarray]) -> dict[str, Any]:
+    """What has moved in these data, by path, in a form that can be compared."""
+    values = {path: array.tobytes() for path, array in arrays.items() if is_below(path, [place])}
     entries = {path: (repr(entry), values.pop(path, None)) for path, entry in record["moved"].items()}
-    return {**values, **{path: entry for path, entry in entries.items() if is_below(path, [_TRAIN_DATA])}}
+    return {**values, **{path: entry for path, entry in entries.items() if is_below(path, [place])}}

@@ -108,7 +108,7 @@ class FoundInRun:
         arrays = FoundArrays()
         self._found = FoundState(walker, arrays, self._world, _ORIGINS, **self._alike)
         self._owners = {ARRAYS: arrays, FOUND: self._found}
-        watch_data(feeds, self._claims, walker, self._found, self.as_now)
+        watch_data(feeds, "train", self._claims, walker, self._found, self.as_now)
         self.before_end = StateBeforeTheEnd(walker, arrays, self._world, self._filled, **self._alike)
         if survey.told:
             self._tell(survey.told_line())

@@ -8,18 +8,43 @@ import paddle_resume  # isort: skip (its CPU set-up comes before Paddle)
 import paddle
 
 from paddle_resume import Checkpointer, Feed, RandomStreams
+from paddle_resume.found_state.owners import FoundState
+
+if "--forget" in sys.argv:
+    sys.argv.remove("--forget")
+    FoundState.set_state_dict = lambda owner, state: None
 
 
 class Points(paddle.io.Dataset):
+    """With noise of a generator of their own."""
+
+    def __init__(self):
+        self.noise = np.random.default_rng(3)
+
     def __len__(self):
         return 100
 
     def __getitem__(self, index):
-        return np.full([4], index / 100, np.float32), np.array([index / 50], np.float32)
+        return (index / 100 + 0.1 * self.noise.random(4)).astype(np.float32), np.array([index / 50], np.float32)
+
+
+class Growing(paddle.nn.Layer):
+    """Counts its batches, and keeps a mean in a buffer that it replaces each time."""
+
+    def __init__(self):
+        super().__init__()
+        self.calls, self.seen = 0, []
+        self.register_buffer("mean", paddle.zeros([4]), persistable=False)
+
+    def forward(self, x):
+        self.calls += 1
+        self.seen = [*self.seen[-4:], self.calls]
+        self.mean = 0.9 * self.mean + 0.1 * x.mean(axis=0)
+        return x * (1 + 0.01 * self.calls) - self.mean.detach() + 0.01 * sum(self.seen)
 
 
 paddle_resume.seed_everything(5)
-model = paddle.nn.Sequential(paddle.nn.Linear(4, 8), paddle.nn.Dropout(0.5), paddle.nn.Linear(8, 1))
+model = paddle.nn.Sequential(Growing(), paddle.nn.Linear(4, 8), paddle.nn.Dropout(0.5), paddle.nn.Linear(8, 1))
 rate = paddle.optimizer.lr.CosineAnnealingWarmRestarts(0.01, 7)
 optimizer = paddle.optimizer.Adam(rate, parameters=model.parameters())
 

@@ -32,6 +32,14 @@ def test_a_hand_written_loop_that_stops_and_starts_again_ends_bit_for_bit_the_sa
     assert first_differences(tmp_path / "straight", tmp_path / "killed") == []
 
 
+def test_what_is_found_in_the_model_and_the_data_decides_how_a_loop_goes_on(tmp_path):
+    """The negative control: what its owners list is not all."""
+    assert loop(tmp_path / "straight").returncode == 0
+    assert loop(tmp_path / "killed", "23").returncode == 1
+    assert loop(tmp_path / "killed", "--forget").returncode == 0
+    assert first_differences(tmp_path / "straight", tmp_path / "killed")
+
+
 def example(folder, saves_every=3):
     """The example as a program that runs on few samples, with saves that fit to them."""
     text = EXAMPLE.read_text(encoding="utf-8")
