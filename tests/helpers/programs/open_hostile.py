@@ -26,7 +26,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import bombs
 import numpy as np
-from hostile_doors import DOORS, Door, as_data, as_foreign_trio, lay_out, make_run, with_log
+from hostile_doors import DOORS, Door, as_data, as_foreign_trio, lay_out, make_other_runs, make_run, with_log
 
 import paddle_resume  # noqa: F401 - it sets up the CPU before Paddle is imported
 from paddle_resume.checkpoint.unreadable import Unreadable
@@ -170,7 +170,8 @@ def main(every: int, doors: list[str]) -> None:
         run.mkdir()
         made.mkdir()
         training = in_child(lambda: measured(make_run, run))
-        assert training["how"] == "taken", training
+        others = in_child(lambda: measured(make_other_runs, run))
+        assert training["how"] == others["how"] == "taken", (training, others)
         for door, name in cases(every, doors):
             told = told_of(DOORS[door], name, run, made)
             if told:

@@ -101,7 +101,8 @@ def main(folder: Path, every: int) -> None:
     with contextlib.redirect_stderr(io.StringIO()), tempfile.TemporaryDirectory() as text:
         run = Path(text, "run")
         run.mkdir()
-        in_child(lambda: {"how": hostile_doors.make_run(run)})
+        for make in (hostile_doors.make_run, hostile_doors.make_other_runs):
+            in_child(lambda make=make: {"how": make(run)})
         sys.addaudithook(watch)
         for file in [path for path in sorted(folder.rglob("*")) if path.is_file()][::every]:
             here = Path(text, "here")
