@@ -37,6 +37,7 @@ _READ_LATE = re.compile(
 _ROOT = Path(__file__).resolve().parents[2]
 # The package of this process, wherever that is, and not one in the working directory.
 _SERVE = "import sys; sys.path[0] = sys.argv.pop(1); from paddle_resume.testing.fork_server import main; main()"
+_SECONDS_TO_END = 10.0
 
 
 class ForkedProcess:
@@ -123,7 +124,11 @@ class ForkServer:
     def close(self) -> None:
         """End the server, and with it whatever still runs."""
         self._socket.close()
-        self._process.wait()
+        try:
+            self._process.wait(_SECONDS_TO_END)
+        except subprocess.TimeoutExpired:  # Some other child of this process has the other end of its socket open.
+            self._process.kill()
+            self._process.wait()
 
     def _changes(self, environment: Mapping[str, str]) -> dict[str, Optional[str]]:
         """What is otherwise than when the server started, but for what its imports have set likewise."""

@@ -169,6 +169,7 @@ def test_every_net_by_a_parameter_server_then_one_process_then_a_server(
     require_the_same(by_shares[shares], more, served(ALL), stopped_after=range(3, 7))
 
 
+@pytest.mark.full
 def test_a_stop_and_a_save_that_are_told_with_the_exchange_alone_change_nothing(one: Path, tmp_path: Path) -> None:
     nets = ("batch-norm", "lstm", "named")
     require_the_same(one, four_then_one_then_two(tmp_path, nets, legs=PATIENT), nets, stopped_after=range(3, 8))

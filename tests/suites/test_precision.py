@@ -17,7 +17,7 @@ def full(way: str) -> object:
     return pytest.param(way, marks=pytest.mark.full)
 
 
-WAYS = ["O2,grad", "O1,to_static", full("O1"), full("O2"), full("to_static"), full("jit"), full("O2,to_static")]
+WAYS = [full("O2,grad"), "O1,to_static", full("O1"), full("O2"), full("to_static"), full("jit"), full("O2,to_static")]
 
 
 @pytest.mark.parametrize("way", WAYS)

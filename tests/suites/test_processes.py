@@ -39,7 +39,11 @@ def curves(folder: Path) -> list[Any]:
 
 @pytest.mark.parametrize(
     ("name", "memory"),
-    [("in_processes", True), pytest.param("in_processes", False, marks=pytest.mark.full), ("by_fleet", False)],
+    [
+        ("in_processes", True),
+        pytest.param("in_processes", False, marks=pytest.mark.full),
+        pytest.param("by_fleet", False, marks=pytest.mark.full),
+    ],
 )
 def test_a_process_that_is_killed_and_a_stop_change_nothing(name: str, memory: bool, tmp_path: Path) -> None:
     program = str(PROGRAMS / f"{name}.py")

@@ -91,7 +91,13 @@ def test_nothing_is_saved_where_a_place_is_not_seen(tmp_path: Path) -> None:
 ITERATORS = ["map_of_epochs", "map_of_steps", "zip", "zip_that_asks_last", "zip_of_enumerate", "dict", "stream", "bar"]
 
 
-@pytest.mark.parametrize("through_what", ITERATORS)
+@pytest.mark.parametrize(
+    "through_what",
+    [
+        pytest.param(each, marks=() if each in ("map_of_steps", "zip", "dict") else pytest.mark.full)
+        for each in ITERATORS
+    ],
+)
 def test_a_loop_through_any_iterator_goes_on_within_its_second_pass(through_what: str, tmp_path: Path) -> None:
     if through_what == "bar":
         pytest.importorskip("tqdm")
@@ -134,7 +140,7 @@ def test_data_of_workers_are_made_again(tmp_path: Path) -> None:
 def test_a_checkpoint_that_lacks_something_does_not_lead_to_the_same_outputs(lost: str, tmp_path: Path) -> None:
     """The control of the tests above: what they compare would show it."""
     assert wrap(tmp_path, "in_function", DIE="5:SIGTERM").returncode == 143
-    path = next((tmp_path / "checkpoint").glob("*.pdstates"))
+    path = max((tmp_path / "checkpoint").glob("*.pdstates"), key=lambda each: each.stat().st_mtime_ns)
     record = decode(path.read_bytes())
     owners = {name: state for name, state in record.owners.items() if name != lost}
     path.write_bytes(encode(record.model_copy(update={"owners": owners})))

@@ -134,6 +134,7 @@ def test_a_config_that_cannot_run_is_one_paragraph(capsys: pytest.CaptureFixture
     said = capsys.readouterr().err
     assert said == (
         "error: The config could not be run: the program ended with exit code 2: model Net, loss CrossEntropyLoss, "
-        "metrics and data do not go together: a batch of [2, 1, 28, 28] float32, [2, 1] int64 failed with "
+        "metrics and data do not go together: a batch of [2, 1, 28, 28] float32, [2, 1] int64 failed "
+        "(unrepeatable.py, line 37) with "
         "TypeError: '<' not supported between instances of 'int' and 'str'.\n"
     )
