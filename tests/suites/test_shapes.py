@@ -88,15 +88,12 @@ def test_nothing_is_saved_where_a_place_is_not_seen(tmp_path: Path) -> None:
     assert differences(straight(tmp_path, "by_map"), interrupted) == []
 
 
+BY_DEFAULT = ("map_of_steps", "zip", "dict")
 ITERATORS = ["map_of_epochs", "map_of_steps", "zip", "zip_that_asks_last", "zip_of_enumerate", "dict", "stream", "bar"]
 
 
 @pytest.mark.parametrize(
-    "through_what",
-    [
-        pytest.param(each, marks=() if each in ("map_of_steps", "zip", "dict") else pytest.mark.full)
-        for each in ITERATORS
-    ],
+    "through_what", [pytest.param(each, marks=() if each in BY_DEFAULT else pytest.mark.full) for each in ITERATORS]
 )
 def test_a_loop_through_any_iterator_goes_on_within_its_second_pass(through_what: str, tmp_path: Path) -> None:
     if through_what == "bar":
