@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 from collections.abc import Collection, Mapping
 from typing import Any, Optional
 
@@ -22,6 +23,7 @@ from paddle_resume.found_state.stored_arrays import ArraySink, ArraySource, Kept
 from paddle_resume.found_state.survey import Survey
 from paddle_resume.found_state.walk import Walk
 
+_ATTRIBUTE = re.compile(r"[^.\[]+")
 _KEPT_EACH, _KEPT = 1 << 20, 1 << 26  # bytes of arrays that are kept as they were at the start
 
 
@@ -38,6 +40,8 @@ class Walker:
             values among them are saved and put back there.
         claims: what other owners save.
         earlier: a walker over some of the same objects, which saw them when they were new.
+        remade: of the roots those that are gone through again on a resume, from what they held at the beginning. What
+            they get on the way and no record can hold, such as an iterator, they get again: it is left alone.
     """
 
     def __init__(
@@ -45,11 +49,14 @@ class Walker:
         roots: Mapping[str, Any],
         claims: Optional[Claims] = None,
         earlier: Optional[Walker] = None,
+        remade: Collection[str] = (),
     ) -> None:
         claims = claims or Claims()
         # The global generators belong to whoever owns the run's randomness, also where an object refers to them.
         claims.object(random._inst, "rng")
         claims.object(np.random.mtrand._rand, "rng")
+        self._claims = claims
+        self._remade = remade
         self._walk = Walk(roots, claims)
         if earlier is not None:
             self._walk.adopt(earlier._walk)
@@ -93,9 +100,28 @@ class Walker:
             self._walk, order, self._known, Names(self._names, sink, self._known.find_class), refusals
         ).record()
         self._samples.check(refusals)
+        if refusals.found and self._leave_alone(refusals.found):
+            return self.capture()
         refusals.require_none()
         told = [[entry.path, entry.what] for entry in Survey(order, self._walk.claimed).told]
         return {"format": FORMAT, "start": self._start, **record, "told": told}, sink.arrays
+
+    def _leave_alone(self, refused: Collection[str]) -> bool:
+        """Whether all of this is made again, in attributes that were not there at the start; they are left out then."""
+        left: dict[str, set[str]] = {}
+        for path in refused:
+            name = next((name for name in self._remade if path.startswith(f"{name}.")), None)
+            attribute = _ATTRIBUTE.match(path[len(name) + 1 :]) if name is not None else None
+            if name is None or attribute is None:
+                return False
+            start = self._walk.node_of(self.roots[name]).start
+            if start is None or attribute[0] in (start.labels or ()):
+                return False
+            left.setdefault(name, set()).add(attribute[0])
+        for name, attributes in left.items():
+            self._claims.attributes(self.roots[name], tuple(attributes), "data")
+            self._walk.node_of(self.roots[name]).objects = None  # It is to be looked into anew, though nothing moved.
+        return True
 
     def restore(
         self, record: Mapping[str, Any], arrays: Mapping[str, np.ndarray], *, without: Collection[str] = ()

@@ -17,7 +17,7 @@ from paddle_resume.found_state.walker import Walker
 from paddle_resume.owners.model import BufferState, ModelState
 from paddle_resume.owners.paddle_owners import paddle_owners
 from paddle_resume.stateful import Owners, Stateful
-from paddle_resume.training.found_data import data_roots, watch_data
+from paddle_resume.training.found_data import data_roots, remade, watch_data
 from paddle_resume.training.found_in_run import numbered
 
 _PREPARED = Origin(None, "Model.prepare()")
@@ -54,7 +54,7 @@ def fit_owners(
             roots[name] = thing
     roots.update(data_roots(feeds, claims))
     known = vars(model.network)
-    walker = known[EARLIER] = Walker(roots, claims, known.get(EARLIER))
+    walker = known[EARLIER] = Walker(roots, claims, known.get(EARLIER), remade(feeds))
     walker.survey().require_capturable()
     arrays = FoundArrays()
     owners = Owners(environment=Environment(), position=position)

@@ -17,7 +17,7 @@ from paddle_resume.owners.loop_owners import loop_owners
 from paddle_resume.owners.model import BufferState, ModelState
 from paddle_resume.parallel.world import World
 from paddle_resume.stateful import Owners
-from paddle_resume.training.found_data import data_roots, watch_data
+from paddle_resume.training.found_data import data_roots, remade, watch_data
 from paddle_resume.training.found_in_run import same_things
 
 _ORIGINS = {name: Origin(None, "the program") for name in ("model", "optimizer")}
@@ -64,7 +64,7 @@ def _with_found(owners: Owners, things: Mapping[str, Any], world: World) -> Owne
             claims.object(thing, name)
     roots.update(data_roots(feeds, claims))
     known = vars(model)
-    walker = known[EARLIER] = Walker(roots, claims, known.get(EARLIER))
+    walker = known[EARLIER] = Walker(roots, claims, known.get(EARLIER), remade(feeds))
     walker.survey().require_capturable()
     arrays = FoundArrays()
     found = FoundState(walker, arrays, world, _ORIGINS)

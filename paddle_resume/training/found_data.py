@@ -37,6 +37,11 @@ def data_roots(feeds: Mapping[str, Feed], claims: Claims) -> dict[str, Any]:
     return roots
 
 
+def remade(feeds: Mapping[str, Feed]) -> list[str]:
+    """Which of those roots are streams whose samples are drawn again on a resume."""
+    return [f"data.{name}" for name, feed in feeds.items() if feed.replayed is not None]
+
+
 def watch_data(
     feeds: Mapping[str, Feed], trained: str, claims: Claims, walker: Walker, found: FoundState, bring_back: BringBack
 ) -> None:
@@ -59,7 +64,7 @@ class _HeldByDataset(HeldByStream):
     """
 
     def __init__(self, name: str, dataset: Any, claims: Claims, of_run: Walker, bring_back: BringBack) -> None:
-        self._walker = Walker({name: dataset}, claims, of_run)
+        self._walker = Walker({name: dataset}, claims, of_run, [name])
         self._bring_back = bring_back
 
     def now(self) -> Any:
@@ -74,6 +79,7 @@ class _HeldByDataset(HeldByStream):
         try:
             yield
         finally:
+            self._walker.capture()  # What the pass has made and no record can hold is left alone from here on.
             bring_back()
 
 

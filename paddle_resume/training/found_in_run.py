@@ -25,7 +25,7 @@ from paddle_resume.owners.model import BufferState, ModelState
 from paddle_resume.parallel.world import World
 from paddle_resume.stateful import Owner, Stateful
 from paddle_resume.training.callbacks import Callback
-from paddle_resume.training.found_data import data_roots, watch_data
+from paddle_resume.training.found_data import data_roots, remade, watch_data
 
 ARRAYS, FOUND = "found.arrays", "found"
 _OF_TRAINER = ("restored", "_parts", "_session", "_console", "_arguments")
@@ -101,7 +101,7 @@ class FoundInRun:
         self._roots["loss"] = self._trainer.loss  # It may have been given another one since it was built.
         # In a notebook the same model is given to one trainer after the other; a new process begins with it as it was.
         known = vars(self._roots["model"])
-        walker = self._walker = Walker({**self._roots, **data}, self._claims, known.get(EARLIER))
+        walker = self._walker = Walker({**self._roots, **data}, self._claims, known.get(EARLIER), remade(feeds))
         known[EARLIER] = walker
         survey = walker.survey()
         survey.require_capturable()

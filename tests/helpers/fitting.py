@@ -130,6 +130,16 @@ class KeepingStream(Stream):
             yield x + np.float32(0.1 * self.draw.random() + 0.01 * (self.asked % 7) + 0.1 * self.passes), label
 
 
+class ReadingStream(Stream):
+    """The same, with what it reads from at hand, which no record can hold."""
+
+    def __iter__(self) -> Iterator[Any]:
+        self.reader = (each for each in super().__iter__())
+        self.rows = map(tuple, self.reader)
+        while (row := next(self.rows, None)) is not None:
+            yield row
+
+
 class EveryOther(paddle.io.Sampler):
     """Begins one further on in each pass."""
 
@@ -206,6 +216,7 @@ ROWS: dict[str, Any] = {
     "a stream": lambda: {"train_data": paddle.io.DataLoader(Stream(), batch_size=8)},
     "a dataset that keeps state": lambda: {"train_data": Drawing()},
     "a stream that keeps state": keeping_stream,
+    "a stream that holds its readers": lambda: {"train_data": paddle.io.DataLoader(ReadingStream(), batch_size=8)},
     "a sampler that keeps state": lambda: {"train_data": sampled(EveryOther())},
     "a collate function that keeps state": lambda: {"train_data": loader(collate_fn=Scaling())},
     "an evaluation on batches made by hand": lambda: {"eval_data": by_hand()},

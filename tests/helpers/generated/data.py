@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 
 import numpy as np
@@ -112,6 +113,20 @@ class Dealt(IterableDataset):
             yield self.x[at] * np.float32(1 + 0.05 * self.draw.random()), self.y[at]
 
 
+class Reading(IterableDataset):
+    """A stream that holds what it reads from, beside numbers that it keeps."""
+
+    def __init__(self, count=38):
+        self.x, self.y = numbers(count)
+        self.draw = random.Random(9)
+
+    def __iter__(self):
+        self.rows = zip(self.x, self.y)
+        self.drawn = (self.draw.random() for _ in itertools.count())
+        for x, y in self.rows:
+            yield x * np.float32(1 + 0.05 * next(self.drawn)), y
+
+
 class HardFirst(Sampler):
     """An order of a user's: by a score that it keeps and moves."""
 
@@ -152,8 +167,9 @@ DATA = {
     "replayed": Replayed,
     "positioned": Positioned,
     "dealt": Dealt,
+    "reading": Reading,
 }
-STREAMS = ("replayed", "positioned", "dealt")
+STREAMS = ("replayed", "positioned", "dealt", "reading")
 
 
 def together(samples):
