@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import paddle
 import pytest
 from places import PROGRAMS
 from ranks import Ended, start_ranks, wait_for
@@ -206,6 +207,8 @@ def test_a_killed_run_goes_on_with_another_number_of_processes(
     require_the_same(one, tmp_path, ["dropout"])
 
 
+# gloo of Paddle 2.6 has been seen to wait for minutes for a process that is gone.
+IS_OLD = paddle.__version__.startswith("2.")
 SERVED_DEATHS = {
     "the server between what was pushed and the update": (0, 6, "kill", "exchange"),
     "a trainer between its shares and the push": (1, 6, "kill", "exchange"),
@@ -224,7 +227,10 @@ SERVED_THEN = {"server": (3, "server"), "more trainers": (5, "server"), "pairs":
 )
 @pytest.mark.parametrize(
     "which",
-    [pytest.param(w, marks=() if n in (1, 2) else pytest.mark.full) for n, w in enumerate(SERVED_DEATHS)],
+    [
+        pytest.param(w, marks=() if n in (1, 2) and not IS_OLD else pytest.mark.full)
+        for n, w in enumerate(SERVED_DEATHS)
+    ],
 )
 def test_a_killed_server_or_trainer_changes_nothing(which: str, then: str, one: Path, tmp_path: Path) -> None:
     rank, ranks, exchange = SERVED_DEATHS[which][0], *SERVED_THEN[then]

@@ -130,6 +130,7 @@ def test_so_it_does_where_others_draw_between_the_batches(kind: str) -> None:
         record, arrays = walker.capture()
         arrays = {name: array.copy() for name, array in arrays.items()}
         assert go_through(8) == after
+    iterator.stop()  # Workers that live on would hold what this process has open.
 
 
 def test_too_many_draws_between_batches_that_have_to_be_made_again_are_refused() -> None:
