@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import pickle
 import random
 import struct
 from _random import Random as CPythonRandom
@@ -85,7 +86,7 @@ class RandomStreams:
         hasher = xxhash.xxh3_64(_PYTHON_WORDS or repr(PYTHON.getstate()).encode())
         words, gauss = memory_of_numpy(), memory_of_gauss()
         if words is None or gauss is None:
-            hasher.update(repr(np.random.get_state(legacy=False)).encode())
+            hasher.update(pickle.dumps(np.random.get_state(legacy=False)))
         else:
             hasher.update(words)
             hasher.update(gauss)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Optional, Union
 
 from paddle_resume.checked_arguments import checked_class
 from paddle_resume.checkpoint import owner_states
 from paddle_resume.checkpoint.catalog import Found, named_prefix, run_of
-from paddle_resume.checkpoint.choose import AUTO, choose, choose_together
+from paddle_resume.checkpoint.choose import AUTO, choose_together
 from paddle_resume.checkpoint.foreign_checkpoint import is_foreign
 from paddle_resume.checkpoint.foreign_restore import restore_foreign
 from paddle_resume.checkpoint.lineage import Lineage
@@ -293,10 +294,4 @@ class CheckpointEngine:
         return prefix
 
     def _choose(self, resume: str) -> tuple[Loaded | None, list[str]]:
-        def choose_here(reading: Callable[[Path], None]) -> tuple[Loaded | None, list[str]]:
-            loaded, passed_over = choose(AUTO if resume == MEMORY else resume, self.folder, self.name, reading)
-            if loaded is None:
-                self._home.refuse_to_overwrite()
-            return loaded, passed_over
-
-        return choose_together(self._world, choose_here)
+        return choose_together(self._world, partial(self._home.choose, AUTO if resume == MEMORY else resume))

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from paddle_resume.checkpoint import commit
 from paddle_resume.checkpoint.catalog import BEST, Found, require_run_name, unfinished, without_record
-from paddle_resume.checkpoint.choose import list_checkpoints
-from paddle_resume.checkpoint.reader import sibling
+from paddle_resume.checkpoint.choose import choose, list_checkpoints
+from paddle_resume.checkpoint.reader import Loaded, sibling
 from paddle_resume.checkpoint.record import SUFFIX
 from paddle_resume.checkpoint.resume_errors import of_another_program, of_earlier_run
 from paddle_resume.storage.durable_files import explain
@@ -52,6 +52,14 @@ class RunFolder:
         """The checkpoints, the last written first."""
         return list_checkpoints(self._path, self._name)
 
+    def choose(self, resume: str, reading: Callable[[Path], None]) -> tuple[Loaded | None, list[str]]:
+        """As `choose`; raises CheckpointError also where a fresh start would write over what another program saved."""
+        loaded, passed_over = choose(resume, self._path, self._name, reading)
+        theirs = without_record(self._path, self._name) if loaded is None else []
+        if theirs:
+            raise of_another_program(theirs)
+        return loaded, passed_over
+
     def clear(self, overwrite: bool) -> int:
         """Remove all checkpoints and return how many; raises CheckpointError if there are any, without `overwrite`."""
         found = self.found()
@@ -63,9 +71,3 @@ class RunFolder:
         for prefix in prefixes:
             commit.remove(prefix)
         return len(prefixes)
-
-    def refuse_to_overwrite(self) -> None:
-        """Before a fresh start: what another program has saved under this run's names must not be lost."""
-        theirs = without_record(self._path, self._name)
-        if theirs:
-            raise of_another_program(theirs)

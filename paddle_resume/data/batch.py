@@ -156,6 +156,13 @@ def share_or_stand_in(indices: np.ndarray, rank: int, size: int) -> np.ndarray:
     return mine if len(mine) else indices[:1]
 
 
+def cut_out(batch: Any, part: slice, whole: int, key: bytes) -> Batch:
+    """`part` of the `whole` samples of a batch that every process has; the first stands in where that is none."""
+    count = part.stop - part.start
+    mine = batch if count == whole else part_of(batch, part if count else slice(1))
+    return Batch.of(mine, count, whole, key)
+
+
 AnyBatch = Union[Batch, NamedBatch]
 
 

@@ -13,8 +13,8 @@ import paddle
 from paddle.io.dataloader.collate import default_collate_fn
 
 from paddle_resume.checked_arguments import AT_LEAST_ONE, AT_LEAST_ZERO, checked_class
-from paddle_resume.data.batch import Batch, share, share_or_stand_in, shared_batches
-from paddle_resume.data.batch_tree import part_of, samples_in
+from paddle_resume.data.batch import Batch, cut_out, share, share_or_stand_in, shared_batches
+from paddle_resume.data.batch_tree import samples_in
 from paddle_resume.data.dataset_identity import dataset_identity
 from paddle_resume.data.dataset_probe import probe
 from paddle_resume.data.epoch_loader import EpochLoader
@@ -91,15 +91,14 @@ class Feed:
         self._size = size
         self._shares_in_all = shares
         self._mine = range(*(end * (shares or 0) // size for end in (rank, rank + 1))) if mine is None else mine
+        cut: dict[str, Any] = {"seed": seed, "batch_size": batch_size, "drop_last": drop_last}
         self._stream: Union[Stream, WorkerStreams, None] = None
         self._stream_ended = False
         if isinstance(dataset, paddle.io.IterableDataset):
-            how: dict[str, Any] = {"seed": seed, "batch_size": batch_size, "drop_last": drop_last}
-            how["collate_fn"] = self.collate
-            self._stream = Stream(dataset, **how) if not num_workers else WorkerStreams(dataset, num_workers, **how)
-        cut: dict[str, Any] = {"batch_size": batch_size, "drop_last": drop_last, "limit": limit_batches}
+            how: dict[str, Any] = {**cut, "collate_fn": self.collate}
+            self._stream = WorkerStreams(dataset, num_workers, **how) if num_workers else Stream(dataset, **how)
         drawn: dict[str, Any] = {"shuffle": shuffle, "num_samples": num_samples, "replacement": replacement}
-        self._order: Union[SeededOrder, SampledOrder] = SeededOrder(dataset, seed=seed, **cut, **drawn)
+        self._order: Union[SeededOrder, SampledOrder] = SeededOrder(dataset, limit=limit_batches, **cut, **drawn)
         if sampler is not None:
             any_size = shares is not None
             self._order = SampledOrder(sampler, dataset, seed=seed, size=size, any_size=any_size, limit=limit_batches)
@@ -301,7 +300,4 @@ class Feed:
         if self._shares_in_all is not None:
             ends = (self._mine.start, self._mine.stop)
             part = slice(*(share(whole, end, self._shares_in_all).start for end in ends))
-        count = part.stop - part.start
-        if self._size == 1:
-            return Batch.of(batch, whole, whole, key)
-        return Batch.of(part_of(batch, part if count else slice(1)), count, whole, key)
+        return cut_out(batch, part, whole, key)

@@ -103,8 +103,8 @@ class FoundState:
         self._has_server = has_server
         self.without: set[str] = set()
         """Paths that a restore leaves alone, with all below: `changes` told that another thing is there, or none."""
-        self.require: Callable[[Any, Arrays], None] = lambda record, arrays: None
-        """Raises StateError for what is found in a state in which no resume could go on."""
+        self.requirements: list[Callable[[Any, Arrays], None]] = []
+        """Each raises StateError for what is found in a state in which no resume could go on."""
         self._ranks: list[Any] = []
         self.set_otherwise: list[Change] = []
         """Settings of the user's own classes that `differences` found to be others, and of which nobody else knows
@@ -173,7 +173,8 @@ class FoundState:
         found: Arrays = {}
         try:
             record, found = self._walker.capture()
-            self.require(record, found)
+            for require in self.requirements:
+                require(record, found)
         except StateError as error:
             refused = str(error)
         every = self._world.gather((record, found, refused))

@@ -15,7 +15,6 @@ from paddle_resume.checkpoint.phases import DONE, EVALUATE, TRAIN
 from paddle_resume.checkpoint.restored import Restored
 from paddle_resume.checkpoint.resume_errors import Refusal, explain_to_program
 from paddle_resume.command_line import run_again
-from paddle_resume.data.evaluation_data import EvaluationData
 from paddle_resume.data.feed import Feed
 from paddle_resume.errors import PaddleResumeError, SaveError
 from paddle_resume.found_state.owners import FoundState
@@ -27,7 +26,6 @@ from paddle_resume.hapi.takeover import require_supported, taken_over
 from paddle_resume.loggers.logbook import Logbook
 from paddle_resume.rng import RandomStreams, preserved
 from paddle_resume.stateful import Owners
-from paddle_resume.training.found_in_run import numbered
 from paddle_resume.training.interrupt import Interruption, SignalWatch
 from paddle_resume.training.save_schedule import SaveSchedule
 from paddle_resume.training.saver import Saver
@@ -194,12 +192,8 @@ class ResumableFit:
         self._evaluation = {"valid": valid} if valid is not None else {}
         self._model._reset_metrics()  # What an earlier fit that was cut short has left in them must not count.
         feeds = {"train": self._feed, **self._evaluation}
-        self._owners = fit_owners(self._model, self._position, self._callbacks, self._curves.loggers, feeds)
-        for name, logger in numbered("log", self._curves.loggers):
-            self._owners.add(name, logger)
-        self._owners.add("data", self._feed)
-        self._owners.add("evaluation", EvaluationData(self._evaluation))
-        self._owners.add("rng", self._random)
+        logs = self._curves.loggers
+        self._owners = fit_owners(self._model, self._position, self._callbacks, logs, feeds, self._random)
         run = self._checkpointer.folder / self._checkpointer.name
         self._logbook.claim(run, make=False)
         self._restore(**self._options)

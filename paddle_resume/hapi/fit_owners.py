@@ -1,4 +1,4 @@
-"""The owners of what `paddle.Model.fit` holds besides its data: metrics, loss scale, callbacks, all that is found."""
+"""The owners of what `paddle.Model.fit` holds: metrics, loss scale, callbacks, all that is found, logs and data."""
 
 from __future__ import annotations
 
@@ -7,17 +7,18 @@ from typing import Any
 
 import paddle
 
+from paddle_resume.data.evaluation_data import EvaluationData
 from paddle_resume.data.feed import Feed
 from paddle_resume.differences import Difference, compare_fields
 from paddle_resume.environment import Environment
 from paddle_resume.found_state.claims import Claims
-from paddle_resume.found_state.owners import FoundArrays, FoundState, Origin, all_as_now
-from paddle_resume.found_state.paddle_rules import EARLIER, claim_owned
-from paddle_resume.found_state.walker import Walker
-from paddle_resume.owners.model import BufferState, ModelState
+from paddle_resume.found_state.owners import Origin
+from paddle_resume.found_state.paddle_rules import claim_owned
 from paddle_resume.owners.paddle_owners import paddle_owners
+from paddle_resume.rng import RandomStreams
 from paddle_resume.stateful import Owners, Stateful
-from paddle_resume.training.found_data import data_roots, remade, watch_data
+from paddle_resume.training.find_state import find_state
+from paddle_resume.training.found_data import data_roots
 from paddle_resume.training.found_in_run import numbered
 
 _PREPARED = Origin(None, "Model.prepare()")
@@ -31,9 +32,14 @@ _SET_BY_FIT = ("model", "params", "epochs", "steps")
 
 
 def fit_owners(
-    model: Any, position: Any, callbacks: Sequence[Any], loggers: Sequence[Any], feeds: Mapping[str, Feed]
+    model: Any,
+    position: Any,
+    callbacks: Sequence[Any],
+    loggers: Sequence[Any],
+    feeds: Mapping[str, Feed],
+    random: RandomStreams,
 ) -> Owners:
-    """All owners of a fit but its logs, feeds and generators, in the order in which they are restored.
+    """All owners of a fit in the order in which they are restored.
 
     Raises StateError naming whatever bears state that cannot be saved.
     """
@@ -53,22 +59,17 @@ def fit_owners(
             claims.attributes(thing, _SET_BY_FIT, "position")
             roots[name] = thing
     roots.update(data_roots(feeds, claims))
-    known = vars(model.network)
-    walker = known[EARLIER] = Walker(roots, claims, known.get(EARLIER), remade(feeds))
-    walker.survey().require_capturable()
-    arrays = FoundArrays()
+    found = find_state(model.network, roots, claims, of_model, feeds, ["train"], _ORIGINS)
     owners = Owners(environment=Environment(), position=position)
-    owners.add("found.arrays", arrays)
-    found = FoundState(walker, arrays, origins=_ORIGINS)
-    filled = {name: owner for name, owner in of_model.items() if isinstance(owner, (ModelState, BufferState))}
-    watch_data(feeds, "train", claims, walker, found, lambda: all_as_now(walker, filled))
-    owners.add("found", found)
+    owners.update({"found.arrays": found.arrays, "found": found.state})
     owners.update(of_model)
     owners.add("rate", RateInForce(model._optimizer))
     owners.add("scaler", LossScale(model))
-    for name, thing in named:
-        if isinstance(thing, Stateful):
-            owners.add(name, thing)
+    owners.update({name: thing for name, thing in named if isinstance(thing, Stateful)})
+    owners.update(dict(numbered("log", loggers)))
+    owners.add("data", feeds["train"])
+    owners.add("evaluation", EvaluationData({name: feed for name, feed in feeds.items() if name != "train"}))
+    owners.add("rng", random)
     return owners
 
 

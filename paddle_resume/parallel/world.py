@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Optional
 
 from paddle_resume.differences import reported_by, sentences
-from paddle_resume.errors import PaddleResumeError, ParallelError, RankError
+from paddle_resume.errors import PaddleResumeError, ParallelError, RankError, StateError
 from paddle_resume.parallel.channel import Channel, Failure
 from paddle_resume.parallel.rendezvous import meet
 from paddle_resume.stateful import Compared
@@ -171,6 +171,18 @@ class World:
         except Exception as error:
             self.fail(error)
             raise
+
+    @contextmanager
+    def refused_together(self) -> Iterator[None]:
+        """Inside, what one process refuses by StateError is refused by all of them, as they leave."""
+        refused = ""
+        try:
+            yield
+        except StateError as error:
+            refused = str(error)
+        for reason in self.gather(refused):
+            if reason:
+                raise StateError(reason)
 
     def fail(self, error: BaseException) -> None:
         """Tell the other processes that this one ends with `error`."""

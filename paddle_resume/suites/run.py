@@ -247,29 +247,19 @@ class WrappedRun:
         assert self._program is not None
         step = self._position.step
         try:
-            self._make_ready(asked)
-            save(self._owners, step=step, epoch=None, phase=TRAIN, **options)
+            with self._world.refused_together():
+                self._program.before_save(asked)
+                if self._later_optimizer is not None:
+                    self._program.require_found(self._later_optimizer)
+                self._outputs.before_save()
+            with self._world.refused_together():
+                save(self._owners, step=step, epoch=None, phase=TRAIN, **options)
         except StateError as error:
             self._cannot_be_saved = True
             self._tell(
                 f"{error} From here on nothing is saved: the program goes on, and a resume makes again what comes "
                 "after the last checkpoint."
             )
-
-    def _make_ready(self, asked: LoaderIterator) -> None:
-        """Raises StateError, in all processes, if what one of them holds cannot be saved."""
-        assert self._program is not None
-        refused = ""
-        try:
-            self._program.before_save(asked)
-            if self._later_optimizer is not None:
-                self._program.require_found(self._later_optimizer)
-            self._outputs.before_save()
-        except StateError as error:
-            refused = str(error)
-        for reason in self._world.gather(refused):
-            if reason:
-                raise StateError(reason)
 
     def _stopped(self) -> EndOfRun:
         step, signum = self._position.step, self._signals.signum

@@ -10,14 +10,13 @@ import paddle
 from paddle_resume.checkpoint.engine import CheckpointEngine
 from paddle_resume.data.feed import Feed
 from paddle_resume.found_state.claims import Claims
-from paddle_resume.found_state.owners import FoundArrays, FoundState, Origin, all_as_now
-from paddle_resume.found_state.paddle_rules import EARLIER, claim_owned
-from paddle_resume.found_state.walker import Walker
+from paddle_resume.found_state.owners import Origin
+from paddle_resume.found_state.paddle_rules import claim_owned
 from paddle_resume.owners.loop_owners import loop_owners
-from paddle_resume.owners.model import BufferState, ModelState
 from paddle_resume.parallel.world import World
 from paddle_resume.stateful import Owners
-from paddle_resume.training.found_data import data_roots, remade, watch_data
+from paddle_resume.training.find_state import find_state
+from paddle_resume.training.found_data import data_roots
 from paddle_resume.training.found_in_run import same_things
 
 _ORIGINS = {name: Origin(None, "the program") for name in ("model", "optimizer")}
@@ -63,16 +62,8 @@ def _with_found(owners: Owners, things: Mapping[str, Any], world: World) -> Owne
         if thing is not model and name not in optimizers:
             claims.object(thing, name)
     roots.update(data_roots(feeds, claims))
-    known = vars(model)
-    walker = known[EARLIER] = Walker(roots, claims, known.get(EARLIER), remade(feeds))
-    walker.survey().require_capturable()
-    arrays = FoundArrays()
-    found = FoundState(walker, arrays, world, _ORIGINS)
-    filled = {name: owner for name, owner in owners.items() if isinstance(owner, (ModelState, BufferState))}
-    for name, feed in feeds.items():
-        watch_data({name: feed}, name, claims, walker, found, lambda: all_as_now(walker, filled))
-    first = {name: owner for name, owner in owners.items() if name == "environment"}
-    every = Owners(**first)
-    every.update({"found.arrays": arrays, "found": found})
-    every.update({name: owner for name, owner in owners.items() if name not in first})
+    found = find_state(model, roots, claims, owners, feeds, list(feeds), _ORIGINS, world)
+    every = Owners(environment=owners["environment"])
+    every.update({"found.arrays": found.arrays, "found": found.state})
+    every.update({name: owner for name, owner in owners.items() if name != "environment"})
     return every

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Callable
 
@@ -43,17 +43,22 @@ def remade(feeds: Mapping[str, Feed]) -> list[str]:
 
 
 def watch_data(
-    feeds: Mapping[str, Feed], trained: str, claims: Claims, walker: Walker, found: FoundState, bring_back: BringBack
+    feeds: Mapping[str, Feed],
+    trained: Collection[str],
+    claims: Claims,
+    walker: Walker,
+    found: FoundState,
+    bring_back: BringBack,
 ) -> None:
     """Have what is found in the data be there, and be left alone, where samples are drawn again or by workers.
 
-    `trained` is the name of those on which steps are made.
+    `trained` are the names of those on which steps are made.
     """
     for name, feed in feeds.items():
         if feed.replayed is not None:
             feed.replayed.held = _HeldByDataset(f"data.{name}", feed.dataset, claims, walker, bring_back)
-    untouched = _Untouched(feeds[trained], f"data.{trained}", walker, found)
-    feeds[trained].while_workers_load = untouched.while_workers_load
+    for name in trained:
+        feeds[name].while_workers_load = _Untouched(feeds[name], f"data.{name}", walker, found).while_workers_load
 
 
 class _HeldByDataset(HeldByStream):
@@ -78,8 +83,8 @@ class _HeldByDataset(HeldByStream):
         self._walker.restore(begun["found"], begun["arrays"])
         try:
             yield
-        finally:
             self._walker.capture()  # What the pass has made and no record can hold is left alone from here on.
+        finally:
             bring_back()
 
 
@@ -109,11 +114,11 @@ class _Untouched:
                     "0)."
                 )
 
-        self._found.require = require_the_same
+        self._found.requirements.append(require_the_same)
         try:
             yield
         finally:
-            self._found.require = lambda record, arrays: None
+            self._found.requirements.remove(require_the_same)
 
 
 def _below(place: str, record: Any, arrays: Mapping[str, np.ndarray]) -> dict[str, Any]:

@@ -12,20 +12,13 @@ from paddle_resume.differences import ConfigScope
 from paddle_resume.found_state.alike import are_same
 from paddle_resume.found_state.claims import Claims
 from paddle_resume.found_state.leaves import same_cells
-from paddle_resume.found_state.owners import (
-    FoundArrays,
-    FoundState,
-    Origin,
-    StateBeforeTheEnd,
-    all_as_now,
-)
-from paddle_resume.found_state.paddle_rules import EARLIER, claim_owned
-from paddle_resume.found_state.walker import Walker
-from paddle_resume.owners.model import BufferState, ModelState
+from paddle_resume.found_state.owners import Origin, StateBeforeTheEnd
+from paddle_resume.found_state.paddle_rules import claim_owned
 from paddle_resume.parallel.world import World
 from paddle_resume.stateful import Owner, Stateful
 from paddle_resume.training.callbacks import Callback
-from paddle_resume.training.found_data import data_roots, remade, watch_data
+from paddle_resume.training.find_state import find_state
+from paddle_resume.training.found_data import data_roots
 
 ARRAYS, FOUND = "found.arrays", "found"
 _OF_TRAINER = ("restored", "_parts", "_session", "_console", "_arguments")
@@ -90,7 +83,7 @@ class FoundInRun:
         self._roots["trainer"] = trainer
         self._data: dict[str, Any] = {}
         self._owners: dict[str, Owner] = {}
-        self._filled = {n: owner for n, owner in owners.items() if isinstance(owner, (ModelState, BufferState))}
+        self._of_model = owners
 
     def look(self, feeds: Mapping[str, Feed]) -> None:
         """Find what there is, if that was not done for these data; raises StateError for what cannot be saved."""
@@ -99,19 +92,14 @@ class FoundInRun:
             return
         self._data = data
         self._roots["loss"] = self._trainer.loss  # It may have been given another one since it was built.
-        # In a notebook the same model is given to one trainer after the other; a new process begins with it as it was.
-        known = vars(self._roots["model"])
-        walker = self._walker = Walker({**self._roots, **data}, self._claims, known.get(EARLIER), remade(feeds))
-        known[EARLIER] = walker
-        survey = walker.survey()
-        survey.require_capturable()
-        arrays = FoundArrays()
-        self._found = FoundState(walker, arrays, self._world, _ORIGINS, **self._alike)
-        self._owners = {ARRAYS: arrays, FOUND: self._found}
-        watch_data(feeds, "train", self._claims, walker, self._found, self.as_now)
-        self.before_end = StateBeforeTheEnd(walker, arrays, self._world, self._filled, **self._alike)
-        if survey.told:
-            self._tell(survey.told_line())
+        model, roots = self._roots["model"], {**self._roots, **data}
+        found = self._found = find_state(
+            model, roots, self._claims, self._of_model, feeds, ["train"], _ORIGINS, self._world, **self._alike
+        )
+        self._owners = {ARRAYS: found.arrays, FOUND: found.state}
+        self.before_end = StateBeforeTheEnd(found.walker, found.arrays, self._world, found.filled, **self._alike)
+        if found.survey.told:
+            self._tell(found.survey.told_line())
 
     @property
     def owners(self) -> Mapping[str, Owner]:
@@ -120,14 +108,15 @@ class FoundInRun:
 
     def as_now(self) -> Callable[[], None]:
         """What brings all that was found back to where it is now."""
-        return all_as_now(self._walker, self._filled)
+        return self._found.as_now()
 
     def changed_by(self, call: Callable[[], None]) -> list[str]:
         """Call it; returns the paths at which it has changed what was found."""
-        before, arrays = self._walker.capture()
+        walker = self._found.walker
+        before, arrays = walker.capture()
         arrays = {name: array.copy() for name, array in arrays.items()}
         call()
-        after, others = self._walker.capture()
+        after, others = walker.capture()
         moved, new = before["moved"], after["moved"]
         paths = [
             _first_changed(path, moved.get(path), new.get(path))
@@ -140,7 +129,7 @@ class FoundInRun:
     @property
     def note(self) -> str:
         """What a person should know after a resume, or an empty text."""
-        return self._found.note
+        return self._found.state.note
 
 
 def _first_changed(path: str, before: Any, after: Any) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import signal
 import subprocess
+from contextlib import nullcontext
 from functools import cache
 from pathlib import Path
 from typing import Any, Callable
@@ -19,6 +20,7 @@ from paddle_resume.found_state.owners import FoundState
 from paddle_resume.loggers import read_scalars
 from paddle_resume.stateful import Owners
 from paddle_resume.testing import first_differences
+from paddle_resume.training.found_data import _HeldByDataset
 
 # ---------------------------------------------------------------- the tutorial: real processes, real signals
 
@@ -147,6 +149,19 @@ def test_what_data_keep_decides_how_a_fit_goes_on(
     with pytest.raises(Crash):
         fit(tmp_path, ROWS[row](), ("on_train_batch_end", 6))
     monkeypatch.setattr(FoundState, "set_state_dict", lambda owner, state: None)
+    fit(tmp_path, ROWS[row]())
+    assert first_differences(expected, tmp_path)
+
+
+def test_a_stream_that_is_drawn_again_from_what_it_holds_now_is_another_one(
+    straight: Callable[[str], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The negative control of what it held when the pass began, in which the fit is cut short."""
+    row = "a stream that keeps state"
+    expected = straight(row)
+    with pytest.raises(Crash):
+        fit(tmp_path, ROWS[row](), ("on_train_batch_end", 6))
+    monkeypatch.setattr(_HeldByDataset, "as_at", lambda held, begun: nullcontext())
     fit(tmp_path, ROWS[row]())
     assert first_differences(expected, tmp_path)
 
