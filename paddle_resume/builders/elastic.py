@@ -5,7 +5,6 @@ from __future__ import annotations
 from paddle_resume.config import Config
 from paddle_resume.environment import pin_math_threads
 from paddle_resume.errors import ConfigError
-from paddle_resume.parallel.exchange import SERVER
 from paddle_resume.parallel.shares import Shares
 from paddle_resume.parallel.world import World
 
@@ -15,7 +14,7 @@ def prepare_elastic(config: Config, world: World) -> None:
 
     Raises ConfigError for a number of processes that does not fit, and for what the config has beside it and cannot.
     """
-    if Shares.of(config.parallel.elastic, world, config.parallel.exchange == SERVER) is None:
+    if Shares.of(config.parallel.elastic, world, config.parallel.exchange) is None:
         return
     if config.parallel.sync_batch_norm:
         raise ConfigError(

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Optional
 
 from paddle_resume.errors import ConfigError
+from paddle_resume.parallel.exchange import PAIRS, SERVER
 from paddle_resume.parallel.world import World
 
 
@@ -22,16 +23,17 @@ class Shares:
     mine: range
 
     @classmethod
-    def of(cls, count: Optional[int], world: World, has_server: bool = False) -> Optional[Shares]:
+    def of(cls, count: Optional[int], world: World, exchange: str = PAIRS) -> Optional[Shares]:
         """Those of this process; None for a run that is not elastic.
 
         Raises ConfigError if `count` is no power of two, or the processes do not divide it.
         """
+        has_server = exchange == SERVER
         if count is None:
-            if has_server:
+            if exchange != PAIRS:
                 raise ConfigError(
-                    "parallel.exchange: server is an exchange of elastic runs, and parallel.elastic is not set: set it "
-                    "to the number of shares into which every batch is cut, such as 4, or leave the exchange out."
+                    f"parallel.exchange: {exchange} is an exchange of elastic runs, and parallel.elastic is not set: "
+                    "set it to the number of shares into which every batch is cut, such as 4, or leave the exchange out."
                 )
             return None
         if type(count) is not int or not is_power_of_two(count):

@@ -88,7 +88,7 @@ class RunParts:
         self.precision = step.precision or Precision()
         require_elastic_to_fit(processes, self.precision, optimizers.values())
         self.has_server = processes.exchange == SERVER
-        self.shares = Shares.of(processes.elastic, self.world, self.has_server)
+        self.shares = Shares.of(processes.elastic, self.world, processes.exchange)
         if self.shares is not None:
             pin_math_threads()
         self.feed_options = {

@@ -12,7 +12,7 @@ from paddle_resume.data.batch import Batch, SharedBatch, share, shares_of
 from paddle_resume.data.feed import Feed
 from paddle_resume.data.image_arrays import ImageArrays
 from paddle_resume.errors import ConfigError, StateError
-from paddle_resume.parallel.exchange import Tree
+from paddle_resume.parallel.exchange import HALVING, SERVER, Tree
 from paddle_resume.parallel.fused_buffer import FusedBuffer
 from paddle_resume.parallel.shared_buffers import SharedBuffers
 from paddle_resume.parallel.shares import Shares
@@ -49,21 +49,24 @@ def test_processes_that_do_not_divide_the_shares_are_told_which_do() -> None:
     with pytest.raises(ConfigError, match="1 is for one process, and 2 were started"):
         Shares.of(1, World(0, 2))
     assert Shares.of(None, World(0, 3)) is None
+    for exchange in (HALVING, SERVER):
+        with pytest.raises(ConfigError, match=f"parallel.exchange: {exchange} is an exchange of elastic runs"):
+            Shares.of(None, World(0, 2), exchange)
 
 
 def test_a_parameter_server_holds_no_shares_and_the_others_hold_them_all() -> None:
     for size in (2, 3, 5, 9):
-        every = [Shares.of(8, World(rank, size), has_server=True) for rank in range(size)]
+        every = [Shares.of(8, World(rank, size), exchange=SERVER) for rank in range(size)]
         held = [list(shares.mine) for shares in every if shares is not None]
         assert held[0] == [] and [*chain(*held)] == list(range(8)) and len({len(mine) for mine in held[1:]}) == 1
     with pytest.raises(ConfigError, match="8 with parallel.exchange: server is for 2, 3, 5 or 9 processes"):
-        Shares.of(8, World(0, 4), has_server=True)
+        Shares.of(8, World(0, 4), exchange=SERVER)
     with pytest.raises(ConfigError, match="1 with parallel.exchange: server is for 2 processes, of which one"):
-        Shares.of(1, World(0, 3), has_server=True)
+        Shares.of(1, World(0, 3), exchange=SERVER)
     with pytest.raises(ConfigError, match="at least one that trains, and 1 process was started"):
-        Shares.of(8, World(), has_server=True)
+        Shares.of(8, World(), exchange=SERVER)
     with pytest.raises(ConfigError, match="and parallel.elastic is not set"):
-        Shares.of(None, World(0, 3), has_server=True)
+        Shares.of(None, World(0, 3), exchange=SERVER)
 
 
 @pytest.mark.parametrize("length", range(17))
