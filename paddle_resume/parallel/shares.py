@@ -32,8 +32,9 @@ class Shares:
         if count is None:
             if exchange != PAIRS:
                 raise ConfigError(
-                    f"parallel.exchange: {exchange} is an exchange of elastic runs, and parallel.elastic is not set: "
-                    "set it to the number of shares into which every batch is cut, such as 4, or leave the exchange out."
+                    f"parallel.exchange: {exchange} is an exchange of elastic runs, and parallel.elastic is not "
+                    "set: set it to the number of shares into which every batch is cut, such as 4, or leave the "
+                    "exchange out."
                 )
             return None
         if type(count) is not int or not is_power_of_two(count):
