@@ -43,6 +43,7 @@ class SplitAndKept(BackAtItsEnd):
 
 
 KINDS = (Drawn, Split, SplitAndKept, BackAtItsEnd, BackAtItsStart, Passes, Shuffled)
+BY_DEFAULT = (Split, BackAtItsStart, Shuffled)
 
 
 def feed(kind: type[Drawn], workers: int, drop_last: bool = False) -> Feed:
@@ -62,7 +63,9 @@ def read_until(fed: Feed, batches: int) -> list[list[Any]]:
 
 
 @pytest.mark.parametrize("drop_last", [False, pytest.param(True, marks=pytest.mark.full)])
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(
+    "kind", [pytest.param(each, marks=() if each in BY_DEFAULT else pytest.mark.full) for each in KINDS]
+)
 def test_a_resume_from_every_batch_reads_on(kind: type[Drawn], drop_last: bool) -> None:
     straight = read(feed(kind, 2, drop_last))
     assert read(feed(kind, 2, drop_last)) == straight
