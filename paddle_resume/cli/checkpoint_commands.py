@@ -67,7 +67,7 @@ def verify(
     """Match every digest, and see whether the files belong together; ends with 1 if something is wrong."""
     from paddle_resume.toolbox.byte_progress import byte_bar, bytes_in
     from paddle_resume.toolbox.printing import ToolboxPrinter, print_found
-    from paddle_resume.toolbox.verify import verify, verify_folder
+    from paddle_resume.toolbox.verification import verify, verify_folder
 
     folder = Path(path)
     with byte_bar("verify", bytes_in(folder if folder.is_dir() else folder.parent)) as advance:
@@ -104,7 +104,7 @@ def average(
     json: Json = False,
 ) -> None:
     """Write the mean of several checkpoints' weights as a plain .pdparams."""
-    from paddle_resume.toolbox.average import average
+    from paddle_resume.toolbox.averaging import average
     from paddle_resume.toolbox.byte_progress import byte_bar
     from paddle_resume.toolbox.checkpoint_source import WEIGHTS, file_of, read_steadily
     from paddle_resume.toolbox.printing import ToolboxPrinter, print_found
@@ -132,7 +132,7 @@ def strip(
     from paddle_resume.toolbox.byte_progress import byte_bar
     from paddle_resume.toolbox.checkpoint_source import read_steadily
     from paddle_resume.toolbox.printing import ToolboxPrinter, print_found
-    from paddle_resume.toolbox.strip import strip
+    from paddle_resume.toolbox.stripping import strip
     from paddle_resume.toolbox.weights_file import checked_output
 
     target = checked_output(output, overwrite)
@@ -159,7 +159,7 @@ def prune(
     from paddle_resume.toolbox.byte_progress import byte_bar, bytes_in
     from paddle_resume.toolbox.checkpoint_source import folder_at
     from paddle_resume.toolbox.printing import ToolboxPrinter, print_found
-    from paddle_resume.toolbox.prune import plan, prune
+    from paddle_resume.toolbox.pruning import plan, prune
 
     path = folder_at(folder)
     with byte_bar("verify", bytes_in(path)) as advance:
@@ -181,7 +181,7 @@ def recover(
     from paddle_resume.toolbox.byte_progress import byte_bar, bytes_in
     from paddle_resume.toolbox.printing import ToolboxPrinter, print_found
     from paddle_resume.toolbox.recover import survey, tidy
-    from paddle_resume.toolbox.salvage import salvage
+    from paddle_resume.toolbox.salvaging import salvage
     from paddle_resume.toolbox.weights_file import checked_output
 
     folder = Path(path)

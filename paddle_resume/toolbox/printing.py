@@ -6,25 +6,29 @@ import dataclasses
 import json
 import math
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, Optional
+from typing import TYPE_CHECKING, Any, Optional
 
 from rich.text import Text
 from rich.tree import Tree
 
-from paddle_resume.config.shipped import ShippedConfig
 from paddle_resume.storage.durable_files import format_bytes
-from paddle_resume.toolbox.average import Averaged
-from paddle_resume.toolbox.diff import Differences, TensorDifference
-from paddle_resume.toolbox.doctor_check import OK, PROBLEM, Check
-from paddle_resume.toolbox.listing import DAMAGED, Listed
-from paddle_resume.toolbox.prune import Planned
-from paddle_resume.toolbox.recover import Recovered
-from paddle_resume.toolbox.salvage import Salvaged
-from paddle_resume.toolbox.show import Shown
-from paddle_resume.toolbox.strip import Stripped
-from paddle_resume.toolbox.verify import Verified
+from paddle_resume.toolbox.doctor_check import OK, PROBLEM
+from paddle_resume.toolbox.listing import DAMAGED
 from paddle_resume.translations import heading, labelled, padded, shown
 from paddle_resume.ui.tables import TablePrinter
+
+if TYPE_CHECKING:  # Each command brings what it found itself, so that `list` does not wait for the others.
+    from paddle_resume.config.shipped import ShippedConfig
+    from paddle_resume.toolbox.averaging import Averaged
+    from paddle_resume.toolbox.diff import Differences, TensorDifference
+    from paddle_resume.toolbox.doctor_check import Check
+    from paddle_resume.toolbox.listing import Listed
+    from paddle_resume.toolbox.pruning import Planned
+    from paddle_resume.toolbox.recover import Recovered
+    from paddle_resume.toolbox.salvaging import Salvaged
+    from paddle_resume.toolbox.show import Shown
+    from paddle_resume.toolbox.stripping import Stripped
+    from paddle_resume.toolbox.verification import Verified
 
 _ROWS = 20
 _LETTERS = 2000
