@@ -15,15 +15,14 @@ from paddle_resume.found_state.kind import CAPTURED, DERIVED, REFUSED, TOLD, is_
 from paddle_resume.found_state.known import Known, function_key
 from paddle_resume.found_state.leaves import Names, class_key, leaf_cell, same_cells
 from paddle_resume.found_state.node import BulkKind, Node, RootsKind
-from paddle_resume.found_state.object_kinds import ClassKind, ObjectKind, SubclassKind, WrapperKind
+from paddle_resume.found_state.object_kinds import METHODS, ClassKind, ObjectKind, WrapperKind
 from paddle_resume.found_state.packed_values import pack_numbers, pack_picked
 from paddle_resume.found_state.problem import Problem
-from paddle_resume.found_state.program_globals import ModuleKind
 from paddle_resume.found_state.refusals import Refusals
 from paddle_resume.found_state.shared_memory import VIEWS, SharedMemory
 from paddle_resume.found_state.stand_ins import StandIns
 from paddle_resume.found_state.tensor_kind import TensorKind
-from paddle_resume.found_state.uncaptured import CACHE, INSIDE
+from paddle_resume.found_state.uncaptured import INSIDE
 from paddle_resume.found_state.walk import HOOK_COUNTER, Walk
 
 _STEADY = (bool, int, float)  # of these a set has its own order in every process; of texts, another one in each
@@ -79,7 +78,7 @@ class Capture:
             return [AT_START, node.path]
         if id(value) in self._index:
             return [NEW, self._index[id(value)]]
-        is_left = node.owner or kind.standing == TOLD or kind in (INSIDE, CACHE) or isinstance(kind, WrapperKind)
+        is_left = node.owner or kind.standing == TOLD or kind is INSIDE or isinstance(kind, WrapperKind)
         if is_left and may_be_left:
             return [LEAVE, kind.told(value)]
         return self._reference(value, path)
@@ -119,7 +118,7 @@ class Capture:
         has_other_detail = node.detail != start.detail
         if node.values is start.values and not has_other_detail:
             return None
-        if has_attributes(node):
+        if node.kind.has_names:
             changes = self._changed_attributes(node, start.labels or [], start.values)
         else:
             changes = self._changed_items(node, start.labels, start.values)
@@ -131,6 +130,8 @@ class Capture:
         for name, value in now.items():
             if name in before and before[name] is value:
                 continue
+            if node.start is None and isinstance(node.kind, ClassKind) and type(value) in METHODS:
+                continue  # The class of something new: its methods are the program's.
             path = node.kind.edge(node.prefix, name)
             both_leaves = name in before and kind_of(value) is LEAF and kind_of(before[name]) is LEAF
             if both_leaves and same_cells(self._leaf(value, path), self._leaf(before[name], path)):
@@ -213,7 +214,7 @@ class Capture:
         base = self._shared.base_of(node)
         if base is not None:
             return self._view(node, base)
-        if has_attributes(node):
+        if node.kind.has_names:
             return self._entry(node, self._changed_attributes(node, (), ()) or {"labels": [], "values": []})
         if is_a(node.thing, (set, frozenset)):
             for value in node.values:
@@ -256,11 +257,6 @@ class Capture:
         walk = Walk({path: state}, Claims(), is_part=True)
         part = Capture(walk, walk.run(), self._known, self._names, self._refusals, 1)
         return {"value": part.cell(state, path), "new": part.record()["new"]}
-
-
-def has_attributes(node: Node) -> bool:
-    """Whether what a node holds is told apart by name, so that each attribute can be saved by itself."""
-    return isinstance(node.kind, (ObjectKind, ClassKind, ModuleKind)) and not isinstance(node.kind, SubclassKind)
 
 
 def is_found_by_identity(key: Any) -> bool:

@@ -3,12 +3,8 @@
 from __future__ import annotations
 
 import collections
-import io
-from array import array
 from collections.abc import Hashable, Sequence
 from typing import Any, Optional
-
-import numpy as np
 
 from paddle_resume.found_state.claims import Claimed
 from paddle_resume.found_state.kind import Kind
@@ -217,55 +213,3 @@ CONTAINERS: tuple[Any, ...] = (
     *(DequeKind(), OrderedDictKind(), CounterKind(), DefaultDictKind(), SequenceKind(), DictKind(), SetKind()),
 )
 """The kinds of those that can be changed, the more special ones first."""
-
-
-class BytesKind(Kind):
-    """A bytearray, an `array.array` or a `BytesIO`: bytes that change in place, and of the last one its position."""
-
-    tag = "bytes"
-    types = (bytearray, array, io.BytesIO)
-
-    def read(self, thing: Any, claimed: Claimed) -> tuple[list[Any], Hashable]:
-        return [], self._content(thing)
-
-    def save(self, thing: Any, sink: ArraySink, path: str, claimed: Claimed) -> Any:
-        kind, raw, position = self._content(thing)
-        return [kind, position, sink.put(path, np.frombuffer(raw, np.uint8))]
-
-    def check(self, saved: Any, source: ArraySource) -> Any:
-        if type(saved) is not list or len(saved) != 3 or type(saved[0]) is not str or type(saved[1]) is not int:
-            raise Problem("bytes come with their kind and position")
-        kind, position, where = saved
-        raw = source.get(where).tobytes()
-        if kind not in ("bytearray", "BytesIO") and (len(kind) != 1 or kind not in "bBuhHiIlLqQfd"):
-            raise Problem(f"there are no bytes of kind {kind[:40]!r}")
-        return kind, raw, max(0, position)
-
-    def fits(self, thing: Any, held: Any) -> str:
-        kind = self._content(thing)[0]
-        return "" if kind == held[0] else f"it held {held[0]} and now {kind}"
-
-    def new(self, cls: type, held: Any) -> Any:
-        kind = held[0]
-        return bytearray() if kind == "bytearray" else io.BytesIO() if kind == "BytesIO" else array(kind)
-
-    def write(self, thing: Any, labels: Optional[Sequence[Any]], values: list[Any], held: Any) -> None:
-        kind, raw, position = held
-        if kind == "BytesIO":
-            thing.seek(0)
-            thing.truncate()
-            thing.write(raw)
-            thing.seek(position)
-        elif kind == "bytearray":
-            thing[:] = raw
-        else:
-            del thing[:]
-            thing.frombytes(raw)
-
-    @staticmethod
-    def _content(thing: Any) -> tuple[str, bytes, int]:
-        if type(thing) is bytearray:
-            return "bytearray", bytes(thing), 0
-        if type(thing) is array:
-            return thing.typecode, thing.tobytes(), 0
-        return "BytesIO", thing.getvalue(), thing.tell()

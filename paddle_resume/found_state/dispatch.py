@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import csv
 import datetime
 import enum
-import functools
 import io
 import random
+import threading
 import types
+import weakref
 from collections.abc import Callable
 from typing import Any, Union
 
@@ -15,28 +17,36 @@ import numpy as np
 import paddle
 
 from paddle_resume.found_state import generator_kinds as generators
+from paddle_resume.found_state import indirect_kinds as indirect
 from paddle_resume.found_state import uncaptured
 from paddle_resume.found_state.array_kinds import array_kind
+from paddle_resume.found_state.buffer_kinds import SHARED, BytesKind, NumbersOfCKind, TextBufferKind, is_number_of_c
 from paddle_resume.found_state.container_kinds import (
     CONTAINERS,
-    BytesKind,
     FrozenSetKind,
     NamedTupleKind,
     TupleKind,
     fields_of,
 )
-from paddle_resume.found_state.function_kinds import CellKind, FunctionKind, MethodKind, PartialKind
+from paddle_resume.found_state.function_kinds import (
+    CacheKind,
+    CellKind,
+    DescriptorKind,
+    FunctionKind,
+    MethodKind,
+    PartialKind,
+)
 from paddle_resume.found_state.iterator_kinds import CountKind, PositionKind
 from paddle_resume.found_state.kind import Kind, is_a
 from paddle_resume.found_state.leaves import ALWAYS, main_programs
 from paddle_resume.found_state.object_kinds import (
     ClassKind,
     ObjectKind,
-    SubclassKind,
     WrapperKind,
     has_hidden_storage,
 )
 from paddle_resume.found_state.owner_kind import OwnerKind, is_owner
+from paddle_resume.found_state.subclass_kinds import ArraySubclassKind, SubclassKind, ValueKind
 from paddle_resume.found_state.tensor_kind import TensorKind
 
 LEAF = Kind()
@@ -56,9 +66,18 @@ _FUNCTION, _METHOD, _TUPLE, _NAMED, _FROZENSET = (
     FrozenSetKind(),
 )
 _RANDOM = generators.PythonRandomKind()
+_THREAD_LOCAL, _NUMBERS = indirect.ThreadLocalKind(), NumbersOfCKind()
 _TENSORS: dict[type, Kind] = {cls: TensorKind(cls) for cls in (paddle.Tensor, paddle.base.framework.EagerParamBase)}
 _SIMPLE: tuple[Kind, ...] = (
-    *(*CONTAINERS, BytesKind(), CellKind(), PartialKind(), CountKind(), PositionKind()),
+    *(*CONTAINERS, BytesKind(), TextBufferKind(), CellKind(), PartialKind(), CountKind(), PositionKind()),
+    *(DescriptorKind(), CacheKind(), indirect.ContextVariableKind(), indirect.WeakReferenceKind()),
+    *(
+        indirect.WeakKeysKind(),
+        indirect.WeakValuesKind(),
+        indirect.WeakSetKind(),
+        indirect.ViewKind(),
+        indirect.ProxyKind(),
+    ),
     *(generators.BitGeneratorKind(), generators.GeneratorKind(), generators.RandomStateKind()),
     generators.SeedSequenceKind(),
 )
@@ -172,8 +191,6 @@ _RULES: dict[type, _Rule] = {
     **{cls: kind for kind in _SIMPLE for cls in kind.types},
     **_TENSORS,
     **_ASKED,
-    **dict.fromkeys(uncaptured.WEAK_REFERENCES, uncaptured.WEAK),
-    type(functools.lru_cache(lambda: None)): uncaptured.CACHE,
     types.SimpleNamespace: ObjectKind(types.SimpleNamespace),
     **dict.fromkeys(ALWAYS, LEAF),
 }
@@ -182,7 +199,7 @@ _BY_TAG: dict[str, Kind] = {
     for kind in (
         *_SIMPLE,
         *_TENSORS.values(),
-        *(_TUPLE, _NAMED, _FROZENSET, _METHOD, _RANDOM),
+        *(_TUPLE, _NAMED, _FROZENSET, _METHOD, _RANDOM, _THREAD_LOCAL, _NUMBERS),
         *map(array_kind, (np.empty(0), np.empty(0, object))),
     )
     if kind is not None
@@ -206,8 +223,12 @@ def _learn(cls: type) -> _Rule:
 
 def _learn_outside(cls: type) -> Any:
     """The rule for what is told or left out, or None."""
-    if issubclass(cls, uncaptured.WEAK_CONTAINERS):
-        return uncaptured.WEAK
+    if issubclass(cls, threading.local):
+        return _THREAD_LOCAL
+    if issubclass(cls, SHARED) or is_number_of_c(cls):
+        return _NUMBERS
+    if issubclass(cls, (weakref.ReferenceType, weakref.finalize)) or cls is type(csv.writer(io.StringIO())):
+        return uncaptured.HANDLE
     if issubclass(cls, (np.memmap, BaseException)) or uncaptured.is_handle(cls):
         return uncaptured.HANDLE
     if uncaptured.is_foreign_data(cls):
@@ -227,8 +248,11 @@ def _learn_inside(cls: type) -> _Rule:
     for container in CONTAINERS:
         if issubclass(cls, container.types):
             return SubclassKind(cls, container)
-    if issubclass(cls, (int, float, complex, str, bytes, tuple, frozenset)):
-        return uncaptured.PROGRAM  # it cannot change; whether another takes its place is seen
+    for base in (int, float, complex, str, bytes, tuple, frozenset):
+        if issubclass(cls, base):
+            return ValueKind(cls, base)
+    if issubclass(cls, np.ndarray):
+        return ArraySubclassKind(cls)
     if not has_hidden_storage(cls):
         return ObjectKind(cls)
     return uncaptured.PROGRAM if uncaptured.top_level(cls) == "numpy" else uncaptured.OPAQUE

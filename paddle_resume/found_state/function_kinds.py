@@ -10,7 +10,7 @@ from typing import Any, Optional
 import xxhash
 
 from paddle_resume.found_state.claims import NOTHING_CLAIMED, Claimed
-from paddle_resume.found_state.kind import DERIVED, Kind, is_a
+from paddle_resume.found_state.kind import DERIVED, TOLD, Kind, is_a
 from paddle_resume.found_state.problem import Problem
 from paddle_resume.found_state.stored_arrays import ArraySink, ArraySource
 
@@ -118,6 +118,42 @@ class CellKind(Kind):
             thing.cell_contents = values[0]
         else:
             del thing.cell_contents
+
+
+class DescriptorKind(Kind):
+    """What stands in a class around functions, such as a property; the program's, as a function is."""
+
+    tag = "descriptor"
+    types: tuple[Any, ...] = (staticmethod, classmethod, property, functools.cached_property, functools.partialmethod)
+    standing = DERIVED
+
+    def read(self, thing: Any, claimed: Claimed) -> tuple[list[Any], Hashable]:
+        return [*functions_in(thing)], None
+
+    def edge(self, path: str, label: Any) -> str:
+        return path
+
+
+class CacheKind(DescriptorKind):
+    """A function with a cache of functools, which is taken to hold what the function would give again."""
+
+    tag = "cache"
+    types = (type(functools.lru_cache(lambda: None)),)
+    standing = TOLD
+
+    def told(self, thing: Any) -> str:
+        return "a cache, taken to hold what its function gives again"
+
+
+def functions_in(value: Any) -> tuple[Any, ...]:
+    """The functions of an attribute of a class that is one, or stands around some."""
+    if type(value) is property:
+        return tuple(part for part in (value.fget, value.fset, value.fdel) if part is not None)
+    if type(value) in (functools.cached_property, functools.partialmethod):
+        return (value.func,)
+    if type(value) in (staticmethod, classmethod):
+        return (value.__func__,)
+    return (value.__wrapped__,) if type(value) in CacheKind.types else (value,)
 
 
 class MethodKind(Kind):

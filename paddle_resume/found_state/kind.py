@@ -43,6 +43,8 @@ class Kind:
     types: tuple[type, ...] = ()
     """The classes whose objects are of this kind, and no others of theirs; a record need not name the first one."""
     standing = CAPTURED
+    has_names = False
+    """Whether its labels are the names of attributes or variables, so that each can be saved by itself."""
     is_rewritten = True
     """Whether an object takes on other content in place; else another one is made, as of a tuple."""
 

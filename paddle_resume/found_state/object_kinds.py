@@ -7,13 +7,14 @@ from collections.abc import Hashable, Sequence
 from typing import Any, Callable, Optional
 
 from paddle_resume.found_state.claims import Claimed
-from paddle_resume.found_state.kind import DERIVED, Beside, Kind, is_a
+from paddle_resume.found_state.function_kinds import CacheKind, DescriptorKind
+from paddle_resume.found_state.kind import DERIVED, Kind, is_a
 from paddle_resume.found_state.paddle_rules import derived_attributes
 from paddle_resume.found_state.problem import Problem
-from paddle_resume.found_state.stored_arrays import ArraySink, ArraySource
 from paddle_resume.found_state.uncaptured import is_users, module_of
 
 _UNSET = type("_Unset", (), {})()
+METHODS = (types.FunctionType, *DescriptorKind.types, *CacheKind.types)
 
 
 def dict_reader(cls: type) -> Optional[Callable[[Any], dict]]:
@@ -55,6 +56,7 @@ class ObjectKind(Kind):
     """The objects of one class."""
 
     tag = "object"
+    has_names = True
 
     def __init__(self, cls: type) -> None:
         self._dict_of = dict_reader(cls)
@@ -156,73 +158,11 @@ class WrapperKind(ObjectKind):
         return "a part of Paddle"
 
 
-class SubclassKind(ObjectKind):
-    """The objects of a class derived from a container of Python's: its items, and the attributes beside them."""
-
-    def __init__(self, cls: type, container: Kind) -> None:
-        super().__init__(cls)
-        self.tag = f"{container.tag} with attributes"
-        self._container = container
-
-    def read(self, thing: Any, claimed: Claimed) -> tuple[list[Any], Hashable]:
-        items, held = self._container.read(thing, claimed)
-        attributes, _ = super().read(thing, claimed)
-        return [*items, *attributes], (len(items), held)
-
-    def expand(self, thing: Any, objects: list[Any], claimed: Claimed) -> tuple[Optional[list[Any]], list[Any]]:
-        items, _ = self._container.read(thing, claimed)
-        labels, values = self._container.expand(thing, objects[: len(items)], claimed)
-        names, attributes = super().expand(thing, objects[len(items) :], claimed)
-        labels = list(range(len(values))) if labels is None else labels
-        return [*labels, *map(Beside, names or ())], [*values, *attributes]
-
-    def edge(self, path: str, label: Any) -> str:
-        return super().edge(path, label) if type(label) is Beside else self._container.edge(path, label)
-
-    def save(self, thing: Any, sink: ArraySink, path: str, claimed: Claimed) -> Any:
-        return self._container.save(thing, sink, path, claimed)
-
-    def check(self, saved: Any, source: ArraySource) -> Any:
-        return self._container.check(saved, source)
-
-    def fits(self, thing: Any, held: Any) -> str:
-        return self._container.fits(thing, held)
-
-    def new(self, cls: type, held: Any) -> Any:
-        return self._container.new(cls, held)
-
-    def write(self, thing: Any, labels: Optional[Sequence[Any]], values: list[Any], held: Any) -> None:
-        items, beside = _apart(labels, values)
-        self._container.write(thing, [*items[0]], [*items[1]], held)
-        super().write(thing, [*beside[0]], [*beside[1]], held)
-
-    def remove(self, thing: Any, labels: Sequence[Any]) -> None:
-        super().remove(thing, [str(label) for label in labels if type(label) is Beside])
-
-    def refuses(self, labels: Optional[Sequence[Any]], values: list[Any], thing: Any = None) -> str:
-        items, beside = _apart(labels, values)
-        # The items of a list are counted, those of a dict have keys, which may be numbers too.
-        of_items = self._container.refuses(items[0], items[1]) and self._container.refuses(None, items[1])
-        return of_items or super().refuses(list(map(str, beside[0])), beside[1])
-
-    def is_of(self, cls: type) -> bool:
-        return True  # a kind of one class, which was learnt from it
-
-
-def _apart(labels: Optional[Sequence[Any]], values: list[Any]) -> list[tuple[list[Any], list[Any]]]:
-    """Labels and values of the items, and of the attributes beside them."""
-    apart: list[tuple[list[Any], list[Any]]] = [([], []), ([], [])]
-    for label, value in zip(labels or (), values):
-        labels_of, values_of = apart[type(label) is Beside]
-        labels_of.append(str(label) if type(label) is Beside else label)
-        values_of.append(value)
-    return apart
-
-
 class ClassKind(Kind):
-    """What a class of the user's holds for all its objects, such as a counter; not its methods."""
+    """What a class of the user's holds for all its objects: counters and the like, and its methods."""
 
     tag = "class"
+    has_names = True
 
     def __init__(self, only: Optional[frozenset[str]] = None) -> None:
         self._only = only
@@ -246,7 +186,7 @@ class ClassKind(Kind):
 
     def refuses(self, labels: Optional[Sequence[Any]], values: list[Any], thing: Any = None) -> str:
         for name in labels or ():
-            if type(name) is not str or not self._is_state(name, None):
+            if type(name) is not str or not (self._is_state(name, None) or self._is_method(thing, name)):
                 return f"{str(name)[:80]!r} is no plain attribute of a class"
         return "" if len(labels or ()) == len(values) else "each attribute has one value"
 
@@ -265,10 +205,15 @@ class ClassKind(Kind):
     def is_of(self, cls: type) -> bool:
         return is_users(module_of(cls))
 
+    def _is_method(self, thing: Any, name: str) -> bool:
+        return is_a(thing, type) and type(vars(thing).get(name)) in METHODS
+
     def _is_state(self, name: str, value: Any) -> bool:
         if self._only is not None:
             return name in self._only
+        if type(value) in METHODS:
+            return True
         if name.startswith("__") or name in ("_abc_impl", "derived_attributes"):
             return False
-        # Methods, properties, slots and the like answer to access; nested classes and modules are the program's.
+        # Slots and the like answer to access; nested classes and modules are the program's.
         return not hasattr(type(value), "__get__") and not is_a(value, (type, types.ModuleType))

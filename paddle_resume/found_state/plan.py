@@ -6,17 +6,17 @@ from collections.abc import Collection, Mapping
 from typing import Any, Callable, NamedTuple, Optional
 
 from paddle_resume.errors import CheckpointError
-from paddle_resume.found_state.capture import has_attributes
 from paddle_resume.found_state.dispatch import CLASS, OWNER
 from paddle_resume.found_state.kind import REFUSED, TOLD, Kind, is_a
 from paddle_resume.found_state.known import Known
 from paddle_resume.found_state.leaves import class_key
 from paddle_resume.found_state.made_objects import LEFT, MadeObjects, require_keys, with_path, without_left
 from paddle_resume.found_state.node import NOT_KEPT, BulkKind, Node
-from paddle_resume.found_state.object_kinds import ClassKind, SubclassKind
+from paddle_resume.found_state.object_kinds import ClassKind
 from paddle_resume.found_state.problem import Problem
 from paddle_resume.found_state.record_entries import Entry, read_entry
 from paddle_resume.found_state.stored_arrays import ArraySource
+from paddle_resume.found_state.subclass_kinds import SubclassKind
 from paddle_resume.found_state.walk import Walk
 
 FORMAT = 1
@@ -175,7 +175,7 @@ class Plan:
         if entry is None:
             return labels, values
         told, given = self._objects.labels(entry), self._objects.values(entry, start.values)
-        if has_attributes(node):
+        if node.kind.has_names:
             wanted = dict(zip(labels or (), values))
             for name in entry.gone:
                 wanted.pop(name, None)
@@ -229,7 +229,7 @@ def _entries(record: Mapping[str, Any]) -> dict[str, Entry]:
 
 def _gone(node: Node, labels: Optional[list[Any]]) -> list[Any]:
     """The attributes that the object has and is not to have."""
-    is_named = has_attributes(node) or isinstance(node.kind, SubclassKind)
+    is_named = node.kind.has_names or isinstance(node.kind, SubclassKind)
     wanted = {(type(label), label) for label in labels or ()} if is_named else None
     return [] if wanted is None else [label for label in node.labels or () if (type(label), label) not in wanted]
 

@@ -1,48 +1,44 @@
-"""Module variables that the user's code changes: those it assigns with `global`, and containers it uses by name."""
+"""What code of the run reaches by name: variables, functions and classes of the user's modules, in whichever module."""
 
 from __future__ import annotations
 
 import dis
 import functools
-import random
 import sys
 import types
 from collections.abc import Hashable, Iterator, Sequence
-from typing import Any, Optional
-
-import numpy as np
-import paddle
+from typing import Any, Callable, NamedTuple, Optional
 
 from paddle_resume.found_state.claims import Claimed
-from paddle_resume.found_state.container_kinds import CONTAINERS
+from paddle_resume.found_state.function_kinds import functions_in
 from paddle_resume.found_state.kind import Kind, is_a
-from paddle_resume.found_state.uncaptured import is_users
-
-_DATA: tuple[type, ...] = (
-    *(cls for kind in CONTAINERS for cls in kind.types),
-    *(bytearray, np.ndarray, paddle.Tensor, random.Random, np.random.Generator, np.random.RandomState),
-)
-_PROGRAM = (types.FunctionType, types.ModuleType, type)
+from paddle_resume.found_state.uncaptured import is_users, module_of
 
 
 class ModuleKind(Kind):
-    """A module of the user's, by those of its variables that code of the run may change."""
+    """A module of the user's, by those of its variables that code of the run assigns, or uses and could change.
+
+    Args:
+        may_change: tells of the value of a variable whether it can become another one without being assigned.
+    """
 
     tag = "module"
+    has_names = True
 
-    def __init__(self) -> None:
+    def __init__(self, may_change: Callable[[Any], bool]) -> None:
+        self._may_change = may_change
         self._assigned: set[str] = set()
         self._used: set[str] = set()
 
     def add(self, assigned: frozenset[str], used: frozenset[str]) -> None:
-        """Look at these variables from now on: at those that are only used if they can be changed in place."""
+        """Look at these variables from now on."""
         self._assigned |= assigned
         self._used |= used
 
     def read(self, thing: Any, claimed: Claimed) -> tuple[list[Any], Hashable]:
         held = vars(thing)
-        names = [name for name in held if name in self._assigned or (name in self._used and is_a(held[name], _DATA))]
-        names = [name for name in names if not is_a(held[name], _PROGRAM)]
+        used = (name for name in held if name in self._used or name in self._assigned)
+        names = [name for name in used if self._is_state(name, held[name])]
         return [*names, *(held[name] for name in names)], None
 
     def expand(self, thing: Any, objects: list[Any], claimed: Claimed) -> tuple[Optional[list[Any]], list[Any]]:
@@ -54,7 +50,7 @@ class ModuleKind(Kind):
 
     def refuses(self, labels: Optional[Sequence[Any]], values: list[Any], thing: Any = None) -> str:
         for name in labels or ():
-            if type(name) is not str or name not in self._assigned | self._used:
+            if type(name) is not str or name.startswith("__") or name not in self._assigned | self._used:
                 return f"no code of the run changes {str(name)[:80]!r} of this module"
         return "" if len(labels or ()) == len(values) else "each variable has one value"
 
@@ -68,51 +64,94 @@ class ModuleKind(Kind):
     def told(self, thing: Any) -> str:
         return "variables of a module"
 
-
-def variables_of(thing: Any) -> Optional[tuple[types.ModuleType, frozenset[str], frozenset[str]]]:
-    """The module of a function or class of the user's, with the variables of it that its code assigns, and uses."""
-    if type(thing) is types.FunctionType:
-        functions = [thing]
-    elif is_a(thing, type):
-        functions = list(_functions_of(thing))
-    else:
-        return None
-    module = thing.__module__
-    if not isinstance(module, str) or not is_users(module):
-        return None
-    held = vars(sys.modules[module])
-    waiting = [function for function in functions if function.__globals__ is held]
-    seen: set[types.FunctionType] = set(waiting)
-    assigned: set[str] = set()
-    used: set[str] = set()
-    while waiting:  # also through the functions of the module that these call
-        names = _names_in(waiting.pop().__code__)
-        assigned |= names[0]
-        used |= names[1]
-        called = [held.get(name) for name in names[1]]
-        new = [each for each in called if type(each) is types.FunctionType and each.__globals__ is held]
-        waiting += [each for each in new if each not in seen]
-        seen.update(new)
-    return (sys.modules[module], frozenset(assigned), frozenset(used)) if seen else None
+    def _is_state(self, name: str, value: Any) -> bool:
+        if name.startswith("__") or is_a(value, types.ModuleType):
+            return False
+        return name in self._assigned or self._may_change(value)
 
 
-def _functions_of(cls: type) -> Iterator[types.FunctionType]:
+class Variables(NamedTuple):
+    """Of one module, those variables that some code assigns, and those that it uses."""
+
+    module: types.ModuleType
+    assigned: frozenset[str]
+    used: frozenset[str]
+    environment: frozenset[str]
+    """The texts in code that speaks of the environment: names of its variables among them."""
+
+
+def variables_of(thing: Any) -> list[Variables]:
+    """What the code of a function, or of the methods of a class, reaches by name in modules of the user's."""
+    functions = [thing] if type(thing) is types.FunctionType else functions_of(thing) if is_a(thing, type) else ()
+    found = [each for function in functions for each in _variables_of(function)]
+    return found if type(thing) is types.FunctionType or is_users(module_of(thing)) else []
+
+
+def functions_of(cls: type) -> Iterator[types.FunctionType]:
+    """The functions that a class itself has, those of its properties and static methods too."""
     for value in vars(cls).values():
-        parts = (value.fget, value.fset) if type(value) is property else (getattr(value, "__func__", value),)
-        for part in parts if type(value) in (property, staticmethod, classmethod) else (value,):
+        for part in functions_in(value):
             if type(part) is types.FunctionType:
                 yield part
 
 
+def _variables_of(function: types.FunctionType) -> Iterator[Variables]:
+    held = function.__globals__
+    name = held.get("__name__")
+    module = sys.modules.get(name) if isinstance(name, str) else None
+    if module is None or not is_users(name) or vars(module) is not held:
+        return
+    names = _names_in(function.__code__)
+    yield Variables(module, names.assigned, names.used, names.environment)
+    # `state.level += 1` assigns a variable of the module `state`, wherever that was imported.
+    package = f"{held.get('__package__')}."
+    imported = (sys.modules.get(way + each) for each in names.imported for way in ("", package))
+    waiting: list[Any] = [*imported, *(held.get(each) for each in names.used)]
+    seen = {id(module)}
+    while waiting:
+        value = waiting.pop()
+        if type(value) is types.ModuleType and id(value) not in seen and is_users(value.__name__):
+            seen.add(id(value))
+            waiting += [vars(value).get(each) for each in names.used]
+            yield Variables(value, names.stored, names.used, names.environment)
+
+
+class _Names(NamedTuple):
+    """The names in a piece of code and in the functions inside it."""
+
+    assigned: frozenset[str]
+    used: frozenset[str]
+    stored: frozenset[str]
+    imported: frozenset[str]
+    environment: frozenset[str]
+
+
 @functools.cache
-def _names_in(code: types.CodeType) -> tuple[frozenset[str], frozenset[str]]:
-    assigned, used = set(), set(code.co_names)
+def _names_in(code: types.CodeType) -> _Names:
+    found: dict[str, set[str]] = {name: set() for name in _Names._fields}
+    found["used"] |= set(code.co_names)
     for instruction in dis.get_instructions(code):
-        if instruction.opname in ("STORE_GLOBAL", "DELETE_GLOBAL"):
-            assigned.add(instruction.argval)
+        where = _INSTRUCTIONS.get(instruction.opname)
+        if where is not None:
+            found[where].add(instruction.argval)
     for const in code.co_consts:
         if type(const) is types.CodeType:
-            inner = _names_in(const)
-            assigned |= inner[0]
-            used |= inner[1]
-    return frozenset(assigned), frozenset(used)
+            for name, inner in zip(found, _names_in(const)):
+                found[name] |= inner
+    texts = {const for const in code.co_consts if type(const) is str and const.isidentifier()}
+    if found["used"] & _BY_TEXT:
+        found["assigned"] |= texts
+        found["stored"] |= texts
+    if found["used"] & _OF_ENVIRONMENT:
+        found["environment"] |= texts
+    return _Names(*map(frozenset, found.values()))
+
+
+_INSTRUCTIONS = {
+    **dict.fromkeys(("STORE_GLOBAL", "DELETE_GLOBAL"), "assigned"),
+    **dict.fromkeys(("STORE_ATTR", "DELETE_ATTR"), "stored"),
+    "IMPORT_NAME": "imported",
+}
+_OF_ENVIRONMENT = {"environ", "getenv", "putenv", "unsetenv"}
+_BY_TEXT = {"globals", "setattr", "delattr", "vars", "__dict__"}
+"""With these a variable is assigned whose name is a text in the code."""

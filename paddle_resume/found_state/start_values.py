@@ -11,7 +11,6 @@ import paddle
 import xxhash
 
 from paddle_resume.found_state import process_values
-from paddle_resume.found_state.capture import has_attributes
 from paddle_resume.found_state.dispatch import LEAF, OWNER, kind_of
 from paddle_resume.found_state.function_kinds import FunctionKind, code_key
 from paddle_resume.found_state.kind import CAPTURED, is_a
@@ -21,6 +20,7 @@ from paddle_resume.found_state.node import BulkKind, Node, RootsKind
 from paddle_resume.found_state.object_kinds import ClassKind
 from paddle_resume.found_state.packed_values import pack_numbers
 from paddle_resume.found_state.problem import Problem
+from paddle_resume.found_state.process_settings import SettingsKind
 from paddle_resume.found_state.stored_arrays import ArraySink, raw_bytes
 
 _MANY = (paddle.nn.Layer, paddle.Tensor)  # of which a run has hundreds, with dozens of settings each
@@ -49,6 +49,9 @@ def start_values(nodes: list[Node], names: Names) -> dict[str, Any]:
     """
     found: dict[str, Any] = {}
     for node in nodes:
+        is_function = isinstance(node.kind, FunctionKind) and node.path.startswith("<")
+        if is_function or isinstance(node.kind, SettingsKind):
+            continue  # Its name says all; the settings are those of this process.
         if node.owner or node.kind is OWNER or (not isinstance(node.kind, FunctionKind) and node.standing != CAPTURED):
             found[node.path] = [class_key(type(node.thing))]
         elif not isinstance(node.kind, RootsKind) and not _is_part_of_layer(node):
@@ -105,7 +108,7 @@ def _content(node: Node, names: Names) -> list[Any]:
         return []  # its code is the program's, as that of all methods
     if isinstance(node.kind, BulkKind):
         return [len(start.values)]
-    if has_attributes(node):
+    if node.kind.has_names:
         return _attributes(node, names)
     sink = ArraySink()
     packed = pack_numbers(start.values, sink, "")

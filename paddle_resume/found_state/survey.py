@@ -11,6 +11,7 @@ from paddle_resume.found_state.dispatch import LEAF, OWNER, kind_of
 from paddle_resume.found_state.kind import CAPTURED, DERIVED, REFUSED, TOLD
 from paddle_resume.found_state.node import BulkKind, Node, RootsKind
 from paddle_resume.found_state.object_kinds import ObjectKind
+from paddle_resume.found_state.process_settings import PATH as SETTINGS_PATH
 from paddle_resume.found_state.refusals import Refusals
 
 _SHOWN = 6
@@ -76,7 +77,7 @@ class Survey:
         """One line: how much is saved and of what, and what is not; an empty text if there is nothing to say."""
         counts: dict[str, int] = {}
         for node in (*self._roots, *self.nodes):
-            if not node.owner and not node.is_librarys and node.standing == CAPTURED:
+            if not (node.owner or node.is_librarys or node.path == SETTINGS_PATH) and node.standing == CAPTURED:
                 count = 1 if node.kind is OWNER else sum(kind_of(value) is LEAF for value in node.values)
                 count += 1 if node.detail is not None and not node.values else 0
                 for holder in _HOLDER.findall(node.path)[:1] if count else ():

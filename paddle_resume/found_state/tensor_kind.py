@@ -12,6 +12,7 @@ import xxhash
 from paddle.base.framework import EagerParamBase
 
 from paddle_resume.found_state.claims import Claimed
+from paddle_resume.found_state.grad_hooks import hooks_of, set_hooks
 from paddle_resume.found_state.leaves import DTYPES, dtype_name
 from paddle_resume.found_state.object_kinds import ObjectKind
 from paddle_resume.found_state.problem import Problem
@@ -35,8 +36,11 @@ class Held(NamedTuple):
     is_initialised: bool
 
 
+_HOOK = "hook "  # with its number: the label of what is called with the gradient
+
+
 class TensorKind(ObjectKind):
-    """A tensor or a parameter, dense and on one device."""
+    """A tensor or a parameter, dense and on one device; of a parameter also the hooks on its gradient."""
 
     def __init__(self, cls: type) -> None:
         super().__init__(cls)
@@ -46,6 +50,9 @@ class TensorKind(ObjectKind):
 
     def read(self, thing: Any, claimed: Claimed) -> tuple[list[Any], Hashable]:
         held = self._dict_of(thing) if self._dict_of is not None else None
+        hooks = hooks_of(thing) if self.is_parameter else None
+        if hooks:
+            held = {**(held or {}), **{f"{_HOOK}{number}": hook for number, hook in hooks.items()}}
         objects = [*held, *held.values()] if held else []
         flags = (thing.stop_gradient, thing.persistable)
         if id(thing) in claimed.tensors:
@@ -104,7 +111,11 @@ class TensorKind(ObjectKind):
         return made
 
     def write(self, thing: Any, labels: Optional[Sequence[Any]], values: list[Any], held: Any) -> None:
-        super().write(thing, labels, values, held)
+        given = dict(zip(labels or (), values))
+        hooks = {name: given.pop(name) for name in list(given) if name.startswith(_HOOK)}
+        super().write(thing, list(given), list(given.values()), held)
+        if self.is_parameter:
+            set_hooks(thing, {int(name[len(_HOOK) :]): hook for name, hook in hooks.items()})
         if held.array is not None:
             if tuple(thing.shape) != held.shape or not thing._is_initialized():
                 thing.value().get_tensor().set(held.array, _place())
@@ -114,6 +125,15 @@ class TensorKind(ObjectKind):
             thing.stop_gradient = held.stop_gradient
         if thing.persistable != held.persistable:
             thing.persistable = held.persistable
+
+    def remove(self, thing: Any, labels: Sequence[Any]) -> None:
+        super().remove(thing, [name for name in labels if not name.startswith(_HOOK)])  # `write` has removed hooks.
+
+    def refuses(self, labels: Optional[Sequence[Any]], values: list[Any], thing: Any = None) -> str:
+        for name, value in zip(labels or (), values):
+            if type(name) is str and name.startswith(_HOOK) and not (name[len(_HOOK) :].isdigit() and callable(value)):
+                return "a hook has a number, and is called"
+        return super().refuses(labels, values, thing)
 
     def told(self, thing: Any) -> str:
         return f"a tensor of {dtype_name(thing.dtype)} {list(thing.shape)}"

@@ -7,7 +7,6 @@ import os
 import sys
 import sysconfig
 import types
-import weakref
 from collections.abc import Hashable, Sequence
 from functools import cache
 from typing import Any, Optional
@@ -176,10 +175,8 @@ class ReadFileKind(Kind):
 
 
 HANDLE = UncapturedKind(TOLD)
-WEAK = UncapturedKind(TOLD, "a weak reference")
 INSIDE = UncapturedKind(DERIVED, "a part of Paddle")
 PROGRAM = UncapturedKind(DERIVED)
-CACHE = UncapturedKind(DERIVED, "a cache")
 RUNNING = UncapturedKind(REFUSED, "a running generator")
 ITERATOR = UncapturedKind(REFUSED, "an iterator that is under way")
 DATA = UncapturedKind(TOLD)
@@ -276,7 +273,3 @@ def _position(thing: Any) -> Optional[int]:
         return _CLOSED if thing.closed else thing.tell()
     except (OSError, ValueError):
         return None
-
-
-WEAK_REFERENCES: tuple[Any, ...] = (weakref.ReferenceType, *weakref.ProxyTypes)
-WEAK_CONTAINERS = (weakref.WeakSet, weakref.WeakKeyDictionary, weakref.WeakValueDictionary, weakref.finalize)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 import operator
 import re
 import types
@@ -18,8 +19,10 @@ from paddle_resume.found_state.node import BulkKind, Node, RootsKind, Start
 from paddle_resume.found_state.object_kinds import ClassKind, ObjectKind
 from paddle_resume.found_state.paddle_rules import is_own_container
 from paddle_resume.found_state.problem import Problem
+from paddle_resume.found_state.process_settings import PATH as SETTINGS_PATH
+from paddle_resume.found_state.process_settings import SETTINGS, SettingsKind
 from paddle_resume.found_state.program_globals import ModuleKind, variables_of
-from paddle_resume.found_state.uncaptured import is_users, module_of, top_level
+from paddle_resume.found_state.uncaptured import DATA, HANDLE, INSIDE, OPAQUE, PROGRAM, is_users, module_of, top_level
 
 MOST_NODES = 1_000_000
 _MOST_LETTERS = 400  # of a path; what lies deeper is counted instead of named
@@ -55,6 +58,7 @@ class Walk:
         self._paths: Optional[dict[str, int]] = None if is_part else {}
         self._deep = 0
         self._modules: dict[int, Node] = {}
+        self._settings = SettingsKind()
 
     def run(self) -> list[Node]:
         """All nodes that are reachable now, in the order in which they are found; raises StateError for too many."""
@@ -184,7 +188,10 @@ class Walk:
         prefix = parent.prefix if is_own else path
         if type(value) is types.CellType:  # What it holds is called by the variable's name.
             path = f"{path} (the variable)"
-        node = self._node(value, kind_of(value), path, prefix, parent)
+        kind = kind_of(value)
+        if kind is OPAQUE and isinstance(parent.kind, ModuleKind):
+            kind = DATA  # Code that uses it by name may only call it, such as a function compiled by a library.
+        node = self._node(value, kind, path, prefix, parent)
         node.is_own = is_own
         return node
 
@@ -206,26 +213,40 @@ class Walk:
         return node
 
     def _modules_left(self) -> list[Node]:
-        """The modules whose variables code of the run changes, after all else; they may lead to more of such code."""
-        for node in self._modules.values():
+        """The modules that code of the run reaches by name, and the process, after all else; they may lead to more."""
+        if self._is_part:
+            return []
+        nodes = [*self._modules.values(), self._node(SETTINGS, self._settings, SETTINGS_PATH)]
+        for node in nodes:
             if node.seen == self._turn:
                 self._look(node)
-        unseen = [child for node in self._modules.values() for child in node.children if child.seen != self._turn]
-        return [*(node for node in self._modules.values() if node.seen != self._turn), *unseen]
+        unseen = [child for node in nodes for child in node.children if child.seen != self._turn]
+        return [*(node for node in nodes if node.seen != self._turn), *unseen]
 
     def _learn_variables(self, thing: Any) -> None:
-        found = None if self._is_part else variables_of(thing)
-        if found is not None:
-            module, assigned, used = found
-            path = f"<module {module.__name__}>"
-            node = self._modules.setdefault(id(module), self._node(module, ModuleKind(), path))
+        for module, assigned, used, environment in () if self._is_part else variables_of(thing):
+            self._settings.add(environment)
+            node = self._node(module, ModuleKind(_may_change), f"<module {module.__name__}>")
+            node = self._modules.setdefault(id(module), node)
             node.kind.add(assigned, used)  # type: ignore[attr-defined]
 
     def _classes_of(self, node: Node) -> list[type]:
-        """The classes of the user's that an object belongs to: they may hold something for all their objects."""
-        if self._is_part or not isinstance(node.kind, ObjectKind):
+        """The classes of the user's that an object belongs to, and those it refers to: they may hold something."""
+        if self._is_part or node.is_librarys:
             return []
-        return [base for base in type(node.thing).__mro__ if is_users(module_of(base))]
+        of = [type(node.thing)] if isinstance(node.kind, ObjectKind) else []
+        of += [value for value in node.values if is_a(value, type) and not is_a(value, enum.EnumMeta)]
+        return [base for cls in of for base in cls.__mro__ if is_users(module_of(base))]
+
+
+def _may_change(value: Any) -> bool:
+    """Whether a variable of a module that code of the run uses can come to hold something else in place."""
+    if is_a(value, type):
+        return is_users(module_of(value)) and not is_a(value, enum.EnumMeta)
+    if any(module_of(base).startswith(_RUNS) for base in type(value).__mro__):
+        return False
+    kind = kind_of(value)
+    return kind is not LEAF and kind is not HANDLE and kind is not PROGRAM and kind is not INSIDE
 
 
 def _too_many(order: list[Node], limit: int) -> str:
@@ -243,4 +264,5 @@ def _too_many(order: list[Node], limit: int) -> str:
 
 
 _BUILT_IN = ("builtins", "collections")
+_RUNS = ("paddle_resume.training.trainer", "paddle_resume.training.checkpointer")  # runs themselves
 _ROOTS_KIND, _HOOKS_KIND = RootsKind(), ClassKind(frozenset({"next_hook_id"}))

@@ -40,6 +40,7 @@ class Live:
         plain, self.plain = self.plain, None
         self.places.clear()
         if self.noting is not None:
+            self.noting.release()
             self.noting.open_gate()
         if plain is not None:
             plain._exit_thread_expectedly()

@@ -88,6 +88,7 @@ class LoaderIterator:
         if self.is_through:
             raise StopIteration
         live = _LIVE[self]
+        self.release()
         try:
             batch = next(live.plain)
         except StopIteration:
@@ -100,18 +101,28 @@ class LoaderIterator:
         return batch
 
     def before_save(self) -> None:
-        """Note where the data stand, for what is saved next; raises StateError for a place that cannot be come to."""
+        """Note where the data stand, for what is saved next; they stand still until `release`.
+
+        Raises StateError for a place that cannot be come to.
+        """
         live = _LIVE[self]
-        if not self.is_through and (not self.needs_replay or self.is_made_anew):
-            self._note_other_state()
         place = live.place()
-        self.place = None
         if place is not None and live.noting is not None:
             thread = live.plain._thread if live.plain is not None else threading.Thread()
-            made, generators = live.noting.between_batches(thread)
+            made, generators = live.noting.hold(thread)
+        if not self.is_through and (not self.needs_replay or self.is_made_anew):
+            self._note_other_state()
+        self.place = None
+        if place is not None and live.noting is not None:
             jumps = live.noting.jumps(self.count, from_birth=self.needs_replay)
             now = plain_fields(self.loader.dataset)
             self.place = [place.digest, place.generators.values(), place.fields, made, generators.values(), now, jumps]
+
+    def release(self) -> None:
+        """Have batches made ahead again."""
+        noting = _LIVE.setdefault(self, Live()).noting
+        if noting is not None:
+            noting.release()
 
     def _note_other_state(self) -> None:
         """Whether something of the dataset has moved that is not among what each batch notes."""

@@ -75,6 +75,9 @@ class NotingIterator:
         self._places = places
         self._gate = gate
         self._is_open = threading.Event()
+        self._turn = threading.Lock()
+        """Whoever has it decides when the next batch is begun."""
+        self._is_held = False
         self._digest = xxhash.xxh3_64()
         self._batches = 0
         self._begun = 0
@@ -98,7 +101,8 @@ class NotingIterator:
     def __next__(self) -> Any:
         if self._begun == self._gate:
             self._is_open.wait()
-        self._begun += 1
+        with self._turn:
+            self._begun += 1
         try:
             if self._ahead is None:
                 return self._take()
@@ -122,15 +126,23 @@ class NotingIterator:
 
         return noting
 
-    def between_batches(self, thread: Any) -> tuple[int, HostState]:
-        """How many batches were made, and where the generators stand, at a moment at which none is being made."""
-        while True:
-            begun, made = self._begun, self.made
-            if begun == made or not thread.is_alive():
-                generators = HostState.now()
-                if begun == self._begun:
-                    return made, generators
+    def hold(self, thread: Any) -> tuple[int, HostState]:
+        """Have no further batch made until `release`, so that the data stand still while they are looked at.
+
+        Returns how many were made, and where the generators stand.
+        """
+        if not self._is_held:
+            self._turn.acquire()
+            self._is_held = True
+        while self._begun != self.made and thread.is_alive():
             time.sleep(_MOMENT)
+        return self.made, HostState.now()
+
+    def release(self) -> None:
+        """Have the thread go on after `hold`."""
+        if self._is_held:
+            self._is_held = False
+            self._turn.release()
 
     def jumps(self, given: int, from_birth: bool) -> list[list[Any]]:
         """Those before the batches that are made again when so many were given out.

@@ -138,6 +138,11 @@ class ProgramState:
             each.is_made_anew |= id(each.loader) in new
             each.before_save()
 
+    def after_save(self) -> None:
+        """Have the data go on that have stood still since `before_save`."""
+        for each in self._iterators():
+            each.release()
+
     def write_back(self, tell: Callable[[str], None]) -> LoaderIterator:
         """Have the program's variables and loops be what was put back; returns the iterator that is to give a batch."""
         for level in self.stack.levels:

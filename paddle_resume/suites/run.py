@@ -260,6 +260,8 @@ class WrappedRun:
                 f"{error} From here on nothing is saved: the program goes on, and a resume makes again what comes "
                 "after the last checkpoint."
             )
+        finally:
+            self._program.after_save()
 
     def _stopped(self) -> EndOfRun:
         step, signum = self._position.step, self._signals.signum

@@ -277,19 +277,31 @@ def test_hooks_of_a_layer_that_are_bound_methods_come_back() -> None:
 COUNT = 0
 SEEN: list[int] = []
 UNUSED: list[int] = []
-LOADER = (number for number in [1])
+NAMES = ("a", "b")
+RUNNING = (number for number in [1])
 
 
 def with_globals(value: int) -> int:
     global COUNT
     COUNT += 1
     SEEN.append(value)
-    return COUNT if LOADER is not None else 0
+    return COUNT if NAMES else 0
+
+
+def going_through(value: int) -> int:
+    return value + next(RUNNING)
 
 
 class WithGlobals:
     def __call__(self, value: int) -> int:
         return with_globals(value)
+
+
+def test_an_iterator_that_code_of_the_run_goes_through_by_name_is_refused() -> None:
+    life = Life(lambda: {"callback": Thing(collate=going_through)})
+    assert [(entry.path, entry.what) for entry in life.walker.survey().refused] == [
+        (f"<module {__name__}>.RUNNING", "a running generator")
+    ]
 
 
 @pytest.mark.parametrize("collate", [with_globals, WithGlobals()], ids=["function", "class"])

@@ -70,6 +70,23 @@ def batches_of(iterator: Any) -> list[bytes]:
     return [(batch[0] if isinstance(batch, (list, tuple)) else batch).numpy().tobytes() for batch in iterator]
 
 
+def test_no_batch_is_made_ahead_while_a_save_looks_at_the_data() -> None:
+    class Slow(Samples):
+        def __getitem__(self, index: int) -> np.ndarray:
+            time.sleep(0.01)
+            return super().__getitem__(index)
+
+    dataset = Slow(own=True)
+    iterator = LoaderIterator(paddle.io.DataLoader(dataset, batch_size=4))
+    next(iterator)
+    iterator.before_save()
+    given = dataset.given
+    time.sleep(0.2)
+    assert dataset.given == given
+    iterator.release()
+    assert len(batches_of(iterator)) == 5
+
+
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("seen", [0, 1, 3, 5])
 def test_it_goes_on_where_it_was(kind: str, seen: int) -> None:
@@ -150,14 +167,17 @@ def test_too_many_draws_between_batches_that_have_to_be_made_again_are_refused()
 
 
 def test_batches_are_not_made_again_where_their_place_is_known() -> None:
-    made: list[int] = []
-
     class Counting(Samples):
+        derived_attributes = ("made",)  # which is the test's, and is not put back
+        made: list[int]
+
         def __getitem__(self, index: int) -> np.ndarray:
-            made.append(index)
+            self.made.append(index)
             return super().__getitem__(index)
 
-    loader = paddle.io.DataLoader(Counting(), batch_size=4, shuffle=True)
+    data = Counting()
+    made = data.made = []
+    loader = paddle.io.DataLoader(data, batch_size=4, shuffle=True)
     iterator = LoaderIterator(loader)
     for _ in range(4):
         next(iterator)

@@ -1,0 +1,246 @@
+"""What code of the run reaches by a name of its module: classes, functions, other modules, settings of the process."""
+
+from __future__ import annotations
+
+import decimal
+import functools
+import os
+from collections.abc import Callable
+from typing import Any, ClassVar
+
+import found_levels
+import numpy as np
+import paddle
+import pytest
+from graphs import Life, Thing, resumed
+
+from paddle_resume.errors import CheckpointError
+
+
+class Held:
+    count = 0
+    seen: ClassVar[list[int]] = []
+
+    @staticmethod
+    def more(value: int, cache: dict = {}) -> int:  # noqa: B006 - what is tested
+        cache[value] = len(cache)
+        return len(cache)
+
+    @classmethod
+    def grow(cls) -> None:
+        cls.count += 1
+
+
+class Counting(type):
+    made = 0
+
+
+class Counted(metaclass=Counting):
+    pass
+
+
+class Phase:
+    def __init__(self) -> None:
+        self.name = "warm"
+
+
+PHASE = Phase()
+
+
+def doubled(value: int) -> int:
+    return 2 * value
+
+
+def called(value: int) -> int:
+    return value
+
+
+scale: Callable[[int], int] = called
+
+
+def by_class() -> Any:
+    Held.grow()
+    Held.seen.append(Held.more(Held.count))
+    return Held.count, list(Held.seen), Held.more(Held.count)
+
+
+def by_metaclass() -> Any:
+    Counting.made += 1
+    return Counted.made
+
+
+def by_function() -> Any:
+    called.count = getattr(called, "count", 0) + 1  # type: ignore[attr-defined]
+    return called.count  # type: ignore[attr-defined]
+
+
+def by_object() -> Any:
+    PHASE.name += "!"
+    return PHASE.name
+
+
+def by_other_module() -> Any:
+    found_levels.LEVEL += 1
+    found_levels.SEEN.append(found_levels.LEVEL)
+    return found_levels.LEVEL, list(found_levels.SEEN)
+
+
+def by_import() -> Any:
+    import found_levels as inner
+
+    inner.LEVEL += 3
+    return inner.LEVEL
+
+
+def by_globals() -> Any:
+    globals()["BY_TEXT"] = globals().get("BY_TEXT", 0) + 1
+    setattr(found_levels, "BY_TEXT", globals()["BY_TEXT"])  # noqa: B010 - what is tested
+    return globals()["BY_TEXT"], found_levels.BY_TEXT
+
+
+def by_name_of_a_function() -> Any:
+    global scale
+    scale = doubled
+    return scale(3)
+
+
+class Replaced:
+    def value(self) -> int:
+        return 1
+
+
+def by_method() -> Any:
+    Replaced.value = doubled  # type: ignore[assignment, method-assign]
+    return Replaced.value(4)  # type: ignore[call-arg, arg-type]
+
+
+def by_settings() -> Any:
+    paddle.set_default_dtype("float64")
+    np.seterr(divide="raise")
+    decimal.getcontext().prec = 7
+    paddle.set_flags({"FLAGS_check_nan_inf_level": 2})
+    os.environ["FOUND_LEVEL"] = os.environ.get("FOUND_LEVEL", "") + "1"
+    return paddle.get_default_dtype(), np.geterr()["divide"], decimal.getcontext().prec, os.environ["FOUND_LEVEL"]
+
+
+def forget() -> None:
+    """What a new process begins with."""
+    global scale
+    Held.count = 0
+    Held.seen.clear()
+    (Held.more.__defaults__ or ())[0].clear()
+    Counting.made = 0
+    vars(called).clear()
+    PHASE.name = "warm"
+    found_levels.LEVEL = 0
+    found_levels.SEEN.clear()
+    for module in (globals(), vars(found_levels)):
+        module.pop("BY_TEXT", None)
+    scale = called
+    Replaced.value = VALUE  # type: ignore[method-assign]
+    paddle.set_default_dtype("float32")
+    np.seterr(divide="warn")
+    decimal.getcontext().prec = 28
+    paddle.set_flags({"FLAGS_check_nan_inf_level": 0})
+    os.environ.pop("FOUND_LEVEL", None)
+
+
+VALUE = Replaced.value
+WAYS = [
+    *(by_class, by_metaclass, by_function, by_object, by_other_module, by_import, by_globals),
+    *(by_name_of_a_function, by_method, by_settings),
+]
+
+
+@pytest.fixture(autouse=True)
+def _forget() -> Any:
+    forget()
+    yield
+    forget()
+
+
+def through_others() -> Any:
+    return [way() for way in WAYS]
+
+
+@pytest.mark.parametrize("way", [*WAYS, through_others])
+def test_what_code_reaches_by_name_goes_on(way: Callable[[], Any]) -> None:
+    class Callback:
+        def on_step_end(self) -> Any:
+            return way()
+
+    life = Life(lambda: {"callback": Callback()})
+    assert life.walker.survey().refused == []
+    assert life.saved()[0]["moved"] == {}
+    for _ in range(3):
+        life.roots["callback"].on_step_end()
+    saved = life.saved()
+    expected = life.roots["callback"].on_step_end()
+    forget()
+    later = resumed(lambda: {"callback": Callback()}, saved)
+    assert later.roots["callback"].on_step_end() == expected
+
+
+def test_the_environment_is_looked_at_where_code_speaks_of_it() -> None:
+    def speaks() -> str:
+        return os.environ.get("FOUND_LEVEL", "")
+
+    life = Life(lambda: {"callback": Thing(call=speaks)})
+    os.environ["FOUND_OTHER"] = "1"
+    assert life.saved()[0]["moved"] == {}
+    os.environ["FOUND_LEVEL"] = "1"
+    record, arrays = life.saved()
+    assert record["moved"]["<process>"]["labels"] == ["environ.FOUND_LEVEL"]
+    record["moved"]["<process>"]["labels"] = ["environ.LD_PRELOAD"]
+    with pytest.raises(CheckpointError, match=r"no setting 'environ\.LD_PRELOAD'"):
+        resumed(lambda: {"callback": Thing(call=speaks)}, (record, arrays))
+    del os.environ["FOUND_OTHER"]
+    assert "LD_PRELOAD" not in os.environ
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("paddle.default_dtype", 3),
+        ("flag.FLAGS_cudnn_dir", "/tmp"),
+        ("flag.FLAGS_nothing", 1),
+        ("numpy.errstate.divide", 1),
+        ("sys.path", "/tmp"),
+        (3, 3),
+    ],
+)
+def test_a_record_sets_no_other_setting(name: Any, value: Any) -> None:
+    life = Life(lambda: {"callback": Thing()})
+    decimal.getcontext().prec = 9
+    record, arrays = life.saved()
+    record["moved"]["<process>"].update(labels=[name], values=[value])
+    with pytest.raises(CheckpointError, match="this process has no setting"):
+        resumed(lambda: {"callback": Thing()}, (record, arrays))
+
+
+def test_a_method_that_another_one_without_a_name_replaces_is_refused() -> None:
+    life = Life(lambda: {"callback": Replaced()})
+    Replaced.value = lambda self: 3  # type: ignore[assignment, method-assign]
+    refused = life.walker.survey()
+    assert refused.refused == []
+    with pytest.raises(Exception, match=r"<Replaced>\.value: .*was not there at the start and has no name"):
+        life.saved()
+
+
+def test_a_cache_is_told_and_its_function_is_looked_into() -> None:
+    seen: list[int] = []
+
+    @functools.lru_cache(None)
+    def cached(value: int) -> int:
+        seen.append(value)
+        return value
+
+    def make() -> Any:
+        return {"callback": Thing(call=cached, seen=seen)}
+
+    life = Life(make)
+    cached(3)
+    saved = life.saved()
+    seen.clear()
+    resumed(make, saved)
+    assert seen == [3]
