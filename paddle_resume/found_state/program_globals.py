@@ -19,13 +19,14 @@ class ModuleKind(Kind):
     """A module of the user's, by those of its variables that code of the run assigns, or uses and could change.
 
     Args:
-        may_change: tells of the value of a variable whether it can become another one without being assigned.
+        may_change: tells of the value of a variable, and the module's name, whether it can become another one without
+            being assigned.
     """
 
     tag = "module"
     has_names = True
 
-    def __init__(self, may_change: Callable[[Any], bool]) -> None:
+    def __init__(self, may_change: Callable[[Any, str], bool]) -> None:
         self._may_change = may_change
         self._assigned: set[str] = set()
         self._used: set[str] = set()
@@ -38,7 +39,7 @@ class ModuleKind(Kind):
     def read(self, thing: Any, claimed: Claimed) -> tuple[list[Any], Hashable]:
         held = vars(thing)
         used = (name for name in held if name in self._used or name in self._assigned)
-        names = [name for name in used if self._is_state(name, held[name])]
+        names = [name for name in used if self._is_state(name, held[name], thing.__name__)]
         return [*names, *(held[name] for name in names)], None
 
     def expand(self, thing: Any, objects: list[Any], claimed: Claimed) -> tuple[Optional[list[Any]], list[Any]]:
@@ -64,10 +65,12 @@ class ModuleKind(Kind):
     def told(self, thing: Any) -> str:
         return "variables of a module"
 
-    def _is_state(self, name: str, value: Any) -> bool:
+    def _is_state(self, name: str, value: Any, module: str) -> bool:
         if name.startswith("__") or is_a(value, types.ModuleType):
             return False
-        return name in self._assigned or self._may_change(value)
+        if is_a(value, (type, types.FunctionType)):
+            return self._may_change(value, module)
+        return name in self._assigned or self._may_change(value, module)
 
 
 class Variables(NamedTuple):

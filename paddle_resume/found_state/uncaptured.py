@@ -254,6 +254,11 @@ def is_users(module: str) -> bool:
     return not is_installed(file)
 
 
+def is_taken(module: str) -> bool:
+    """Whether a module belongs to a package that counts as the user's own by `take_as_users`."""
+    return module.partition(".")[0] in _TAKEN_AS_USERS
+
+
 def is_installed(file: str) -> bool:
     """Whether a source file is Python's own, or was installed."""
     paths = sysconfig.get_paths()

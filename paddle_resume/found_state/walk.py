@@ -22,7 +22,17 @@ from paddle_resume.found_state.problem import Problem
 from paddle_resume.found_state.process_settings import PATH as SETTINGS_PATH
 from paddle_resume.found_state.process_settings import SETTINGS, SettingsKind
 from paddle_resume.found_state.program_globals import ModuleKind, variables_of
-from paddle_resume.found_state.uncaptured import DATA, HANDLE, INSIDE, OPAQUE, PROGRAM, is_users, module_of, top_level
+from paddle_resume.found_state.uncaptured import (
+    DATA,
+    HANDLE,
+    INSIDE,
+    OPAQUE,
+    PROGRAM,
+    is_taken,
+    is_users,
+    module_of,
+    top_level,
+)
 
 MOST_NODES = 1_000_000
 _MOST_LETTERS = 400  # of a path; what lies deeper is counted instead of named
@@ -224,7 +234,9 @@ class Walk:
         return [*(node for node in nodes if node.seen != self._turn), *unseen]
 
     def _learn_variables(self, thing: Any) -> None:
-        for module, assigned, used, environment in () if self._is_part else variables_of(thing):
+        if self._paths is None:
+            return  # Only what code was known to change at the start could be put back by the next process.
+        for module, assigned, used, environment in variables_of(thing):
             self._settings.add(environment)
             node = self._node(module, ModuleKind(_may_change), f"<module {module.__name__}>")
             node = self._modules.setdefault(id(module), node)
@@ -239,13 +251,17 @@ class Walk:
         return [base for cls in of for base in cls.__mro__ if is_users(module_of(base))]
 
 
-def _may_change(value: Any) -> bool:
-    """Whether a variable of a module that code of the run uses can come to hold something else in place."""
+def _may_change(value: Any, module: str) -> bool:
+    """Whether a variable that code of the run uses, in this module, can come to hold something else in place."""
+    kind = kind_of(value)
+    if is_taken(module):  # A whole suite: of what it has beside containers and numbers too much is nobody's state.
+        return kind.tag.partition(" with ")[0] in _DATA
     if is_a(value, type):
         return is_users(module_of(value)) and not is_a(value, enum.EnumMeta)
+    if type(value) is types.FunctionType:
+        return is_users(value.__module__ or "")
     if any(module_of(base).startswith(_RUNS) for base in type(value).__mro__):
         return False
-    kind = kind_of(value)
     return kind is not LEAF and kind is not HANDLE and kind is not PROGRAM and kind is not INSIDE
 
 
@@ -264,5 +280,9 @@ def _too_many(order: list[Node], limit: int) -> str:
 
 
 _BUILT_IN = ("builtins", "collections")
+_DATA = (
+    *("list", "dict", "set", "deque", "OrderedDict", "Counter", "defaultdict", "bytes", "array", "tensor"),
+    *("random.Random", "np.random.Generator", "np.random.RandomState"),
+)
 _RUNS = ("paddle_resume.training.trainer", "paddle_resume.training.checkpointer")  # runs themselves
 _ROOTS_KIND, _HOOKS_KIND = RootsKind(), ClassKind(frozenset({"next_hook_id"}))

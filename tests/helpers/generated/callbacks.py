@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import collections
+import contextvars
 import copy
 import dataclasses
 import functools
+import io
 import itertools
+import multiprocessing
+import os
 import random
+import threading
+import weakref
 from enum import Enum
 from typing import ClassVar, NamedTuple
 
@@ -229,6 +235,67 @@ class Functions(Step):
         return self.scale(self.choose(said))
 
 
+def _count_calls():
+    """Keeps what it counts in itself, in a default argument, and in a class."""
+    _count_calls.calls = getattr(_count_calls, "calls", 0) + 1
+    Tally.add(_count_calls.calls)
+    return Tally.total
+
+
+class Tally:
+    total = 0
+
+    @staticmethod
+    def add(value, seen=[]):  # noqa: B006 (what is tested)
+        seen.append(value)
+        Tally.total += len(seen) % 5
+
+
+class Reached(Step):
+    """What it changes is reached by name only."""
+
+    def value(self, trainer):
+        np.seterr(over=("ignore", "warn", "raise")[trainer.step % 3])
+        os.environ["GENERATED_LEVEL"] = f"{os.environ.get('GENERATED_LEVEL', '')[-2:]}{trainer.step % 7}"
+        return _count_calls() + len(np.geterr()["over"]) + int(os.environ["GENERATED_LEVEL"])
+
+
+LEVEL = contextvars.ContextVar("LEVEL", default=1)
+
+
+class Key:
+    pass
+
+
+class Loss(float):
+    pass
+
+
+class Indirect(Step):
+    """What it keeps is held weakly, by thread, in memory of C, or in values of a class of its own."""
+
+    def __init__(self):
+        self.keys = [Key(), Key()]
+        self.weak, self.last = weakref.WeakKeyDictionary(), None
+        self.local, self.shared = threading.local(), multiprocessing.Value("q", 0)
+        self.text, self.view, self.least = io.StringIO(), memoryview(bytearray(4)), Loss(9)
+
+    def value(self, trainer):
+        key = self.keys[trainer.step % 2]
+        self.weak[key] = [*self.weak.get(key, ())[-3:], trainer.step]
+        before = self.last() if self.last is not None else None
+        self.last = weakref.ref(key)
+        LEVEL.set((LEVEL.get() * 3) % 11)
+        self.local.count = getattr(self.local, "count", 0) + 1
+        self.shared.value += LEVEL.get()
+        self.text.write(str(trainer.step))
+        self.view[trainer.step % 4] += 1
+        self.least = Loss(min(self.least, abs(np.cos(self.shared.value))))
+        self.least.step = trainer.step
+        said = self.local.count + self.shared.value % 13 + self.text.tell() % 5 + sum(self.view) % 7 + self.least
+        return said + (before is key) + sum(map(len, self.weak.values())) + self.least.step % 3
+
+
 class Walking:
     """A generator of numbers that tells where it is."""
 
@@ -402,9 +469,10 @@ class Averaged(Callback):
 
 
 PLAIN = (Numbers, Containers, Objects, Generators, Global, Tensors, ByName, Twin, Functions, Stateful, Holder)
+ELSEWHERE = (Reached, Indirect)
 CHANGING = (Begins, AtEpochs, ClipsLater, Freezes, Drops, Replaces, Rates, Watches)
 CALLBACKS = {
-    **{cls.__name__: lambda model, data, cls=cls: cls() for cls in (*PLAIN, *CHANGING)},
+    **{cls.__name__: lambda model, data, cls=cls: cls() for cls in (*PLAIN, *ELSEWHERE, *CHANGING)},
     "Curriculum": lambda model, data: Curriculum(data),
     "Averaged": lambda model, data: Averaged(model.parameters()),
 }
