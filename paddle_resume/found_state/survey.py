@@ -15,6 +15,7 @@ from paddle_resume.found_state.process_settings import PATH as SETTINGS_PATH
 from paddle_resume.found_state.refusals import Refusals
 
 _SHOWN = 6
+_BY_NAME = "classes and modules"
 _HOLDER = re.compile(r"[^.\[]+(?:\[[^\]]*\])?")
 
 
@@ -81,6 +82,7 @@ class Survey:
                 count = 1 if node.kind is OWNER else sum(kind_of(value) is LEAF for value in node.values)
                 count += 1 if node.detail is not None and not node.values else 0
                 for holder in _HOLDER.findall(node.path)[:1] if count else ():
+                    holder = _BY_NAME if holder.startswith("<") else holder
                     counts[holder] = counts.get(holder, 0) + count
         parts = []
         if counts:

@@ -237,7 +237,8 @@ def top_level(cls: type) -> str:
 
 def module_of(cls: type) -> str:
     """The module of a class; an empty text for one that a library made of thin air."""
-    return cls.__module__ if isinstance(cls.__module__, str) else ""
+    found = getattr(cls, "__module__", None)  # Some of Paddle's own in C have none.
+    return found if isinstance(found, str) else ""
 
 
 @cache

@@ -78,7 +78,7 @@ class Walk:
         order: list[Node] = []
         waiting = [] if self._is_part else [self._node(_HOOKS, _HOOKS_KIND, HOOK_COUNTER)]
         waiting.append(self._nodes.get(id(self.roots)) or self._node(self.roots, _ROOTS_KIND, ""))
-        while waiting:
+        while waiting or (waiting := self._modules_left()):
             node = waiting.pop()
             if node.seen == self._turn:
                 continue
@@ -87,8 +87,6 @@ class Walk:
             if not node.owner:
                 self._look(node)
                 waiting += node.children
-            if not waiting:
-                waiting += self._modules_left()
             if len(order) > most:
                 raise StateError(_too_many(order, most))
         self._nodes = {key: node for key, node in self._nodes.items() if node.seen == self._turn or node.start}

@@ -126,11 +126,12 @@ def test_a_step_is_the_mean_over_all_samples_with_clipping_and_without(tmp_path:
 
 
 def test_what_python_and_numpy_draw_in_a_pass_is_drawn_by_the_share(tmp_path: Path) -> None:
-    drawn: list[float] = []
-
     class Drawing(Kept):
+        derived_attributes = ("drawn",)
+        drawn: list[float]
+
         def compute_loss(self, batch: Any) -> Any:
-            drawn.append(float(np.random.random()))
+            self.drawn.append(float(np.random.random()))
             return super().compute_loss(batch)
 
     def run(folder: Path) -> list[float]:
@@ -139,10 +140,9 @@ def test_what_python_and_numpy_draw_in_a_pass_is_drawn_by_the_share(tmp_path: Pa
         optimizer = paddle.optimizer.SGD(0.1, parameters=model.parameters())
         made = Drawing(model, optimizer, loss=paddle.nn.CrossEntropyLoss(), save_dir=folder, seed=3,
                        processes=Processes(elastic=2))  # fmt: skip
-        made.told = []
-        drawn.clear()
+        made.told, made.drawn = [], []
         train(made, epochs=1)
-        return list(drawn)
+        return made.drawn
 
     first = run(tmp_path / "one")
     tried = 3  # First samples of train, valid and test, before the run.
