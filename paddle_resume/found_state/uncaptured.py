@@ -268,10 +268,21 @@ def is_installed(file: str) -> bool:
     return any(os.path.abspath(file).startswith(folder + os.sep) for folder in installed)  # noqa: PTH100
 
 
+@cache
+def is_another_librarys(cls: Any) -> bool:
+    """Whether a class was installed, and is neither Paddle's nor NumPy's."""
+    top = top_level(cls)
+    file = getattr(sys.modules.get(top), "__file__", None)
+    places = (sysconfig.get_path("purelib"), sysconfig.get_path("platlib"))
+    is_there = isinstance(file, str) and file.startswith(places)
+    return is_there and top not in ("paddle", "paddle_resume", "numpy") and not is_users(module_of(cls))
+
+
 def take_as_users(package: str) -> None:
     """From now on the code of this package counts as the user's own, wherever it is installed."""
     _TAKEN_AS_USERS.add(package)
     is_users.cache_clear()
+    is_another_librarys.cache_clear()
 
 
 def _position(thing: Any) -> Optional[int]:

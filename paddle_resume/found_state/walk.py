@@ -14,7 +14,7 @@ import paddle
 from paddle_resume.errors import StateError
 from paddle_resume.found_state.claims import NOTHING_CLAIMED, Claimed, Claims
 from paddle_resume.found_state.dispatch import CLASS, LEAF, kind_of
-from paddle_resume.found_state.kind import Kind, is_a
+from paddle_resume.found_state.kind import TOLD, Kind, is_a
 from paddle_resume.found_state.node import BulkKind, Node, RootsKind, Start
 from paddle_resume.found_state.object_kinds import ClassKind, ObjectKind
 from paddle_resume.found_state.paddle_rules import is_own_container
@@ -28,6 +28,7 @@ from paddle_resume.found_state.uncaptured import (
     INSIDE,
     OPAQUE,
     PROGRAM,
+    is_another_librarys,
     is_taken,
     is_users,
     module_of,
@@ -197,8 +198,8 @@ class Walk:
         if type(value) is types.CellType:  # What it holds is called by the variable's name.
             path = f"{path} (the variable)"
         kind = kind_of(value)
-        if kind is OPAQUE and isinstance(parent.kind, ModuleKind):
-            kind = DATA  # Code that uses it by name may only call it, such as a function compiled by a library.
+        if isinstance(parent.kind, ModuleKind) and (kind is OPAQUE or is_another_librarys(type(value))):
+            kind = DATA if kind.standing != TOLD else kind  # Code may only call it, such as a compiled function.
         node = self._node(value, kind, path, prefix, parent)
         node.is_own = is_own
         return node

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import decimal
 import functools
+import logging
 import os
+import zlib
 from collections.abc import Callable
 from typing import Any, ClassVar
 
@@ -12,6 +14,7 @@ import found_levels
 import numpy as np
 import paddle
 import pytest
+import yaml
 from graphs import Life, Thing, resumed
 
 from paddle_resume.errors import CheckpointError
@@ -146,6 +149,7 @@ def forget() -> None:
 
 
 VALUE = Replaced.value
+LOGGER = logging.getLogger("found")
 WAYS = [
     *(by_class, by_metaclass, by_function, by_object, by_other_module, by_import, by_globals),
     *(by_name_of_a_function, by_method, by_settings),
@@ -225,6 +229,23 @@ def test_a_method_that_another_one_without_a_name_replaces_is_refused() -> None:
     assert refused.refused == []
     with pytest.raises(Exception, match=r"<Replaced>\.value: .*was not there at the start and has no name"):
         life.saved()
+
+
+COMPILED = zlib.decompressobj()
+CONSOLE = pytest.Cache  # a class of a library
+OF_A_LIBRARY = yaml.SafeLoader("a: 1")
+
+
+def test_an_object_of_a_library_that_code_uses_by_name_is_told_and_stops_no_run() -> None:
+    def use() -> Any:
+        return COMPILED, OF_A_LIBRARY, CONSOLE, logging.getLogger(), LOGGER
+
+    life = Life(lambda: {"callback": Thing(call=use)})
+    survey = life.walker.survey()
+    assert survey.refused == []
+    assert {entry.path.rpartition(".")[2] for entry in survey.told} == {"COMPILED", "OF_A_LIBRARY"}
+    OF_A_LIBRARY.get_data()
+    assert life.saved()[0]["moved"] == {}
 
 
 def test_a_cache_is_told_and_its_function_is_looked_into() -> None:
