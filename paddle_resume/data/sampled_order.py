@@ -15,8 +15,8 @@ from paddle_resume.errors import DataError
 from paddle_resume.rng import preserved
 
 _ORDER = 2  # Keeps the seeds of orders apart from those of samples and streams.
-_PADDLES = ("BatchSampler", "DistributedBatchSampler", "RandomSampler", "SequenceSampler", "WeightedRandomSampler",
-            "SubsetRandomSampler")  # fmt: skip
+# Weights and indices may be changed from epoch to epoch, so that samplers that have them are as those of the user's.
+_PADDLES = ("BatchSampler", "DistributedBatchSampler", "RandomSampler", "SequenceSampler")
 
 
 class SampledOrder:

@@ -87,7 +87,7 @@ class Stream:
                 streams.set_state_dict(private)
                 streams.begin_step(samples)
                 group = []
-                for sample in itertools.islice(iterator, self._batch_size):
+                for sample in _next_of(iterator, self._batch_size):
                     group.append(sample)
                     samples += 1
                     self._drawn(streams, samples == 1 or len(group) == self._batch_size)
@@ -175,5 +175,15 @@ class Stream:
 
 def _skip(iterator: Iterator[Any], samples: Optional[int]) -> None:
     """Draw so many samples, None all that are left, and drop them."""
-    for _ in itertools.islice(iterator, samples):
+    for _ in _next_of(iterator, samples):
         pass
+
+
+def _next_of(iterator: Iterator[Any], samples: Optional[int]) -> Iterator[Any]:
+    """So many samples, None all that are left; without calling `iter` again, at which a dataset may begin anew."""
+    for _ in itertools.count() if samples is None else range(samples):
+        try:
+            sample = next(iterator)
+        except StopIteration:
+            return
+        yield sample

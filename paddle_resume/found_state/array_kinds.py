@@ -33,14 +33,17 @@ class ArrayKind(Kind):
     def fits(self, thing: Any, held: Any) -> str:
         if thing.dtype != held.dtype:
             return f"its dtype was {held.dtype} and is {thing.dtype}"
-        if thing.shape != held.shape:
+        if thing.shape != held.shape and not thing.flags.owndata:
             return f"its shape was {list(held.shape)} and is {list(thing.shape)}"
-        return "" if thing.flags.writeable or np.array_equal(raw_bytes(thing), raw_bytes(held)) else "it is read-only"
+        is_view = thing.base is not None  # of what is put back itself
+        return "" if thing.flags.writeable or is_view or _same_bytes(thing, held) else "it is read-only"
 
     def new(self, cls: type, held: Any) -> Any:
         return held.copy(order="K")
 
     def write(self, thing: Any, labels: Optional[Sequence[Any]], values: list[Any], held: Any) -> None:
+        if thing.shape != held.shape:
+            thing.resize(held.shape, refcheck=False)
         if thing.flags.writeable:
             thing[...] = held
 
@@ -85,6 +88,10 @@ def array_kind(thing: np.ndarray) -> Optional[Kind]:
     if thing.dtype == object:
         return _OBJECTS
     return _PLAIN if is_storable(thing) else None
+
+
+def _same_bytes(one: np.ndarray, other: np.ndarray) -> bool:
+    return one.shape == other.shape and np.array_equal(raw_bytes(one), raw_bytes(other))
 
 
 _PLAIN, _OBJECTS = ArrayKind(), ObjectArrayKind()

@@ -15,6 +15,8 @@ class Claims:
         self._objects: dict[int, tuple[Any, str]] = {}
         self._attributes: dict[int, tuple[Any, dict[str, str]]] = {}
         self._tensors: list[tuple[Callable[[], Iterable[Any]], str]] = []
+        self.roots: dict[str, Any] = {}
+        """What claimed objects refer to and their owners leave to the walker, by name."""
 
     def object(self, thing: Any, owner: str) -> None:
         """`owner` saves all of `thing`, and all that only `thing` refers to."""

@@ -6,6 +6,7 @@ import csv
 import datetime
 import enum
 import io
+import logging
 import random
 import threading
 import types
@@ -55,6 +56,8 @@ OWNER = OwnerKind()
 CLASS = ClassKind()
 _LOOKED_INTO = (paddle.nn.Layer, paddle.optimizer.Optimizer, paddle.optimizer.lr.LRScheduler)
 _WRAPPED = (*_LOOKED_INTO, paddle.amp.AmpScaler)
+# Classes of handles from which users derive their own; what those add to them is looked at.
+_WITH_STATE = (logging.Handler, logging.Filter, logging.Formatter, threading.Thread)
 _NESTED = 3  # tuples in tuples that count as one value
 _Rule = Union[Kind, Callable[[Any], Kind]]
 
@@ -229,6 +232,8 @@ def _learn_outside(cls: type) -> Any:
         return _NUMBERS
     if issubclass(cls, (weakref.ReferenceType, weakref.finalize)) or cls is type(csv.writer(io.StringIO())):
         return uncaptured.HANDLE
+    if issubclass(cls, _WITH_STATE) and uncaptured.is_users(uncaptured.module_of(cls)):
+        return ObjectKind(cls)
     if issubclass(cls, (np.memmap, BaseException)) or uncaptured.is_handle(cls):
         return uncaptured.HANDLE
     if uncaptured.is_foreign_data(cls):

@@ -59,6 +59,7 @@ class ObjectKind(Kind):
     has_names = True
 
     def __init__(self, cls: type) -> None:
+        self.cls = cls
         self._dict_of = dict_reader(cls)
         self._slots = slots_of(cls)
         self._getters = [slot.__get__ for slot in self._slots.values()]
@@ -72,6 +73,10 @@ class ObjectKind(Kind):
                 objects.append(get(thing))
             except AttributeError:
                 objects.append(_UNSET)
+        if type(thing) is not self.cls:
+            raise Problem(
+                f"a {self.cls.__qualname__} that became a {type(thing).__qualname__} in the course of the run"
+            )
         return objects, None
 
     def expand(self, thing: Any, objects: list[Any], claimed: Claimed) -> tuple[Optional[list[Any]], list[Any]]:
@@ -213,7 +218,8 @@ class ClassKind(Kind):
             return name in self._only
         if type(value) in METHODS:
             return True
-        if name.startswith("__") or name in ("_abc_impl", "derived_attributes"):
+        if name.startswith("__") or name in ("_abc_impl", "derived_attributes") or is_a(value, types.ModuleType):
             return False
-        # Slots and the like answer to access; nested classes and modules are the program's.
-        return not hasattr(type(value), "__get__") and not is_a(value, (type, types.ModuleType))
+        # Slots and the like answer to access, and are the program's; but for objects of the user's that do so.
+        of = value if is_a(value, type) else type(value) if hasattr(type(value), "__get__") else None
+        return of is None or is_users(module_of(of))

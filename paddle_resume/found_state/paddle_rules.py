@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import threading
 from collections.abc import Iterable, Mapping
 from functools import cache
 from typing import Any
@@ -29,6 +31,9 @@ _OF_CLASS: dict[type, frozenset[str]] = {
     paddle.io.DataLoader: frozenset({"_iterator", LAST_ITERATOR}),
     # `fit` sets them at every start.
     paddle.callbacks.Callback: frozenset({"params"}),
+    # What is of the process in those from which users derive their own.
+    threading.Thread: frozenset(vars(threading.Thread())),
+    logging.Handler: frozenset(vars(logging.Handler())),
 }
 _ACCUMULATORS = (
     *("_accumulators", "_accumulators_holder", "_master_weights", "_already_create_accumulator"),
@@ -107,4 +112,15 @@ def claim_optimizer(claims: Claims, optimizer: Any, owner: str, rate_owner: str)
     claims.attributes(optimizer, names, owner)
     claims.attributes(optimizer, _RATE, rate_owner)
     if isinstance(optimizer._learning_rate, paddle.optimizer.lr.LRScheduler):
-        claims.object(optimizer._learning_rate, rate_owner)
+        _claim_scheduler(claims, optimizer._learning_rate, rate_owner)
+
+
+def _claim_scheduler(claims: Claims, scheduler: Any, owner: str) -> None:
+    """All but the functions that it calls, and what those hold; also of one inside of it."""
+    claims.object(scheduler, owner)
+    claims.roots[f"{owner}.class"] = type(scheduler)
+    for name, value in vars(scheduler).items():
+        if isinstance(value, paddle.optimizer.lr.LRScheduler):
+            _claim_scheduler(claims, value, f"{owner}.{name}")
+        elif callable(value):
+            claims.roots[f"{owner}.{name}"] = value

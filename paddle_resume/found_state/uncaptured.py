@@ -269,13 +269,13 @@ def is_installed(file: str) -> bool:
 
 
 @cache
-def is_another_librarys(cls: Any) -> bool:
-    """Whether a class was installed, and is neither Paddle's nor NumPy's."""
-    top = top_level(cls)
+def is_another_librarys(module: str) -> bool:
+    """Whether a module was installed, and is neither Paddle's nor NumPy's."""
+    top = module.partition(".")[0]
     file = getattr(sys.modules.get(top), "__file__", None)
     places = (sysconfig.get_path("purelib"), sysconfig.get_path("platlib"))
     is_there = isinstance(file, str) and file.startswith(places)
-    return is_there and top not in ("paddle", "paddle_resume", "numpy") and not is_users(module_of(cls))
+    return is_there and top not in ("paddle", "paddle_resume", "numpy") and not is_users(module)
 
 
 def take_as_users(package: str) -> None:

@@ -198,7 +198,7 @@ class Walk:
         if type(value) is types.CellType:  # What it holds is called by the variable's name.
             path = f"{path} (the variable)"
         kind = kind_of(value)
-        if isinstance(parent.kind, ModuleKind) and (kind is OPAQUE or is_another_librarys(type(value))):
+        if isinstance(parent.kind, ModuleKind) and (kind is OPAQUE or is_another_librarys(module_of(type(value)))):
             kind = DATA if kind.standing != TOLD else kind  # Code may only call it, such as a compiled function.
         node = self._node(value, kind, path, prefix, parent)
         node.is_own = is_own

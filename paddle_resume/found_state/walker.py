@@ -57,7 +57,7 @@ class Walker:
         claims.object(np.random.mtrand._rand, "rng")
         self._claims = claims
         self._remade = remade
-        self._walk = Walk(roots, claims)
+        self._walk = Walk({**roots, **claims.roots}, claims)
         if earlier is not None:
             self._walk.adopt(earlier._walk)
         order = self._walk.run()
