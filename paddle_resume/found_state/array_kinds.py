@@ -33,7 +33,7 @@ class ArrayKind(Kind):
     def fits(self, thing: Any, held: Any) -> str:
         if thing.dtype != held.dtype:
             return f"its dtype was {held.dtype} and is {thing.dtype}"
-        if thing.shape != held.shape and not thing.flags.owndata:
+        if thing.shape != held.shape:
             return f"its shape was {list(held.shape)} and is {list(thing.shape)}"
         is_view = thing.base is not None  # of what is put back itself
         return "" if thing.flags.writeable or is_view or _same_bytes(thing, held) else "it is read-only"
@@ -42,8 +42,6 @@ class ArrayKind(Kind):
         return held.copy(order="K")
 
     def write(self, thing: Any, labels: Optional[Sequence[Any]], values: list[Any], held: Any) -> None:
-        if thing.shape != held.shape:
-            thing.resize(held.shape, refcheck=False)
         if thing.flags.writeable:
             thing[...] = held
 

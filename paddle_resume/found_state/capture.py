@@ -115,6 +115,8 @@ class Capture:
             return {"kind": OWNER.tag, "class": class_key(type(node.thing)), "state": self._state_of(node)}
         start = stands_for.start
         assert start is not None
+        if stands_for.is_late and node.standing == CAPTURED and not isinstance(node.kind, BulkKind):
+            return self._whole(node)
         has_other_detail = node.detail != start.detail
         if node.values is start.values and not has_other_detail:
             return None
@@ -214,11 +216,15 @@ class Capture:
         base = self._shared.base_of(node)
         if base is not None:
             return self._view(node, base)
-        if node.kind.has_names:
-            return self._entry(node, self._changed_attributes(node, (), ()) or {"labels": [], "values": []})
         if is_a(node.thing, (set, frozenset)):
             for value in node.values:
                 self._require_plain_hash(value, node)
+        return self._whole(node)
+
+    def _whole(self, node: Node) -> dict[str, Any]:
+        """All that it holds."""
+        if node.kind.has_names:
+            return self._entry(node, self._changed_attributes(node, (), ()) or {"labels": [], "values": []})
         return self._entry(node, self._items(node, pack_numbers(node.values, self._sink, node.path)))
 
     def _view(self, node: Node, base: Node) -> dict[str, Any]:

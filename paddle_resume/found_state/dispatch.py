@@ -11,6 +11,7 @@ import random
 import threading
 import types
 import weakref
+import zoneinfo
 from collections.abc import Callable
 from typing import Any, Union
 
@@ -56,6 +57,7 @@ OWNER = OwnerKind()
 CLASS = ClassKind()
 _LOOKED_INTO = (paddle.nn.Layer, paddle.optimizer.Optimizer, paddle.optimizer.lr.LRScheduler)
 _WRAPPED = (*_LOOKED_INTO, paddle.amp.AmpScaler)
+_OF_CSV = (type(csv.writer(io.StringIO())), type(csv.get_dialect("excel")))
 # Classes of handles from which users derive their own; what those add to them is looked at.
 _WITH_STATE = (logging.Handler, logging.Filter, logging.Formatter, threading.Thread)
 _NESTED = 3  # tuples in tuples that count as one value
@@ -132,7 +134,7 @@ def _of_slice(thing: slice) -> Kind:
 
 def _of_time(thing: Any) -> Kind:
     zone = thing.tzinfo
-    return LEAF if zone is None or type(zone) is datetime.timezone else uncaptured.OPAQUE
+    return LEAF if zone is None or type(zone) in (datetime.timezone, zoneinfo.ZoneInfo) else uncaptured.OPAQUE
 
 
 def _of_array(thing: np.ndarray) -> Kind:
@@ -230,16 +232,16 @@ def _learn_outside(cls: type) -> Any:
         return _THREAD_LOCAL
     if issubclass(cls, SHARED) or is_number_of_c(cls):
         return _NUMBERS
-    if issubclass(cls, (weakref.ReferenceType, weakref.finalize)) or cls is type(csv.writer(io.StringIO())):
+    if issubclass(cls, (weakref.ReferenceType, weakref.finalize)) or cls in _OF_CSV:
         return uncaptured.HANDLE
+    if uncaptured.is_running(cls):
+        return uncaptured.ITERATOR
     if issubclass(cls, _WITH_STATE) and uncaptured.is_users(uncaptured.module_of(cls)):
         return ObjectKind(cls)
     if issubclass(cls, (np.memmap, BaseException)) or uncaptured.is_handle(cls):
         return uncaptured.HANDLE
     if uncaptured.is_foreign_data(cls):
         return uncaptured.DATA
-    if uncaptured.is_running(cls):
-        return uncaptured.ITERATOR
     if uncaptured.is_inside_paddle(cls):
         return WrapperKind(cls, _is_wrapped) if uncaptured.may_wrap(cls) else uncaptured.INSIDE
     return uncaptured.PROGRAM if uncaptured.is_of_the_program(cls) else None
@@ -260,4 +262,6 @@ def _learn_inside(cls: type) -> _Rule:
         return ArraySubclassKind(cls)
     if not has_hidden_storage(cls):
         return ObjectKind(cls)
+    if uncaptured.is_another_librarys(uncaptured.module_of(cls)):
+        return uncaptured.DATA
     return uncaptured.PROGRAM if uncaptured.top_level(cls) == "numpy" else uncaptured.OPAQUE

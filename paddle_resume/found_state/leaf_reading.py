@@ -10,8 +10,10 @@ import enum
 import fractions
 import re
 import struct
+import time
 import types
 import uuid
+import zoneinfo
 from typing import Any, Callable, Protocol
 
 import numpy as np
@@ -26,6 +28,7 @@ _NUMPY = re.compile(r"[<>|=](?:[biufc][0-9]{1,2}|[USMm][0-9]{1,9}(?:\[[0-9]{0,9}
 _PADDLE_NAMES = re.compile(r"[a-z0-9_]{1,20}")
 _PLACE = re.compile(r"Place\((cpu|gpu_pinned|gpu:([0-9]{1,3}))\)")
 _MOST_DEEP = 8
+_MOST_LETTERS = 100
 
 
 class Known(Protocol):
@@ -136,12 +139,30 @@ def _fraction(cell: list[Any], known: Known, depth: int) -> fractions.Fraction:
 def _tz(cell: Any) -> Any:
     if cell is None:
         return None
+    if len(cell) == 1:
+        return _zone(cell[0])
     microseconds, name = cell
     offset = datetime.timedelta(microseconds=microseconds)
     zone = datetime.timezone(offset)
     if zone.tzname(None) == name:
         return datetime.timezone.utc if not offset and name == "UTC" else zone
     return datetime.timezone(offset, name)
+
+
+def _zone(key: Any) -> zoneinfo.ZoneInfo:
+    if type(key) is not str or len(key) > _MOST_LETTERS:
+        raise Problem("a zone has a name")
+    try:
+        return zoneinfo.ZoneInfo(key)
+    except (OSError, ValueError, LookupError) as error:
+        raise Problem(f"this machine knows no time zone {key!r}") from error
+
+
+def _struct_time(cell: list[Any]) -> time.struct_time:
+    *fields, zone, offset = cell
+    if len(fields) != 9 or not all(type(field) is int for field in fields):
+        raise Problem("a struct_time has nine whole numbers")
+    return time.struct_time(fields, {"tm_zone": zone, "tm_gmtoff": offset})
 
 
 def _datetime(cell: list[Any], known: Known, depth: int) -> datetime.datetime:
@@ -216,6 +237,8 @@ _READ: dict[str, _Reader] = {
     "...": lambda c, k, d: ...,
     "NotImplemented": lambda c, k, d: NotImplemented,
     "datetime": _datetime,
+    "zone": lambda c, k, d: _zone(c[0]),
+    "struct_time": lambda c, k, d: _struct_time(c),
     "date": lambda c, k, d: datetime.date(*c),
     "time": _time,
     "timedelta": lambda c, k, d: datetime.timedelta(*c),

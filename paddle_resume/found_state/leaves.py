@@ -11,8 +11,10 @@ import math
 import pathlib
 import re
 import struct
+import time
 import types
 import uuid
+import zoneinfo
 from collections.abc import Mapping
 from typing import Any, Callable, Optional
 
@@ -34,6 +36,7 @@ ALWAYS: frozenset[Any] = frozenset(
     {
         *(bool, int, float, complex, str, bytes, Beside, type(None), type(Ellipsis), type(NotImplemented), range),
         *(datetime.date, datetime.timedelta, datetime.timezone, decimal.Decimal, fractions.Fraction, uuid.UUID),
+        *(zoneinfo.ZoneInfo, time.struct_time),
         *(*PATHS, re.Pattern, *DTYPES, *PLACES, types.ModuleType),
         *{np.dtype(code).type for code in "?bhilqpBHILQPefdgFDGSUMm"},
     }
@@ -144,6 +147,8 @@ def _rest(value: Any, names: Names, path: str) -> Any:
 
 
 def _tz(zone: Any) -> Any:
+    if type(zone) is zoneinfo.ZoneInfo:
+        return [zone.key]
     return None if zone is None else [zone.utcoffset(None) // datetime.timedelta(microseconds=1), zone.tzname(None)]
 
 
@@ -165,6 +170,8 @@ _WRITE: dict[type, Callable[[Any, Names, str], Any]] = {
     datetime.time: lambda v, n, p: ["time", *_clock_time(v)],
     datetime.timedelta: lambda v, n, p: ["timedelta", v.days, v.seconds, v.microseconds],
     datetime.timezone: lambda v, n, p: ["timezone", *_tz(v)],
+    zoneinfo.ZoneInfo: lambda v, n, p: ["zone", v.key],
+    time.struct_time: lambda v, n, p: ["struct_time", *v, v.tm_zone, v.tm_gmtoff],
     decimal.Decimal: lambda v, n, p: ["decimal", str(v)],
     fractions.Fraction: lambda v, n, p: ["fraction", *(leaf_cell(x, n, p) for x in (v._numerator, v._denominator))],
     uuid.UUID: lambda v, n, p: ["uuid", v.hex],

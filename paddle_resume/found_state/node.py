@@ -26,7 +26,7 @@ class Node:
             "prefix",
             "problem",
         ),
-        *("seen", "start", "thing", "values"),
+        *("is_late", "seen", "start", "thing", "values"),
     )
 
     def __init__(self, thing: Any, kind: Kind, path: str, prefix: str, owner: str, is_librarys: bool) -> None:
@@ -49,6 +49,8 @@ class Node:
         self.values: list[Any] = []
         self.children: list[Node] = []
         self.start: Optional[Start] = None
+        self.is_late = False
+        """Whether the program makes it as the run begins, from what that holds by then: it is always saved whole."""
         self.seen = 0
 
     @property

@@ -105,7 +105,8 @@ def _variables_of(function: types.FunctionType) -> Iterator[Variables]:
     if module is None or not is_users(name) or vars(module) is not held:
         return
     names = _names_in(function.__code__)
-    yield Variables(module, names.assigned, names.used, names.environment)
+    if function.__name__ != "<module>":  # Of the code of a module itself whoever runs it knows the variables.
+        yield Variables(module, names.assigned, names.used, names.environment)
     # `state.level += 1` assigns a variable of the module `state`, wherever that was imported.
     package = f"{held.get('__package__')}."
     imported = (sys.modules.get(way + each) for each in names.imported for way in ("", package))

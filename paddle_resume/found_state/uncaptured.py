@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import io
 import os
 import sys
@@ -13,119 +14,18 @@ from typing import Any, Optional
 
 from paddle_resume.found_state.claims import Claimed
 from paddle_resume.found_state.kind import DERIVED, REFUSED, TOLD, Kind
+from paddle_resume.found_state.known_packages import DATA as DATA_OF
+from paddle_resume.found_state.known_packages import HANDLES
+from paddle_resume.found_state.known_packages import PROGRAM as PROGRAM_OF
 from paddle_resume.found_state.problem import Problem
 from paddle_resume.found_state.stored_arrays import ArraySink, ArraySource
 
-_HANDLES = frozenset(
-    [
-        "logging",
-        "threading",
-        "multiprocessing",
-        "subprocess",
-        "socket",
-        "socketserver",
-        "ssl",
-        "selectors",
-        "asyncio",
-        "concurrent",
-        "contextvars",
-        "_contextvars",
-        "signal",
-        "tempfile",
-        "zipfile",
-        "tarfile",
-        "gzip",
-        "bz2",
-        "lzma",
-        "mmap",
-        "sqlite3",
-        "urllib",
-        "http",
-        "ftplib",
-        "smtplib",
-        "requests",
-        "_thread",
-        "_socket",
-        "visualdl",
-        "tensorboard",
-        "tensorboardX",
-        "wandb",
-        "swanlab",
-        "mlflow",
-        "comet_ml",
-        "neptune",
-        "clearml",
-        "matplotlib",
-        "tqdm",
-        "rich",
-        "psutil",
-        "pynvml",
-        "_io",
-        "io",
-    ]
-)
-"""Packages whose objects are handles on something outside: their subclasses too."""
-_DATA = frozenset(
-    [
-        "pandas",
-        "pyarrow",
-        "polars",
-        "PIL",
-        "h5py",
-        "lmdb",
-        "netCDF4",
-        "zarr",
-        "tokenizers",
-        "sentencepiece",
-        "cv2",
-        "av",
-        "decord",
-        "faiss",
-        "shapely",
-        "rasterio",
-        "torch",
-        "tensorflow",
-        "jax",
-        "rdkit",
-        "open3d",
-        "pycocotools",
-        "lxml",
-        "soundfile",
-    ]
-)
-"""Libraries whose objects hold data that a run reads; they are taken to be as the program makes them."""
 _CLOSED = -1
 _TAKEN_AS_USERS: set[str] = set()
 _ITERATORS = frozenset(("builtins", "itertools", "numpy", "_csv", "re", "_sre"))
 _INSIDE_PADDLE = tuple(
     f"paddle.{part}"
     for part in ["base", "fluid", "jit", "static", "distributed", "pir", "hapi.progressbar", "nn.initializer"]
-)
-_PROGRAM = frozenset(
-    [
-        "typing",
-        "inspect",
-        "types",
-        "abc",
-        "weakref",
-        "functools",
-        "operator",
-        "importlib",
-        "contextlib",
-        "ast",
-        "dis",
-        "code",
-        "warnings",
-        "codecs",
-        "locale",
-        "ctypes",
-        "struct",
-        "_struct",
-        "string",
-        "gettext",
-        "sympy",
-        "builtins",
-    ]
 )
 
 
@@ -186,17 +86,17 @@ READ_FILE = ReadFileKind()
 
 def is_handle(cls: type) -> bool:
     """Whether objects of `cls` are handles on something outside the run."""
-    return any(top_level(base) in _HANDLES for base in cls.__mro__) or issubclass(cls, io.IOBase)
+    return any(top_level(base) in HANDLES for base in cls.__mro__) or issubclass(cls, io.IOBase)
 
 
 def is_foreign_data(cls: type) -> bool:
     """Whether objects of `cls` are another library's data."""
-    return top_level(cls) in _DATA
+    return top_level(cls) in DATA_OF
 
 
 def is_running(cls: type) -> bool:
     """Whether objects of `cls` are iterators that do not tell where they are."""
-    is_loaders = module_of(cls).startswith("paddle.io.dataloader.dataloader_iter")
+    is_loaders = module_of(cls).startswith("paddle.io.dataloader.dataloader_iter") or cls is csv.DictReader
     return is_loaders or (hasattr(cls, "__next__") and top_level(cls) in _ITERATORS)
 
 
@@ -212,7 +112,7 @@ def may_wrap(cls: type) -> bool:
 
 def is_of_the_program(cls: type) -> bool:
     """Whether objects of `cls` describe the program, and not where it stands."""
-    return (top_level(cls) in _PROGRAM and cls is not object) or issubclass(cls, types.ModuleType)
+    return (top_level(cls) in PROGRAM_OF and cls is not object) or issubclass(cls, types.ModuleType)
 
 
 def kind_of_file(thing: Any) -> Kind:

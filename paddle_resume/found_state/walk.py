@@ -128,6 +128,17 @@ class Walk:
         self._paths = None
         return new
 
+    def settle_late(self) -> list[Node]:
+        """Know what has come since the start by its path, where no other thing has that; returns these nodes."""
+        known = {node.path for node in self.started()}
+        late = []
+        for node in self.run():
+            if node.start is None and node.path not in known:
+                known.add(node.path)
+                node.start, node.is_late = Start(node), True
+                late.append(node)
+        return late
+
     def node_of(self, thing: Any) -> Node:
         """The node of an object that the last run came by; raises KeyError for any other."""
         return self._nodes[id(thing)]

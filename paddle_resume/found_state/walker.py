@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Optional
 
 import numpy as np
@@ -14,6 +14,7 @@ from paddle_resume.found_state.capture import Capture
 from paddle_resume.found_state.claims import Claims
 from paddle_resume.found_state.known import Known, parameter_names
 from paddle_resume.found_state.leaves import Names
+from paddle_resume.found_state.node import Node
 from paddle_resume.found_state.plan import FORMAT, Plan
 from paddle_resume.found_state.problem import Problem
 from paddle_resume.found_state.refusals import Refusals
@@ -62,17 +63,36 @@ class Walker:
             self._walk.adopt(earlier._walk)
         order = self._walk.run()
         new = self._walk.settle(order)
-        kept = KeptArrays(_KEPT_EACH, _KEPT)
-        for node in new:
-            if not node.owner and node.start is not None and not node.problem:
-                try:
-                    node.start.saved = node.kind.save(node.thing, kept, node.path, self._walk.claimed)
-                except Problem:
-                    continue  # Then it can be put back only by a process in which it has not moved.
-        self._known = Known(self._walk, ArraySource({}))
-        self._names = parameter_names(self._walk)
+        self._kept = KeptArrays(_KEPT_EACH, _KEPT)
+        self._keep(new)
+        self._has_begun = False
+        self._learn_names()
         self._samples = Samples(order, self._known)
         self._start = start_values(self._walk.started(), Names(self._names))
+
+    def begin(self) -> None:
+        """Callbacks have made what they make in each process as a run begins, such as a copy of the model.
+
+        From now on it is known by its path, as what was there at the start, and is always saved whole: in the next
+        process it is made anew from whatever that has been brought to. Raises StateError for what cannot be saved.
+        """
+        self._keep(self._walk.settle_late())
+        self._has_begun = True
+        self._learn_names()
+        self.survey().require_capturable()
+
+    def _keep(self, nodes: Sequence[Node]) -> None:
+        """Keep what they hold besides their values, for those that will have moved only in the next process."""
+        for node in nodes:
+            if not node.owner and node.start is not None and not node.problem:
+                try:
+                    node.start.saved = node.kind.save(node.thing, self._kept, node.path, self._walk.claimed)
+                except Problem:
+                    continue  # Then it can be put back only by a process in which it has not moved.
+
+    def _learn_names(self) -> None:
+        self._known = Known(self._walk, ArraySource({}))
+        self._names = parameter_names(self._walk)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> None:
         """A walker belongs to its very objects: a copy of one of them begins without."""
@@ -104,7 +124,9 @@ class Walker:
             return self.capture()
         refusals.require_none()
         told = [[entry.path, entry.what] for entry in Survey(order, self._walk.claimed).told]
-        return {"format": FORMAT, "start": self._start, **record, "told": told}, sink.arrays
+        late = sorted(node.path for node in self._walk.started() if node.is_late)
+        found = {"format": FORMAT, "start": self._start, **record, "told": told}
+        return {**found, **({"late": late} if late else {})}, sink.arrays
 
     def _leave_alone(self, refused: Collection[str]) -> bool:
         """Whether all of this is made again, in attributes that were not there at the start; they are left out then."""
@@ -128,9 +150,19 @@ class Walker:
     ) -> None:
         """Put everything back as it was when `capture` gave this, but what is at the paths `without` and below.
 
-        Raises CheckpointError, with nothing changed, if something in the record is not whole or does not fit.
+        Before `begin` what is made by then is left out, and is put back by another restore after it. Raises
+        CheckpointError, with nothing changed, if something in the record is not whole or does not fit.
         """
-        Plan(self._walk, record, ArraySource(arrays), without).carry_out()
+        late = () if self._has_begun or not isinstance(record, Mapping) else record.get("late", ())
+        known = {node.path for node in self._walk.started()}
+        not_yet = [path for path in late if path not in known] if isinstance(late, (list, tuple)) else []
+        try:
+            plan = Plan(self._walk, record, ArraySource(arrays), {*without, *not_yet})
+        except CheckpointError:
+            if not_yet:
+                return  # Something leads to it that cannot do without; what is wrong otherwise shows after `begin`.
+            raise
+        plan.carry_out()
 
     def changes(self, record: Mapping[str, Any]) -> list[Change]:
         """What the program builds otherwise than when the record was made, and the record does not put back.

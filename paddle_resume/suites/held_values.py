@@ -7,6 +7,7 @@ total while it waits; written in two statements, it does not.
 from __future__ import annotations
 
 import ast
+import dis
 import sys
 from collections.abc import Sequence
 from types import CodeType, FrameType
@@ -40,6 +41,22 @@ def held_value(frame: FrameType, function: Function, at: int, callee: str, in_lo
             if _may_be_another(part, frame):
                 return ast.unparse(part)
     return ""
+
+
+def taken_at_once(frame: FrameType, function: Function, at: int) -> str:
+    """What goes through the batches by itself at the instruction under way, such as `list(loader)`; an empty text for
+    a loop and for `next`, which ask for one."""
+    if dis.opname[frame.f_code.co_code[at]] == "FOR_ITER":
+        return ""
+    found = [each for each in function.statements if each.lineno <= frame.f_lineno <= (each.end_lineno or 0)]
+    statement = max(found, key=lambda each: (each.lineno, each.col_offset), default=None)
+    if statement is None:
+        return ""
+    way = _way_to_call(statement, frame.f_code, at, "__next__")
+    if way and isinstance(way[-1], ast.Call):
+        return "" if _name(way[-1]) in ("next", "__next__") else ast.unparse(way[-1])
+    is_loop = isinstance(statement, (ast.For, ast.AsyncFor, ast.While))
+    return "" if is_loop else ast.unparse(statement)
 
 
 def _read_before(outer: ast.AST, inner: ast.AST) -> Sequence[ast.AST]:

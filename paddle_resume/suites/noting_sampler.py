@@ -156,7 +156,9 @@ class NotingIterator:
                 "number drawn between two batches that draw some themselves, by Python's or NumPy's global generator. "
                 "Draw it from a generator of its own, or use workers."
             )
-        return [[each.batch, each.generators, each.fields] for each in list(self._jumps) if each.batch > since]
+        # One at the end of the data comes before no batch: made again, it would come when the program goes on already.
+        found = [each for each in list(self._jumps) if since < each.batch < self.made]
+        return [[each.batch, each.generators, each.fields] for each in found]
 
     def come_to_gate(self, thread: Any) -> bool:
         """Wait until all batches before the gate are made; False if they are not to be had."""

@@ -22,7 +22,7 @@ from paddle_resume.stateful import Owner
 from paddle_resume.suites.adapters import Adapter, LazyParts
 from paddle_resume.suites.loader_iterator import LoaderIterator, go_on
 from paddle_resume.suites.own_statistics import OwnStatistics
-from paddle_resume.suites.stack import Level, Stack, StackReader, set_variables, variables
+from paddle_resume.suites.stack import Level, Stack, StackReader, code_of, set_variables, variables
 
 
 class Variables:
@@ -65,6 +65,7 @@ class ProgramState:
         if model is not None:
             self.of_model = paddle_owners(model, optimizers)
             claim_owned(claims, model, optimizers, self.of_model)
+        claims.roots.update({f"{level.name} (code)": code_of(level) for level in stack.levels})
         self._walker = Walker(self._held, claims)
         self.survey = self._walker.survey()
         self.survey.require_capturable()

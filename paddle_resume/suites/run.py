@@ -199,7 +199,7 @@ class WrappedRun:
 
     def _look(self, stack: Stack, asked: LoaderIterator, key: str) -> None:
         adapter = recognised(self._adapters, stack)
-        if adapter is None and not self._any_program:
+        if (adapter is None and not self._any_program) or self._reader.is_done_anew(stack):
             return  # Some loop of the suite's beside its training, or no suite's at all, which `finish` tells.
         if adapter is not None and not self._allow_inexact:
             require_proven(adapter, stack)

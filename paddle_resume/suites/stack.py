@@ -6,20 +6,20 @@ import ctypes
 import inspect
 import sys
 from collections.abc import Mapping, Sequence
-from types import BuiltinFunctionType, CodeType, FrameType, FunctionType, ModuleType
+from types import BuiltinFunctionType, CellType, CodeType, FrameType, FunctionType, ModuleType
 from typing import Any, Callable, NamedTuple, Optional
 
 from paddle_resume.errors import StateError
 from paddle_resume.found_state.dispatch import kind_of
 from paddle_resume.found_state.kind import REFUSED
-from paddle_resume.suites.held_values import held_value
+from paddle_resume.found_state.uncaptured import is_users, module_of
+from paddle_resume.suites.held_values import held_value, taken_at_once
 from paddle_resume.suites.live_names import instruction_at, live_globals, live_names
 from paddle_resume.suites.loops import LoopIterator, RunningLoops
 from paddle_resume.suites.rewriting import RewrittenModules
 from paddle_resume.suites.source import MODULE, Function, Loop
 
 _ADVICE = "Ask for the batches in a plain loop of a function of the program's own."
-_OF_PROGRAM = (ModuleType, FunctionType, BuiltinFunctionType, type)
 _GENERATORS = inspect.CO_GENERATOR | inspect.CO_COROUTINE | inspect.CO_ASYNC_GENERATOR
 _OUTSIDE = RewrittenModules.run_script.__code__
 _SCOPES = ("<listcomp>", "<setcomp>", "<dictcomp>", "<genexpr>", "<lambda>")
@@ -108,6 +108,10 @@ class StackReader:
                 raise _refused(level, f"the generator {level.function.qualname} asks for the batches")
             if code.co_name in _SCOPES:
                 raise _refused(level, f"a {code.co_name.strip('<>')} asks for the batches")
+        taken = self.taken_at_once(stack)
+        if taken:
+            what = f"`{taken}` takes all batches at once, and those that it has are in no variable yet"
+            raise _refused(stack.levels[-1], what)
         for level in stack.levels:
             for loop in level.loops:
                 iterator = self._loops.of(level.frame, loop.first) if loop.is_for else None
@@ -121,6 +125,15 @@ class StackReader:
             held = held_value(level.frame, level.function, level.at, level.callee, bool(level.loops))
             if held:
                 raise _refused(level, f"line {level.line} holds the value of `{held}` while it waits for a batch")
+
+    def taken_at_once(self, stack: Stack) -> str:
+        """The call that goes through the batches by itself, such as `list(loader)`; an empty text for none."""
+        inner = stack.levels[-1]
+        return taken_at_once(inner.frame, inner.function, inner.at) if inner.callee == "__next__" else ""
+
+    def is_done_anew(self, stack: Stack) -> bool:
+        """Whether batches are taken at once and in no loop, which each process does for itself before it trains."""
+        return not any(level.loops for level in stack.levels) and bool(self.taken_at_once(stack))
 
     def _require_no_loop(self, frame: FrameType) -> None:
         """Raises StateError for a function of a library that is in a loop, of which nothing is known."""
@@ -176,10 +189,23 @@ def variables(level: Level, leave: Mapping[str, frozenset[str]]) -> dict[str, An
         return {
             name: value
             for name, value in frame.f_globals.items()
-            if name in live and name not in left and not name.startswith("__") and not isinstance(value, _OF_PROGRAM)
+            if name in live and name not in left and not name.startswith("__") and not _is_programs(name, value)
         }
     live = live_names(frame.f_code, level.at)
     return {name: value for name, value in dict(frame.f_locals).items() if name in live and name not in left}
+
+
+def _is_programs(name: str, value: Any) -> bool:
+    """Whether a variable of a module is the program's: a module, a library's class or function, under its own name."""
+    if isinstance(value, (FunctionType, BuiltinFunctionType)):
+        return value.__name__ == name and not is_users(value.__module__ or "")
+    return isinstance(value, ModuleType) or (isinstance(value, type) and not is_users(module_of(value)))
+
+
+def code_of(level: Level) -> FunctionType:
+    """The code of a level, as a function that nobody calls: what it reaches by name is to be found."""
+    code = level.frame.f_code
+    return FunctionType(code, level.frame.f_globals, code.co_name, None, tuple(CellType() for _ in code.co_freevars))
 
 
 def set_variables(level: Level, values: Mapping[str, Any]) -> None:

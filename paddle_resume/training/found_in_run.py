@@ -101,6 +101,10 @@ class FoundInRun:
         if found.survey.told:
             self._tell(found.survey.told_line())
 
+    def begin(self) -> None:
+        """Callbacks have made what they make as the run begins; raises StateError for what cannot be saved of it."""
+        self._found.walker.begin()
+
     @property
     def owners(self) -> Mapping[str, Owner]:
         """The owners of all of it; none before `look`."""

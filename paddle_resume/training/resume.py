@@ -75,6 +75,8 @@ class Resume:
             self._require_writable()
         with preserved():  # It runs at every start, so what it draws must not count.
             parts.hooks.call("on_train_begin")
+        if parts.hooks.has_users("on_train_begin"):
+            parts.found.begin()
         if trainer.restored is not None and parts.hooks.has_users("on_train_begin"):
             # Nor what it changes: what it changed in the first start is in the checkpoint.
             self._restore(trainer.restored.again, True)

@@ -2,6 +2,7 @@
 
 import argparse
 import collections
+import copy
 import random
 
 import numpy as np
@@ -136,6 +137,29 @@ class Forgetful(Callback):
         weight.set_value(weight + 0.01 * len(self.losses))
 
 
+class MakesItsOwn(Callback):
+    """Makes what it needs as the run begins: an average of the weights, a copy that stays, and a small model."""
+
+    def on_train_begin(self, trainer):
+        self.average, self.teacher = copy.deepcopy(trainer.model), copy.deepcopy(trainer.model)
+        self.aside, self.seen, self.scale = paddle.nn.Linear(2, 2), [0], lambda value: value + self.seen[0]
+        self.rate = paddle.optimizer.lr.StepDecay(0.1, 2)
+        self.optimizer = paddle.optimizer.Adam(self.rate, parameters=self.aside.parameters())
+
+    def on_step_end(self, trainer):
+        self.seen[0] += 1
+        self.aside(paddle.ones([1, 2])).sum().backward()
+        self.optimizer.step()
+        self.optimizer.clear_grad()
+        self.rate.step()
+        change = float(self.aside.bias.sum()) + self.rate.last_lr + self.scale(1) / 10
+        for mean, stays, weight in zip(
+            self.average.parameters(), self.teacher.parameters(), trainer.model.parameters()
+        ):
+            mean.set_value(0.9 * mean + 0.1 * weight)
+            weight.set_value(weight + 0.01 * (mean - stays) + 1e-4 * change)
+
+
 class Averaged(Callback):
     """Paddle's own average of the weights, which lives beside the optimizer, moves a weight now and then."""
 
@@ -216,7 +240,17 @@ class OwnTrainer(Trainer):
 
 
 CASES = ["lstm", "gru", "simple-rnn", "buffer", "hidden-buffer", "late-buffer", "average-of-buffer", "loss"]
-CASES += ["lookahead", "model-average", "epoch-begin", "containers", "train-begin", "optimizer", "dataset", "collate"]
+CASES += [
+    "lookahead",
+    "model-average",
+    "epoch-begin",
+    "containers",
+    "train-begin",
+    "made-at-begin",
+    "optimizer",
+    "dataset",
+    "collate",
+]
 CASES += ["metric", "trainer"]
 
 
@@ -246,6 +280,7 @@ def main(arguments=None):
         "epoch-begin": lambda: [AtEpochs()],
         "containers": lambda: [Containers()],
         "train-begin": lambda: [Forgetful()],
+        "made-at-begin": lambda: [MakesItsOwn()],
         "model-average": lambda: [Averaged(parameters)],
     }.get(what, list)()
     data = Drawing() if what == "dataset" else Points()

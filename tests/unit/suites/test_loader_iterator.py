@@ -87,6 +87,27 @@ def test_no_batch_is_made_ahead_while_a_save_looks_at_the_data() -> None:
     assert len(batches_of(iterator)) == 5
 
 
+def test_what_was_drawn_before_the_end_of_the_data_is_not_drawn_again() -> None:
+    iterator = LoaderIterator(paddle.io.DataLoader(Samples(), batch_size=4))
+    for _ in range(5):
+        next(iterator)
+        time.sleep(0.05)
+        random.random()
+    time.sleep(0.2)  # All is made ahead, and the sampler was asked for more after the last number was drawn.
+    iterator.before_save()
+    assert iterator.place is not None
+    made, jumps = iterator.place[3], iterator.place[6]
+    assert made == 6 and all(jump[0] < made for jump in jumps)
+    iterator.stop()
+    go_on([iterator], print)
+    drawn = [random.random() for _ in range(3)]
+    for _ in iterator:
+        time.sleep(0.1)
+    later = random.random()
+    random.setstate(random.Random(0).getstate())
+    assert later not in drawn
+
+
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("seen", [0, 1, 3, 5])
 def test_it_goes_on_where_it_was(kind: str, seen: int) -> None:
