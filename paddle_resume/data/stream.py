@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import copy
 import itertools
+from collections import deque
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Callable, Optional
+
+import numpy as np
+import paddle
+import xxhash
 
 from paddle_resume.data.batch_tree import OtherTypeError, collate
 from paddle_resume.data.sample_loader import as_batch, seed_sample
@@ -67,6 +72,10 @@ class Stream:
         self._start = None if self.replays else copy.deepcopy(dataset.state_dict())
         self._position: Optional[dict[str, Any]] = None
         self._pending: Optional[dict[str, Any]] = None
+        self._last: list[Any] = []
+        """The samples of the batch that was handed out last, where samples are drawn again."""
+        self._expected: Optional[list[int]] = None
+        """How many those were when a checkpoint was saved, and their digest."""
 
     @property
     def replays(self) -> bool:
@@ -95,6 +104,7 @@ class Stream:
                 if not group or (self._drop_last and len(group) < self._batch_size):
                     return
                 batch = self._collated(group, samples)
+            self._last = group if self.replays else []
             yield self.convert(batch)
 
     def first_epoch(self) -> Iterator[Any]:
@@ -122,10 +132,11 @@ class Stream:
 
     def state_dict(self) -> dict[str, Any]:
         begun = {"begun": self._begun} if self._begun is not None else {}
-        return {"position": None if self._position is None else dict(self._position), **begun}
+        last = {"last": [len(self._last), _digest(self._last)]} if self._last else {}
+        return {"position": None if self._position is None else dict(self._position), **begun, **last}
 
     def set_state_dict(self, state: dict[str, Any]) -> None:
-        self._begun = state.get("begun")
+        self._begun, self._expected = state.get("begun"), state.get("last")
         # The first versions had neither `after` nor `ended`.
         position = None if state["position"] is None else {"after": 0, "ended": False, **state["position"]}
         self._position, self._pending = position, copy.deepcopy(position)
@@ -139,7 +150,7 @@ class Stream:
             with self.held.as_at(self._begun) if samples and self._begun is not None else nullcontext():
                 seed_sample(self._seed, epoch, _STREAM)
                 iterator = iter(self._dataset)
-                _skip(iterator, samples)
+                self._require_the_same(_skip(iterator, samples, self._batch_size), samples)
             return iterator
         self._dataset.set_state_dict(pending["dataset"])
         streams.set_state_dict(pending["random"])
@@ -149,6 +160,17 @@ class Stream:
             return iterator
         _skip(iterator, None)
         return self._iterator(epoch, 0, streams)
+
+    def _require_the_same(self, last: list[Any], samples: int) -> None:
+        """Raises DataError if samples that were drawn again are not those that were seen before the interruption."""
+        expected, self._expected = self._expected, None
+        if samples and expected is not None and _digest(last[-expected[0] :]) != expected[1]:
+            raise DataError(
+                f"The stream {type(self._dataset).__name__} gives other samples now than before the interruption, when "
+                f"it is read again up to sample {samples}: something changed what it gives within the epoch, such as "
+                "a callback. Change it in on_epoch_begin or on_epoch_end; or give the dataset state_dict() and "
+                "set_state_dict(), so that it need not be read again."
+            )
 
     def _collated(self, group: list[Any], samples: int) -> Any:
         """The batch of the samples that end at the position `samples`."""
@@ -173,10 +195,30 @@ class Stream:
             self._position["after"] += 1
 
 
-def _skip(iterator: Iterator[Any], samples: Optional[int]) -> None:
-    """Draw so many samples, None all that are left, and drop them."""
-    for _ in _next_of(iterator, samples):
-        pass
+def _skip(iterator: Iterator[Any], samples: Optional[int], kept: int = 0) -> list[Any]:
+    """Draw so many samples, None all that are left, and drop them but for the last ones, which are returned."""
+    return list(deque(_next_of(iterator, samples), kept))
+
+
+def _digest(samples: Any) -> int:
+    """Of samples of any structure."""
+    hasher = xxhash.xxh3_64()
+    waiting = [samples]
+    while waiting:
+        each = waiting.pop()
+        if isinstance(each, dict):
+            each = [*each, *each.values()]
+        if isinstance(each, (list, tuple)):
+            hasher.update(f"{type(each).__name__} {len(each)}".encode())
+            waiting += each
+            continue
+        array = each.numpy() if isinstance(each, paddle.Tensor) else each
+        if isinstance(array, np.ndarray) and array.dtype != object:
+            hasher.update(f"{array.dtype} {array.shape}".encode())
+            hasher.update(np.ascontiguousarray(array).tobytes())
+        elif isinstance(array, (str, bytes, int, float, complex, bool, np.generic)):
+            hasher.update(repr(array).encode("utf-8", "surrogatepass"))
+    return hasher.intdigest()
 
 
 def _next_of(iterator: Iterator[Any], samples: Optional[int]) -> Iterator[Any]:

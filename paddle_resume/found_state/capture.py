@@ -26,7 +26,9 @@ from paddle_resume.found_state.uncaptured import INSIDE
 from paddle_resume.found_state.walk import HOOK_COUNTER, Walk
 
 _STEADY = (bool, int, float)  # of these a set has its own order in every process; of texts, another one in each
-AT_START, NEW, LEAVE, CLOCK, FUNCTION = "@", "#", "leave", "clock", "function"
+AT_START, NEW, LEAVE, CLOCK, FUNCTION, ID = "@", "#", "leave", "clock", "function", "id"
+LEAST_ID = 1 << 32
+"""No number below it is taken for the `id()` of a thing, by which programs keep what belongs to a parameter."""
 
 
 class Capture:
@@ -68,6 +70,8 @@ class Capture:
         """What the record says for a value; `name` is the attribute's that holds it."""
         kind = kind_of(value)
         if kind is LEAF:
+            if type(value) is int and value > LEAST_ID and (found := self._walk.with_id(value)) is not None:
+                return [ID, self.cell(found, path)]
             clock = process_values.clock_of(name, value) if name is not None else None
             if clock is not None:
                 return [CLOCK, clock, process_values.age(clock, value), type(value) is int]
@@ -178,16 +182,27 @@ class Capture:
                 self.cell(value, node.kind.edge(node.prefix, edge), may_be_left=may_be_left)
                 for edge, value in zip(edges, node.values)
             ]
-            if is_a(node.thing, (set, frozenset)) and not all(type(value) in _STEADY for value in node.values):
-                values.sort(key=repr)
+            if is_a(node.thing, (set, frozenset)):
+                values = self._in_an_order(node, values)
         found: dict[str, Any] = {"values": values} if packed is None else {"packed": packed}
         if node.labels is not None:
             found["labels"] = [self._label(label, node) for label in node.labels]
         return found
 
+    def _in_an_order(self, node: Node, cells: list[Any]) -> list[Any]:
+        """The items of a set in an order in which they make the same set again, if one is at hand.
+
+        Which item of a set comes first depends on all that was ever in it, and nobody can read that.
+        """
+        if not all(type(value) in _STEADY for value in node.values):
+            return sorted(cells, key=repr)
+        backwards = node.values[::-1]
+        return cells[::-1] if list(map(id, {*backwards})) == list(map(id, node.values)) else cells
+
     def _label(self, label: Any, node: Node) -> Any:
         if kind_of(label) is LEAF:
-            return self._leaf(label, node.path)
+            is_id = type(label) is int and label > LEAST_ID
+            return self.cell(label, node.path) if is_id else self._leaf(label, node.path)
         self._require_plain_hash(label, node)
         return self.cell(label, f"{node.path} (a key)")
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple, Optional, Union
 
 from paddle_resume.found_state import process_values
-from paddle_resume.found_state.capture import AT_START, CLOCK, FUNCTION, LEAVE, NEW, is_found_by_identity
+from paddle_resume.found_state.capture import AT_START, CLOCK, FUNCTION, ID, LEAVE, NEW, is_found_by_identity
 from paddle_resume.found_state.kind import Kind
 from paddle_resume.found_state.known import Known
 from paddle_resume.found_state.leaf_reading import leaf_of
@@ -92,6 +92,9 @@ class MadeObjects:
             return self._made.get(node.path, node.thing)
         if tag == CLOCK:
             return _clock(rest)
+        if tag == ID and len(rest) == 1:
+            thing = self.value(rest[0])
+            return LEFT if thing is LEFT else id(thing)
         if tag == FUNCTION:
             return self._known.find_function(rest[0] if rest else None)
         return LEFT if tag == LEAVE else leaf_of(cell, self._known)

@@ -3,31 +3,27 @@
 from __future__ import annotations
 
 import dis
+import enum
 import functools
 import sys
 import types
 from collections.abc import Hashable, Iterator, Sequence
-from typing import Any, Callable, NamedTuple, Optional
+from typing import Any, NamedTuple, Optional
 
 from paddle_resume.found_state.claims import Claimed
+from paddle_resume.found_state.dispatch import LEAF, kind_of
 from paddle_resume.found_state.function_kinds import functions_in
 from paddle_resume.found_state.kind import Kind, is_a
-from paddle_resume.found_state.uncaptured import is_users, module_of
+from paddle_resume.found_state.uncaptured import HANDLE, INSIDE, PROGRAM, is_taken, is_users, module_of
 
 
 class ModuleKind(Kind):
-    """A module of the user's, by those of its variables that code of the run assigns, or uses and could change.
-
-    Args:
-        may_change: tells of the value of a variable, and the module's name, whether it can become another one without
-            being assigned.
-    """
+    """A module of the user's, by those of its variables that code of the run assigns, or uses and could change."""
 
     tag = "module"
     has_names = True
 
-    def __init__(self, may_change: Callable[[Any, str], bool]) -> None:
-        self._may_change = may_change
+    def __init__(self) -> None:
         self._assigned: set[str] = set()
         self._used: set[str] = set()
 
@@ -69,8 +65,22 @@ class ModuleKind(Kind):
         if name.startswith("__") or is_a(value, types.ModuleType):
             return False
         if is_a(value, (type, types.FunctionType)):
-            return self._may_change(value, module)
-        return name in self._assigned or self._may_change(value, module)
+            return _may_change(value, module)
+        return name in self._assigned or _may_change(value, module)
+
+
+def _may_change(value: Any, module: str) -> bool:
+    """Whether a variable that code of the run uses, in this module, can come to hold something else in place."""
+    kind = kind_of(value)
+    if is_taken(module):  # A whole suite: of what it has beside containers and numbers too much is nobody's state.
+        return kind.tag.partition(" with ")[0] in _DATA
+    if is_a(value, type):
+        return is_users(module_of(value)) and not is_a(value, enum.EnumMeta)
+    if type(value) is types.FunctionType:
+        return is_users(value.__module__ or "")
+    if any(module_of(base).startswith(_RUNS) for base in type(value).__mro__):
+        return False
+    return kind is not LEAF and kind is not HANDLE and kind is not PROGRAM and kind is not INSIDE
 
 
 class Variables(NamedTuple):
@@ -159,3 +169,8 @@ _INSTRUCTIONS = {
 _OF_ENVIRONMENT = {"environ", "getenv", "putenv", "unsetenv"}
 _BY_TEXT = {"globals", "setattr", "delattr", "vars", "__dict__"}
 """With these a variable is assigned whose name is a text in the code."""
+_DATA = (
+    *("list", "dict", "set", "deque", "OrderedDict", "Counter", "defaultdict", "bytes", "array", "tensor"),
+    *("random.Random", "np.random.Generator", "np.random.RandomState"),
+)
+_RUNS = ("paddle_resume.training.trainer", "paddle_resume.training.checkpointer")  # runs themselves

@@ -11,6 +11,7 @@ import paddle
 import xxhash
 
 from paddle_resume.found_state import process_values
+from paddle_resume.found_state.capture import LEAST_ID
 from paddle_resume.found_state.dispatch import LEAF, OWNER, kind_of
 from paddle_resume.found_state.function_kinds import FunctionKind, code_key
 from paddle_resume.found_state.kind import CAPTURED, is_a
@@ -148,8 +149,8 @@ _LEFT_OUT = "..."
 def _short(value: Any, names: Names, name: Any) -> Any:
     if kind_of(value) is not LEAF:
         return _LEFT_OUT  # it is told at its own path
-    if process_values.is_of_this_process(name, value):
-        return _LEFT_OUT
+    if process_values.is_of_this_process(name, value) or (type(value) is int and value > LEAST_ID):
+        return _LEFT_OUT  # Such a number may be the id() of something.
     try:
         return leaf_cell(value, names, "")
     except Problem:

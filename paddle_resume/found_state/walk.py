@@ -24,12 +24,8 @@ from paddle_resume.found_state.process_settings import SETTINGS, SettingsKind
 from paddle_resume.found_state.program_globals import ModuleKind, variables_of
 from paddle_resume.found_state.uncaptured import (
     DATA,
-    HANDLE,
-    INSIDE,
     OPAQUE,
-    PROGRAM,
     is_another_librarys,
-    is_taken,
     is_users,
     module_of,
     top_level,
@@ -143,6 +139,11 @@ class Walk:
         """The node of an object that the last run came by; raises KeyError for any other."""
         return self._nodes[id(thing)]
 
+    def with_id(self, number: int) -> Any:
+        """The thing with this `id()` that the last run came by, or None."""
+        node = self._nodes.get(number)
+        return node.thing if node is not None and node.seen == self._turn else None
+
     def started(self) -> list[Node]:
         """The nodes that were there at the start."""
         return [node for node in self._nodes.values() if node.start is not None]
@@ -248,7 +249,7 @@ class Walk:
             return  # Only what code was known to change at the start could be put back by the next process.
         for module, assigned, used, environment in variables_of(thing):
             self._settings.add(environment)
-            node = self._node(module, ModuleKind(_may_change), f"<module {module.__name__}>")
+            node = self._node(module, ModuleKind(), f"<module {module.__name__}>")
             node = self._modules.setdefault(id(module), node)
             node.kind.add(assigned, used)  # type: ignore[attr-defined]
 
@@ -259,20 +260,6 @@ class Walk:
         of = [type(node.thing)] if isinstance(node.kind, ObjectKind) else []
         of += [value for value in node.values if is_a(value, type) and not is_a(value, enum.EnumMeta)]
         return [base for cls in of for base in cls.__mro__ if is_users(module_of(base))]
-
-
-def _may_change(value: Any, module: str) -> bool:
-    """Whether a variable that code of the run uses, in this module, can come to hold something else in place."""
-    kind = kind_of(value)
-    if is_taken(module):  # A whole suite: of what it has beside containers and numbers too much is nobody's state.
-        return kind.tag.partition(" with ")[0] in _DATA
-    if is_a(value, type):
-        return is_users(module_of(value)) and not is_a(value, enum.EnumMeta)
-    if type(value) is types.FunctionType:
-        return is_users(value.__module__ or "")
-    if any(module_of(base).startswith(_RUNS) for base in type(value).__mro__):
-        return False
-    return kind is not LEAF and kind is not HANDLE and kind is not PROGRAM and kind is not INSIDE
 
 
 def _too_many(order: list[Node], limit: int) -> str:
@@ -290,9 +277,4 @@ def _too_many(order: list[Node], limit: int) -> str:
 
 
 _BUILT_IN = ("builtins", "collections")
-_DATA = (
-    *("list", "dict", "set", "deque", "OrderedDict", "Counter", "defaultdict", "bytes", "array", "tensor"),
-    *("random.Random", "np.random.Generator", "np.random.RandomState"),
-)
-_RUNS = ("paddle_resume.training.trainer", "paddle_resume.training.checkpointer")  # runs themselves
 _ROOTS_KIND, _HOOKS_KIND = RootsKind(), ClassKind(frozenset({"next_hook_id"}))

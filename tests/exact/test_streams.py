@@ -15,6 +15,7 @@ import paddle
 from paddle_resume.checkpoint.record import decode_state, encode_state
 from paddle_resume.data.feed import Feed
 from paddle_resume.data.stream import Stream
+from paddle_resume.errors import DataError
 
 EPOCHS = 3
 
@@ -173,6 +174,53 @@ def test_an_evaluation_on_a_stream_gives_the_same_batches_each_time_and_moves_no
     assert first == second and len(first) == 3
     next(feed.from_start())  # As a run tries one batch before it starts.
     assert read(Feed(stream, batch_size=4, seed=7)) == read(Feed(kind(9), batch_size=4, seed=7))
+
+
+class Levelled(Drawn):
+    """Leaves out what is below a level, which somebody else sets."""
+
+    level = 0
+
+    def __iter__(self) -> Iterator[np.ndarray]:
+        for number in range(self.count):
+            if number >= self.level:
+                yield self.sample(number)
+
+
+@pytest.mark.parametrize("level", [0, 3])
+def test_other_samples_before_the_position_are_told(level: int) -> None:
+    first = Feed(Levelled(20), batch_size=4, seed=7)
+    batches = first.remaining()
+    for _ in range(3):
+        next(batches)
+    state = decode_state(encode_state("data", first.state_dict()))
+    second = Feed(Levelled(20), batch_size=4, seed=7)
+    second.dataset.level = level
+    second.set_state_dict(state)
+    if level:
+        with pytest.raises(DataError, match=r"The stream Levelled gives other samples now .* up to sample 12"):
+            next(second.remaining())
+    else:
+        assert next(second.remaining())[0].numpy().tolist() == next(batches)[0].numpy().tolist()
+
+
+class AnewAtEachIter(paddle.io.IterableDataset):
+    """Begins anew whenever it is asked for an iterator, which is itself."""
+
+    def __iter__(self) -> AnewAtEachIter:
+        self.at = 0
+        return self
+
+    def __next__(self) -> np.ndarray:
+        if self.at == 11:
+            raise StopIteration
+        self.at += 1
+        return np.array([self.at, np.random.rand()])
+
+
+def test_a_stream_that_is_its_own_iterator_is_gone_through_once() -> None:
+    batches = [batch[0].numpy()[:, 0].tolist() for batch in Feed(AnewAtEachIter(), batch_size=4, seed=1).remaining()]
+    assert batches == [[1, 2, 3, 4], [5, 6, 7, 8], [9, 10, 11]]
 
 
 def test_a_stream_that_was_saved_by_an_earlier_version_reads_on() -> None:

@@ -260,3 +260,33 @@ def test_a_hook_on_a_gradient_that_has_no_name_is_refused() -> None:
     life.roots["model"].weight.register_hook(lambda grad: grad * 3)
     with pytest.raises(StateError, match=r"model\.weight\.hook 0: the function .*lambda.* was not there at the start"):
         life.saved()
+
+
+def test_what_is_kept_by_the_id_of_a_thing_finds_it_again() -> None:
+    def make() -> Roots:
+        model = paddle.nn.Linear(2, 2)
+        parameters = model.parameters()
+        return {"model": model, "callback": Thing(momentum={id(p): 0.0 for p in parameters}, last=id(parameters[0]))}
+
+    life = Life(make)
+    model, callback = life.roots["model"], life.roots["callback"]
+    for number, parameter in enumerate(model.parameters()):
+        callback.momentum[id(parameter)] += number + 0.5
+    callback.last = id(model.bias)
+    later = resumed(make, life.saved()).roots
+    assert [later["callback"].momentum[id(p)] for p in later["model"].parameters()] == [0.5, 1.5]
+    assert later["callback"].last == id(later["model"].bias)
+    changed = life.walker.changes(Life(make).saved()[0])
+    assert [change.path for change in changed if change.path.startswith("callback")] == []
+
+
+def test_a_set_goes_on_in_its_own_order_where_one_is_at_hand() -> None:
+    def order(numbers: list[int]) -> list[int]:
+        life = Life(lambda: {"callback": Thing(seen=set())})
+        for number in numbers:
+            life.roots["callback"].seen.add(number)
+        later = resumed(lambda: {"callback": Thing(seen=set())}, life.saved()).roots["callback"].seen
+        assert [*later] == [*life.roots["callback"].seen]
+        return [*later]
+
+    assert order([8, 0]) == [8, 0] and order([0, 8]) == [0, 8]  # both fall into one place

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import collections
+import cProfile
 import csv
+import datetime
+import decimal
 import functools
 import io
 import itertools
 import json
 import logging
+import pickle
 import re
 import socket
 import subprocess
@@ -18,13 +22,16 @@ import threading
 import time
 import uuid
 import zlib
+import zoneinfo
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import numpy as np
 import paddle
 import pytest
+import xxhash
 from graphs import Life, Roots, Thing, after, resumed
 
 from paddle_resume.errors import StateError
@@ -110,6 +117,60 @@ HANDLES: dict[str, Any] = {
     "data frame": lambda: pytest.importorskip("pandas").DataFrame({"a": [1, 2]}),
     "image": lambda: pytest.importorskip("PIL.Image").new("L", (2, 2)),
 }
+
+
+HARMLESS: dict[str, Any] = {
+    "csv dict writer": lambda: csv.DictWriter(io.StringIO(), ["a"]),
+    "json decoder": json.JSONDecoder,
+    "json encoder": json.JSONEncoder,
+    "time of a zone": lambda: datetime.datetime(2026, 1, 2, tzinfo=zoneinfo.ZoneInfo("UTC")),
+    "zone": lambda: zoneinfo.ZoneInfo("UTC"),
+    "local time": lambda: time.localtime(0),
+    "decimal context": decimal.Context,
+    "element": lambda: ElementTree.Element("a"),
+    "pickler": lambda: pickle.Pickler(io.BytesIO()),
+    "profile": cProfile.Profile,
+    "compiled by a library": lambda: xxhash.xxh64(),
+}
+
+
+@pytest.mark.parametrize("name", HARMLESS)
+def test_what_decides_nothing_stops_no_run(name: str) -> None:
+    make = lambda: {"callback": Thing(log=HARMLESS[name](), seen=[])}  # noqa: E731
+    life = Life(make)
+    assert life.walker.survey().refused == []
+    life.roots["callback"].seen.append(1)
+    assert resumed(make, life.saved()).roots["callback"].seen == [1]
+
+
+@pytest.mark.parametrize("value", [time.localtime(3), datetime.datetime(2026, 1, 2, tzinfo=zoneinfo.ZoneInfo("UTC"))])
+def test_a_time_that_is_noted_later_comes_back(value: Any) -> None:
+    life = Life(lambda: {"callback": Thing(at=None)})
+    life.roots["callback"].at = value
+    found = resumed(lambda: {"callback": Thing(at=None)}, life.saved()).roots["callback"].at
+    assert found == value and type(found) is type(value)
+    assert getattr(found, "tm_zone", None) == getattr(value, "tm_zone", None)
+
+
+def test_what_a_user_adds_to_a_handle_is_looked_at() -> None:
+    class Counting(logging.Handler):
+        count = 0
+
+        def emit(self, record: Any) -> None:
+            self.count += 1
+
+    class Beats(threading.Thread):
+        beats = 0
+
+    def make() -> Roots:
+        return {"callback": Thing(handler=Counting(), thread=Beats())}
+
+    life = Life(make)
+    assert life.walker.survey().refused == []
+    life.roots["callback"].handler.emit(None)
+    life.roots["callback"].thread.beats = 5
+    later = resumed(make, life.saved()).roots["callback"]
+    assert (later.handler.count, later.thread.beats) == (1, 5)
 
 
 @pytest.mark.parametrize("name", HANDLES)
