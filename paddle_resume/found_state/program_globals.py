@@ -72,12 +72,12 @@ class ModuleKind(Kind):
 def _may_change(value: Any, module: str) -> bool:
     """Whether a variable that code of the run uses, in this module, can come to hold something else in place."""
     kind = kind_of(value)
-    if is_taken(module):  # A whole suite: of what it has beside containers and numbers too much is nobody's state.
+    if type(value) is types.FunctionType:
+        return is_users(value.__module__ or "")
+    if is_taken(module):  # A whole suite: of what it has beside functions and data too much is nobody's state.
         return kind.tag.partition(" with ")[0] in _DATA
     if is_a(value, type):
         return is_users(module_of(value)) and not is_a(value, enum.EnumMeta)
-    if type(value) is types.FunctionType:
-        return is_users(value.__module__ or "")
     if any(module_of(base).startswith(_RUNS) for base in type(value).__mro__):
         return False
     return kind is not LEAF and kind is not HANDLE and kind is not PROGRAM and kind is not INSIDE

@@ -156,8 +156,8 @@ def is_users(module: str) -> bool:
 
 
 def is_taken(module: str) -> bool:
-    """Whether a module belongs to a package that counts as the user's own by `take_as_users`."""
-    return module.partition(".")[0] in _TAKEN_AS_USERS
+    """Whether a module belongs to a package that counts as the user's own by `take_as_users`, and is no script."""
+    return module.partition(".")[0] in _TAKEN_AS_USERS and module != "__main__"
 
 
 def is_installed(file: str) -> bool:
