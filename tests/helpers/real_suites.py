@@ -168,11 +168,13 @@ def interrupted(suite: Suite, data: Path, folder: Path, step: int, signum: int) 
 
     Returns the exit status.
     """
-    before = _steps_saved(folder)
+    before, begun = _steps_saved(folder), _begun(folder)
     process = _start_wrapped(suite, data, folder)
     deadline = time.monotonic() + _SECONDS
     while process.poll() is None and time.monotonic() < deadline:
-        if any(saved >= step for saved in _steps_saved(folder) - before):
+        if _begun(folder) == begun:  # Until it trains, the writer of the process before may save one more.
+            before = _steps_saved(folder)
+        elif any(saved >= step for saved in _steps_saved(folder) - before):
             break
         time.sleep(0.005)
     time.sleep(AFTER_SAVE)
@@ -186,6 +188,11 @@ def interrupted(suite: Suite, data: Path, folder: Path, step: int, signum: int) 
 def said(folder: Path) -> str:
     """All that the trainings in this folder have printed."""
     return (folder / "said.txt").read_text(errors="replace")
+
+
+def _begun(folder: Path) -> int:
+    """How many processes have begun to train there."""
+    return said(folder).count("; captured ") if (folder / "said.txt").exists() else 0
 
 
 def _steps_saved(folder: Path) -> set[int]:
