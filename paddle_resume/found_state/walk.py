@@ -6,7 +6,7 @@ import enum
 import operator
 import re
 import types
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, Optional
 
 import paddle
@@ -124,12 +124,19 @@ class Walk:
         self._paths = None
         return new
 
-    def settle_late(self) -> list[Node]:
-        """Know what has come since the start by its path, where no other thing has that; returns these nodes."""
+    def new(self) -> list[Node]:
+        """The nodes that are reachable now and were not there at the start."""
+        return [node for node in self.run() if node.start is None]
+
+    def settle_late(self, but: Collection[int]) -> list[Node]:
+        """Know what has come since the start by its path, where no other thing has that; returns these nodes.
+
+        `but` are the ids of those that are left as they are.
+        """
         known = {node.path for node in self.started()}
         late = []
-        for node in self.run():
-            if node.start is None and node.path not in known:
+        for node in self.new():
+            if id(node.thing) not in but and node.path not in known:
                 known.add(node.path)
                 node.start, node.is_late = Start(node), True
                 late.append(node)

@@ -66,9 +66,16 @@ class Walker:
         self._kept = KeptArrays(_KEPT_EACH, _KEPT)
         self._keep(new)
         self._has_begun = False
+        self._restored: list[Node] = []
+        self.waits = False
+        """Whether the last restore left out what is made by `begin`."""
         self._learn_names()
         self._samples = Samples(order, self._known)
         self._start = start_values(self._walk.started(), Names(self._names))
+
+    def before_begin(self) -> None:
+        """What is new now is of the restore before, and not of the callbacks that are about to be called."""
+        self._restored = self._walk.new()
 
     def begin(self) -> None:
         """Callbacks have made what they make in each process as a run begins, such as a copy of the model.
@@ -76,7 +83,8 @@ class Walker:
         From now on it is known by its path, as what was there at the start, and is always saved whole: in the next
         process it is made anew from whatever that has been brought to. Raises StateError for what cannot be saved.
         """
-        self._keep(self._walk.settle_late())
+        self._keep(self._walk.settle_late({id(node.thing) for node in self._restored}))
+        self._restored = []
         self._has_begun = True
         self._learn_names()
         self.survey().require_capturable()
@@ -156,6 +164,7 @@ class Walker:
         late = () if self._has_begun or not isinstance(record, Mapping) else record.get("late", ())
         known = {node.path for node in self._walk.started()}
         not_yet = [path for path in late if path not in known] if isinstance(late, (list, tuple)) else []
+        self.waits = bool(not_yet)
         try:
             plan = Plan(self._walk, record, ArraySource(arrays), {*without, *not_yet})
         except CheckpointError:

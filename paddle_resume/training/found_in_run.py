@@ -101,9 +101,17 @@ class FoundInRun:
         if found.survey.told:
             self._tell(found.survey.told_line())
 
-    def begin(self) -> None:
-        """Callbacks have made what they make as the run begins; raises StateError for what cannot be saved of it."""
+    def before_begin(self) -> None:
+        """Callbacks are about to be told that the run begins."""
+        self._found.walker.before_begin()
+
+    def begin(self) -> bool:
+        """Callbacks have made what they make as the run begins; returns whether a restore has waited for that.
+
+        Raises StateError for what cannot be saved of it.
+        """
         self._found.walker.begin()
+        return self._found.walker.waits
 
     @property
     def owners(self) -> Mapping[str, Owner]:

@@ -73,11 +73,10 @@ class Resume:
             self._go_on_if_wanted_longer()
             self._carry_out_changes()
             self._require_writable()
+        parts.found.before_begin()
         with preserved():  # It runs at every start, so what it draws must not count.
             parts.hooks.call("on_train_begin")
-        if parts.hooks.has_users("on_train_begin"):
-            parts.found.begin()
-        if trainer.restored is not None and parts.hooks.has_users("on_train_begin"):
+        if (parts.found.begin() or parts.hooks.has_users("on_train_begin")) and trainer.restored is not None:
             # Nor what it changes: what it changed in the first start is in the checkpoint.
             self._restore(trainer.restored.again, True)
             self._go_on_if_wanted_longer(again=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from small_run import Points, trainer
 
 from paddle_resume import Callback
 from paddle_resume.checkpoint.reader import load
-from paddle_resume.errors import StateError
+from paddle_resume.errors import CheckpointError, StateError
 from paddle_resume.testing import Kill, first_differences
 from paddle_resume.testing.kill_plan import Plan
 
@@ -124,3 +125,31 @@ def test_an_optimizer_or_a_layer_that_takes_anothers_place_is_refused_by_path(tm
         made = trainer(tmp_path / what, callbacks=[Swaps(what)], every_steps=2)
         with pytest.raises(StateError, match=f"{path} made in the course of the run"):
             made.train(Points(), max_steps=4, global_batch_size=8)
+
+
+class Copies(Callback):
+    """Keeps a copy of the model that it makes as the run begins, or nothing."""
+
+    def __init__(self, makes: bool = True) -> None:
+        self.makes = makes
+        if not makes:
+            self.on_train_begin = super().on_train_begin  # type: ignore[method-assign]
+
+    def on_train_begin(self, trainer: Any) -> None:
+        self.copy = copy.deepcopy(trainer.model)
+
+
+def test_what_nobody_makes_any_more_as_the_run_begins_is_missed(tmp_path: Path) -> None:
+    trainer(tmp_path, callbacks=[Copies()], every_steps=5).train(Points(), epochs=1, global_batch_size=8)
+    with pytest.raises(CheckpointError, match=r"there is nothing at callback\.Copies\.copy"):
+        trainer(tmp_path, callbacks=[Copies(False)], every_steps=5).train(Points(), epochs=2, global_batch_size=8)
+
+
+def test_what_cannot_be_saved_of_what_is_made_as_the_run_begins_is_refused_then(tmp_path: Path) -> None:
+    class Running(Callback):
+        def on_train_begin(self, trainer: Any) -> None:
+            self.numbers = (number for number in range(3))
+
+    with pytest.raises(StateError, match=r"callback\.Running\.numbers: a running generator"):
+        trainer(tmp_path, callbacks=[Running()]).train(Points(), epochs=1, global_batch_size=8)
+    assert not list((tmp_path / "checkpoint").glob("*.pdparams"))

@@ -148,11 +148,12 @@ class MakesItsOwn(Callback):
 
     def on_step_end(self, trainer):
         self.seen[0] += 1
+        self.later = [*getattr(self, "later", ()), [trainer.step]][-3:]
         self.aside(paddle.ones([1, 2])).sum().backward()
         self.optimizer.step()
         self.optimizer.clear_grad()
         self.rate.step()
-        change = float(self.aside.bias.sum()) + self.rate.last_lr + self.scale(1) / 10
+        change = float(self.aside.bias.sum()) + self.rate.last_lr + self.scale(1) / 10 + sum(map(sum, self.later)) / 10
         for mean, stays, weight in zip(
             self.average.parameters(), self.teacher.parameters(), trainer.model.parameters()
         ):
