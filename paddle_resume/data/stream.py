@@ -74,8 +74,9 @@ class Stream:
         self._pending: Optional[dict[str, Any]] = None
         self._last: list[Any] = []
         """The samples of the batch that was handed out last, where samples are drawn again."""
-        self._expected: Optional[list[int]] = None
-        """How many those were when a checkpoint was saved, and their digest."""
+        self._restored_last: Optional[list[int]] = None
+        """How many those were when the checkpoint was saved that this goes on from, and their digest."""
+        self._is_to_match = False
 
     @property
     def replays(self) -> bool:
@@ -104,18 +105,18 @@ class Stream:
                 if not group or (self._drop_last and len(group) < self._batch_size):
                     return
                 batch = self._collated(group, samples)
-            self._last = group if self.replays else []
+            self._last, self._restored_last = (group if self.replays else []), None
             yield self.convert(batch)
 
     def first_epoch(self) -> Iterator[Any]:
         """The batches of the first epoch, the same each time; the dataset is left as it was."""
         self._position = self._pending = None
         if self.replays:
-            begun = self._begun
+            kept = self._begun, self._last, self._restored_last, self._is_to_match
             try:
                 yield from self.batches(0, 0)
             finally:
-                self._begun = begun
+                self._begun, self._last, self._restored_last, self._is_to_match = kept
             return
         before = copy.deepcopy(self._dataset.state_dict())
         self._dataset.set_state_dict(copy.deepcopy(self._start))
@@ -132,11 +133,13 @@ class Stream:
 
     def state_dict(self) -> dict[str, Any]:
         begun = {"begun": self._begun} if self._begun is not None else {}
-        last = {"last": [len(self._last), _digest(self._last)]} if self._last else {}
+        told = [len(self._last), _digest(self._last)] if self._last else self._restored_last
+        last = {"last": told} if told is not None else {}
         return {"position": None if self._position is None else dict(self._position), **begun, **last}
 
     def set_state_dict(self, state: dict[str, Any]) -> None:
-        self._begun, self._expected = state.get("begun"), state.get("last")
+        self._begun, self._restored_last = state.get("begun"), state.get("last")
+        self._last, self._is_to_match = [], self._restored_last is not None
         # The first versions had neither `after` nor `ended`.
         position = None if state["position"] is None else {"after": 0, "ended": False, **state["position"]}
         self._position, self._pending = position, copy.deepcopy(position)
@@ -163,7 +166,7 @@ class Stream:
 
     def _require_the_same(self, last: list[Any], samples: int) -> None:
         """Raises DataError if samples that were drawn again are not those that were seen before the interruption."""
-        expected, self._expected = self._expected, None
+        expected, self._is_to_match = self._restored_last if self._is_to_match else None, False
         if samples and expected is not None and _digest(last[-expected[0] :]) != expected[1]:
             raise DataError(
                 f"The stream {type(self._dataset).__name__} gives other samples now than before the interruption, when "

@@ -16,6 +16,8 @@ from fitting import ROWS, Crash, fit, record
 from places import EXAMPLES, PROGRAMS
 
 from paddle_resume.checkpoint import owner_states
+from paddle_resume.data.stream import Stream
+from paddle_resume.errors import DataError
 from paddle_resume.found_state.owners import FoundState
 from paddle_resume.loggers import read_scalars
 from paddle_resume.stateful import Owners
@@ -156,12 +158,15 @@ def test_what_data_keep_decides_how_a_fit_goes_on(
 def test_a_stream_that_is_drawn_again_from_what_it_holds_now_is_another_one(
     straight: Callable[[str], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The negative control of what it held when the pass began, in which the fit is cut short."""
+    """The negative control of what it held when the pass began, in which the fit is cut short: it is told."""
     row = "a stream that keeps state"
     expected = straight(row)
     with pytest.raises(Crash):
         fit(tmp_path, ROWS[row](), ("on_train_batch_end", 6))
     monkeypatch.setattr(_HeldByDataset, "as_at", lambda held, begun: nullcontext())
+    with pytest.raises(DataError, match="gives other samples now than before the interruption"):
+        fit(tmp_path, ROWS[row]())
+    monkeypatch.setattr(Stream, "_require_the_same", lambda *_: None)
     fit(tmp_path, ROWS[row]())
     assert first_differences(expected, tmp_path)
 
