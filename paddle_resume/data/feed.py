@@ -100,8 +100,8 @@ class Feed:
         drawn: dict[str, Any] = {"shuffle": shuffle, "num_samples": num_samples, "replacement": replacement}
         self._order: Union[SeededOrder, SampledOrder] = SeededOrder(dataset, limit=limit_batches, **cut, **drawn)
         if sampler is not None:
-            any_size = shares is not None
-            self._order = SampledOrder(sampler, dataset, seed=seed, size=size, any_size=any_size, limit=limit_batches)
+            world: dict[str, Any] = {"size": size, "any_size": shares is not None}
+            self._order = SampledOrder(sampler, dataset, seed=seed, limit=limit_batches, **world)
             self.batch_size = self._order.batch_size
         # Before the first epoch, so that what a stream consumes to tell of itself cannot be missed later.
         self._dataset_identity = dataset_identity(dataset, seed)
@@ -175,8 +175,7 @@ class Feed:
         `put_back` brings the state of this process back; what workers hold is lost with them.
         """
         # What has only been opened in workers so far may not bear to be opened here first.
-        untouched = self._workers > 0 and hasattr(self.dataset, "identity")
-        if untouched:
+        if self._workers > 0 and hasattr(self.dataset, "identity"):
             return ""
         # In this process a collate function's state is found, saved and put back.
         lost = (lambda: None, self.collate) if self._workers else (put_back, None)
@@ -298,6 +297,5 @@ class Feed:
         whole = samples_in(batch)
         part = share(whole, self._rank, self._size)
         if self._shares_in_all is not None:
-            ends = (self._mine.start, self._mine.stop)
-            part = slice(*(share(whole, end, self._shares_in_all).start for end in ends))
+            part = slice(*(share(whole, end, self._shares_in_all).start for end in (self._mine.start, self._mine.stop)))
         return cut_out(batch, part, whole, key)

@@ -17,6 +17,7 @@ from paddle_resume.found_state.problem import Problem
 from paddle_resume.found_state.stored_arrays import ArraySink, ArraySource
 
 _NUMBERS_OF_C = frozenset("?cbBhHiIlLqQfdg")
+_MOST_BEYOND = 1 << 20  # of a position beyond the end: what is written there fills up the space before it
 
 
 class BytesKind(Kind):
@@ -39,7 +40,9 @@ class BytesKind(Kind):
         raw = source.get(where).tobytes()
         if kind not in ("bytearray", "BytesIO") and (len(kind) != 1 or kind not in "bBuhHiIlLqQfd"):
             raise Problem(f"there are no bytes of kind {kind[:40]!r}")
-        return kind, raw, max(0, position)
+        if not 0 <= position <= len(raw) + _MOST_BEYOND:
+            raise Problem(f"bytes have no position {str(position)[:40]}")
+        return kind, raw, position
 
     def fits(self, thing: Any, held: Any) -> str:
         kind = self._content(thing)[0]
@@ -88,9 +91,12 @@ class TextBufferKind(Kind):
         return [thing.tell(), sink.put(path, np.frombuffer(raw, np.uint8))]
 
     def check(self, saved: Any, source: ArraySource) -> Any:
-        if type(saved) is not list or len(saved) != 2 or type(saved[0]) is not int or not 0 <= saved[0] < 1 << 62:
+        if type(saved) is not list or len(saved) != 2 or type(saved[0]) is not int:
             raise Problem("a StringIO comes with its position and its text")
-        return saved[0], source.get(saved[1]).tobytes().decode("utf-8", "surrogatepass")
+        text = source.get(saved[1]).tobytes().decode("utf-8", "surrogatepass")
+        if not 0 <= saved[0] <= len(text) + _MOST_BEYOND:
+            raise Problem(f"a StringIO has no position {str(saved[0])[:40]}")
+        return saved[0], text
 
     def new(self, cls: type, held: Any) -> Any:
         return io.StringIO(newline="")

@@ -75,14 +75,7 @@ _THREAD_LOCAL, _NUMBERS = indirect.ThreadLocalKind(), NumbersOfCKind()
 _TENSORS: dict[type, Kind] = {cls: TensorKind(cls) for cls in (paddle.Tensor, paddle.base.framework.EagerParamBase)}
 _SIMPLE: tuple[Kind, ...] = (
     *(*CONTAINERS, BytesKind(), TextBufferKind(), CellKind(), PartialKind(), CountKind(), PositionKind()),
-    *(DescriptorKind(), CacheKind(), indirect.ContextVariableKind(), indirect.WeakReferenceKind()),
-    *(
-        indirect.WeakKeysKind(),
-        indirect.WeakValuesKind(),
-        indirect.WeakSetKind(),
-        indirect.ViewKind(),
-        indirect.ProxyKind(),
-    ),
+    *(DescriptorKind(), CacheKind(), *indirect.KINDS),
     *(generators.BitGeneratorKind(), generators.GeneratorKind(), generators.RandomStateKind()),
     generators.SeedSequenceKind(),
 )

@@ -37,12 +37,13 @@ class ContextVariableKind(Kind):
         raise Problem("a context variable is the program's")
 
     def refuses(self, labels: Optional[Sequence[Any]], values: list[Any], thing: Any = None) -> str:
+        if not values and thing is not None and thing.get(_UNSET) is not _UNSET:
+            return "it had no value and has one; start the program anew"  # Nothing takes a value away again.
         return "" if labels is None and len(values) < 2 else "a context variable has one value"
 
     def write(self, thing: Any, labels: Optional[Sequence[Any]], values: list[Any], held: Any) -> None:
-        if not values:
-            raise Problem("it had no value and has one; start the program anew")
-        thing.set(values[0])
+        for value in values:
+            thing.set(value)
 
 
 class ThreadLocalKind(DictKind):
@@ -160,3 +161,10 @@ class ProxyKind(Kind):
 
     def told(self, thing: Any) -> str:
         return "a weak proxy"
+
+
+KINDS: tuple[Kind, ...] = (
+    *(ContextVariableKind(), WeakReferenceKind(), WeakKeysKind(), WeakValuesKind(), WeakSetKind()),
+    *(ViewKind(), ProxyKind()),
+)
+"""Those that are known by their types; a `threading.local` is one by its class's base."""

@@ -103,3 +103,16 @@ class Kind:
     def refuses(self, labels: Optional[Sequence[Any]], values: list[Any], thing: Any = None) -> str:
         """Why an object, a live one if there is `thing`, cannot have these labels and values, or an empty text."""
         return "" if labels is None else f"a {self.tag} has no names for its items"
+
+
+class NamedKind(Kind):
+    """What holds values by name: `read` gives the names, and then the values."""
+
+    has_names = True
+
+    def expand(self, thing: Any, objects: list[Any], claimed: Claimed) -> tuple[Optional[list[Any]], list[Any]]:
+        count = len(objects) // 2
+        return objects[:count], objects[count:]
+
+    def edge(self, path: str, label: Any) -> str:
+        return f"{path}.{label}"

@@ -8,7 +8,7 @@ from typing import Any, Callable, Optional
 
 from paddle_resume.found_state.claims import Claimed
 from paddle_resume.found_state.function_kinds import CacheKind, DescriptorKind
-from paddle_resume.found_state.kind import DERIVED, Kind, is_a
+from paddle_resume.found_state.kind import DERIVED, NamedKind, is_a
 from paddle_resume.found_state.paddle_rules import derived_attributes
 from paddle_resume.found_state.problem import Problem
 from paddle_resume.found_state.uncaptured import is_users, module_of
@@ -52,11 +52,10 @@ def has_hidden_storage(cls: type) -> bool:
     return cls.__basicsize__ > object.__basicsize__ + 8 * pointers or cls.__itemsize__ != 0
 
 
-class ObjectKind(Kind):
+class ObjectKind(NamedKind):
     """The objects of one class."""
 
     tag = "object"
-    has_names = True
 
     def __init__(self, cls: type) -> None:
         self.cls = cls
@@ -91,9 +90,6 @@ class ObjectKind(Kind):
             if value is not _UNSET and name not in self._derived and name not in taken
         ]
         return [name for name, _ in kept], [value for _, value in kept]
-
-    def edge(self, path: str, label: Any) -> str:
-        return f"{path}.{label}"
 
     def new(self, cls: type, held: Any) -> Any:
         for base in cls.__mro__:  # past a `__new__` of the class's own, as `copyreg` does it
@@ -156,18 +152,16 @@ class WrapperKind(ObjectKind):
         return [*parts, *parts.values()], None
 
     def expand(self, thing: Any, objects: list[Any], claimed: Claimed) -> tuple[Optional[list[Any]], list[Any]]:
-        count = len(objects) // 2
-        return objects[:count], objects[count:]
+        return NamedKind.expand(self, thing, objects, claimed)
 
     def told(self, thing: Any) -> str:
         return "a part of Paddle"
 
 
-class ClassKind(Kind):
+class ClassKind(NamedKind):
     """What a class of the user's holds for all its objects: counters and the like, and its methods."""
 
     tag = "class"
-    has_names = True
 
     def __init__(self, only: Optional[frozenset[str]] = None) -> None:
         self._only = only
@@ -185,9 +179,6 @@ class ClassKind(Kind):
             if self._is_state(name, value) and name not in derived
         ]
         return [name for name, _ in kept], [value for _, value in kept]
-
-    def edge(self, path: str, label: Any) -> str:
-        return f"{path}.{label}"
 
     def refuses(self, labels: Optional[Sequence[Any]], values: list[Any], thing: Any = None) -> str:
         for name in labels or ():

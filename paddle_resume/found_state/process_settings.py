@@ -14,7 +14,7 @@ import paddle
 from paddle.base.framework import _global_flags
 
 from paddle_resume.found_state.claims import Claimed
-from paddle_resume.found_state.kind import Kind
+from paddle_resume.found_state.kind import NamedKind
 
 PATH = "<process>"
 _COMPUTES = re.compile(
@@ -31,7 +31,7 @@ class ProcessSettings:
 SETTINGS = ProcessSettings()
 
 
-class SettingsKind(Kind):
+class SettingsKind(NamedKind):
     """The settings by name: of the environment those variables that code of the run speaks of, and no others.
 
     So no record can set another one, of which a program that is started later would take notice.
@@ -39,7 +39,6 @@ class SettingsKind(Kind):
 
     tag = "settings"
     types = (ProcessSettings,)
-    has_names = True
 
     def __init__(self) -> None:
         self._variables: set[str] = set()
@@ -52,13 +51,6 @@ class SettingsKind(Kind):
         found = _settings()
         found.update({f"{_ENVIRON}{name}": os.environ[name] for name in self._variables if name in os.environ})
         return [*found, *found.values()], None
-
-    def expand(self, thing: Any, objects: list[Any], claimed: Claimed) -> tuple[Optional[list[Any]], list[Any]]:
-        count = len(objects) // 2
-        return objects[:count], objects[count:]
-
-    def edge(self, path: str, label: Any) -> str:
-        return f"{path}.{label}"
 
     def refuses(self, labels: Optional[Sequence[Any]], values: list[Any], thing: Any = None) -> str:
         now = _settings()

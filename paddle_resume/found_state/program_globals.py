@@ -13,15 +13,14 @@ from typing import Any, NamedTuple, Optional
 from paddle_resume.found_state.claims import Claimed
 from paddle_resume.found_state.dispatch import LEAF, kind_of
 from paddle_resume.found_state.function_kinds import functions_in
-from paddle_resume.found_state.kind import Kind, is_a
+from paddle_resume.found_state.kind import NamedKind, is_a
 from paddle_resume.found_state.uncaptured import HANDLE, INSIDE, PROGRAM, is_taken, is_users, module_of
 
 
-class ModuleKind(Kind):
+class ModuleKind(NamedKind):
     """A module of the user's, by those of its variables that code of the run assigns, or uses and could change."""
 
     tag = "module"
-    has_names = True
 
     def __init__(self) -> None:
         self._assigned: set[str] = set()
@@ -37,13 +36,6 @@ class ModuleKind(Kind):
         used = (name for name in held if name in self._used or name in self._assigned)
         names = [name for name in used if self._is_state(name, held[name], thing.__name__)]
         return [*names, *(held[name] for name in names)], None
-
-    def expand(self, thing: Any, objects: list[Any], claimed: Claimed) -> tuple[Optional[list[Any]], list[Any]]:
-        count = len(objects) // 2
-        return objects[:count], objects[count:]
-
-    def edge(self, path: str, label: Any) -> str:
-        return f"{path}.{label}"
 
     def refuses(self, labels: Optional[Sequence[Any]], values: list[Any], thing: Any = None) -> str:
         for name in labels or ():

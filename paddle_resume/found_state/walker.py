@@ -65,6 +65,8 @@ class Walker:
         new = self._walk.settle(order)
         self._kept = KeptArrays(_KEPT_EACH, _KEPT)
         self._keep(new)
+        self.begins = False
+        """Whether somebody is going to call `begin`, so that a restore may wait for it."""
         self._has_begun = False
         self._restored: list[Node] = []
         self.waits = False
@@ -161,7 +163,8 @@ class Walker:
         Before `begin` what is made by then is left out, and is put back by another restore after it. Raises
         CheckpointError, with nothing changed, if something in the record is not whole or does not fit.
         """
-        late = () if self._has_begun or not isinstance(record, Mapping) else record.get("late", ())
+        waits = self.begins and not self._has_begun and isinstance(record, Mapping)
+        late = record.get("late", ()) if waits else ()
         known = {node.path for node in self._walk.started()}
         not_yet = [path for path in late if path not in known] if isinstance(late, (list, tuple)) else []
         self.waits = bool(not_yet)

@@ -27,8 +27,7 @@ def held_value(frame: FrameType, function: Function, at: int, callee: str, in_lo
     stay the same ones do not count; outside of a loop no value does, for what comes before is done once in each
     process. A comprehension is a loop that holds its place back.
     """
-    found = [each for each in function.statements if each.lineno <= frame.f_lineno <= (each.end_lineno or 0)]
-    statement = max(found, key=lambda each: (each.lineno, each.col_offset), default=None)
+    statement = _under_way(frame, function)
     if statement is None:
         return ""
     way = _way_to_call(statement, frame.f_code, at, callee)
@@ -48,8 +47,7 @@ def taken_at_once(frame: FrameType, function: Function, at: int) -> str:
     a loop and for `next`, which ask for one."""
     if dis.opname[frame.f_code.co_code[at]] == "FOR_ITER":
         return ""
-    found = [each for each in function.statements if each.lineno <= frame.f_lineno <= (each.end_lineno or 0)]
-    statement = max(found, key=lambda each: (each.lineno, each.col_offset), default=None)
+    statement = _under_way(frame, function)
     if statement is None:
         return ""
     way = _way_to_call(statement, frame.f_code, at, "__next__")
@@ -57,6 +55,12 @@ def taken_at_once(frame: FrameType, function: Function, at: int) -> str:
         return "" if _name(way[-1]) in ("next", "__next__") else ast.unparse(way[-1])
     is_loop = isinstance(statement, (ast.For, ast.AsyncFor, ast.While))
     return "" if is_loop else ast.unparse(statement)
+
+
+def _under_way(frame: FrameType, function: Function) -> Optional[ast.stmt]:
+    """The innermost statement in the line at which a frame stands."""
+    found = [each for each in function.statements if each.lineno <= frame.f_lineno <= (each.end_lineno or 0)]
+    return max(found, key=lambda each: (each.lineno, each.col_offset), default=None)
 
 
 def _read_before(outer: ast.AST, inner: ast.AST) -> Sequence[ast.AST]:

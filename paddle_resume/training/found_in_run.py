@@ -96,6 +96,7 @@ class FoundInRun:
         found = self._found = find_state(
             model, roots, self._claims, self._of_model, feeds, ["train"], _ORIGINS, self._world, **self._alike
         )
+        found.walker.begins = True
         self._owners = {ARRAYS: found.arrays, FOUND: found.state}
         self.before_end = StateBeforeTheEnd(found.walker, found.arrays, self._world, found.filled, **self._alike)
         if found.survey.told:

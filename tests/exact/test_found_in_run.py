@@ -28,7 +28,7 @@ AGAIN = ("gru", "simple-rnn", "hidden-buffer")
 CASES = [
     *("lstm", "gru", "simple-rnn", "buffer", "hidden-buffer", "late-buffer", "average-of-buffer", "loss"),
     *("lookahead", "model-average", "epoch-begin", "containers", "train-begin", "optimizer", "dataset", "collate"),
-    *("metric", "trainer", "made-at-begin"),
+    *("metric", "trainer", "made-at-begin", "schedule", "by-name", "indirect", "sample-weights"),
 ]
 # Where another owner has the state as well, or none is there on a CPU.
 NOT_FOUND = ("lstm", "gru", "simple-rnn", "buffer", "hidden-buffer", "average-of-buffer")

@@ -82,6 +82,23 @@ def test_what_cannot_be_saved_later_on_is_told_and_ends_nobodys_training(tmp_pat
     assert differences(whole, tmp_path / "wrapped") == []
 
 
+def test_what_functions_keep_elsewhere_goes_on(tmp_path: Path) -> None:
+    whole = straight(tmp_path, "by_name")
+    interrupted = through(tmp_path, "by_name", "3:SIGTERM", "7:SIGKILL")
+    assert differences(whole, interrupted) == []
+
+
+def test_batches_that_are_taken_at_once_before_the_training_are_taken_again(tmp_path: Path) -> None:
+    whole = straight(tmp_path, "at_once")
+    assert differences(whole, through(tmp_path, "at_once", "3:SIGTERM", "7:SIGKILL")) == []
+
+
+def test_batches_that_are_taken_at_once_in_a_loop_are_refused(tmp_path: Path) -> None:
+    done = wrap(tmp_path, "at_once", "in the loop")
+    assert done.returncode == 2 and "takes all batches at once" in done.stderr, done.stderr
+    assert "Traceback" not in done.stderr
+
+
 def test_nothing_is_saved_where_a_place_is_not_seen(tmp_path: Path) -> None:
     """The second loader of each turn: a resume makes again what comes after the last batch of the first one."""
     interrupted = through(tmp_path, "by_map", "6:SIGKILL", "13:SIGKILL")

@@ -4,11 +4,16 @@ import argparse
 import collections
 import copy
 import random
+import sys
+from pathlib import Path
 
 import numpy as np
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
 import paddle_resume  # isort: skip (its CPU set-up comes before Paddle)
 import paddle
+from generated.callbacks import Indirect, Reached
 from paddle import nn
 
 from paddle_resume import Best, Callback, Monitoring, SaveSchedule, StepOptions, Trainer, WeightAverage
@@ -137,6 +142,22 @@ class Forgetful(Callback):
         weight.set_value(weight + 0.01 * len(self.losses))
 
 
+def slower(step):
+    """A rate that depends on how often it was asked for."""
+    slower.asked = getattr(slower, "asked", 0) + 1
+    return 0.97**slower.asked
+
+
+class Weighs(Callback):
+    """Has the samples drawn by other weights in each epoch."""
+
+    def __init__(self, sampler):
+        self.sampler = sampler
+
+    def on_epoch_end(self, trainer):
+        self.sampler.weights[trainer.epoch :: 3] *= 4
+
+
 class MakesItsOwn(Callback):
     """Makes what it needs as the run begins: an average of the weights, a copy that stays, and a small model."""
 
@@ -241,18 +262,8 @@ class OwnTrainer(Trainer):
 
 
 CASES = ["lstm", "gru", "simple-rnn", "buffer", "hidden-buffer", "late-buffer", "average-of-buffer", "loss"]
-CASES += [
-    "lookahead",
-    "model-average",
-    "epoch-begin",
-    "containers",
-    "train-begin",
-    "made-at-begin",
-    "optimizer",
-    "dataset",
-    "collate",
-]
-CASES += ["metric", "trainer"]
+CASES += ["lookahead", "model-average", "epoch-begin", "containers", "train-begin", "optimizer", "dataset", "collate"]
+CASES += ["metric", "trainer", "made-at-begin", "schedule", "by-name", "indirect", "sample-weights"]
 
 
 def main(arguments=None):
@@ -273,11 +284,16 @@ def main(arguments=None):
         "average-of-buffer": lambda: Reassigned(True),
     }.get(what, Net)()
     parameters = model.parameters()
-    optimizer = (Momentous if what == "optimizer" else paddle.optimizer.Momentum)(0.1, parameters=parameters)
+    rate = paddle.optimizer.lr.LambdaDecay(0.1, slower) if what == "schedule" else 0.1
+    optimizer = (Momentous if what == "optimizer" else paddle.optimizer.Momentum)(rate, parameters=parameters)
     if what == "lookahead":
         adam = paddle.optimizer.Adam(0.05, parameters=parameters)
         optimizer = paddle.incubate.LookAhead(adam, alpha=0.5, k=5)
+    sampler = paddle.io.WeightedRandomSampler(np.ones(40), 40)
     callbacks = {
+        "by-name": lambda: [Reached()],
+        "indirect": lambda: [Indirect()],
+        "sample-weights": lambda: [Weighs(sampler)],
         "epoch-begin": lambda: [AtEpochs()],
         "containers": lambda: [Containers()],
         "train-begin": lambda: [Forgetful()],
@@ -287,6 +303,9 @@ def main(arguments=None):
     data = Drawing() if what == "dataset" else Points()
     if what == "collate":
         data = paddle.io.DataLoader(data, batch_size=8, shuffle=True, collate_fn=Collate())
+    if what == "sample-weights":
+        order = paddle.io.BatchSampler(sampler=sampler, batch_size=8)
+        data = paddle.io.DataLoader(data, batch_sampler=order)
     trainer = (OwnTrainer if what == "trainer" else Trainer)(
         model,
         optimizer,

@@ -67,6 +67,71 @@ def by_class() -> Any:
     return Held.count, list(Held.seen), Held.more(Held.count)
 
 
+def in_methods() -> type:
+    count, seen = 0, []
+
+    def counted(function: Callable[..., Any]) -> Callable[..., Any]:
+        calls = [0]
+
+        @functools.wraps(function)
+        def wrapped(*arguments: Any) -> Any:
+            calls[0] += 1
+            return function(*arguments), calls[0]
+
+        return wrapped
+
+    class Field:
+        def __init__(self) -> None:
+            self.last = 0
+
+        def __get__(self, thing: Any, owner: Any = None) -> int:
+            return self.last
+
+        def __set__(self, thing: Any, value: int) -> None:
+            self.last = value
+
+    class Callback:
+        field = Field()
+
+        class settings:
+            level = 0
+
+        @property
+        def seen(self) -> int:
+            seen.append(len(seen))
+            return len(seen)
+
+        @staticmethod
+        def level(step: list[int] = [0]) -> int:  # noqa: B006 - what is tested
+            step[0] += 2
+            return step[0]
+
+        @counted
+        def on_step_end(self) -> Any:
+            nonlocal count
+            count += 1
+            self.settings.level += 3
+            self.field = self.field + 5
+            return count, self.settings.level, self.field, self.seen, self.level()
+
+    return Callback
+
+
+def test_what_the_methods_of_a_class_hold_goes_on() -> None:
+    def make() -> Any:
+        return {"callback": in_methods()()}
+
+    life = Life(make)
+    assert life.walker.survey().refused == [] and life.saved()[0]["moved"] == {}
+    for _ in range(3):
+        life.roots["callback"].on_step_end()
+    saved = life.saved()
+    expected = life.roots["callback"].on_step_end()
+    assert expected == ((4, 12, 20, 4, 8), 4)
+    assert make()["callback"].on_step_end() != expected
+    assert resumed(make, saved).roots["callback"].on_step_end() == expected
+
+
 def by_metaclass() -> Any:
     Counting.made += 1
     return Counted.made

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import copy
+import ctypes
+import io
 import json
 import random
 import sys
+import weakref
 from collections.abc import Callable
 from typing import Any
 
@@ -42,6 +45,11 @@ def make() -> Roots:
         a=np.zeros(3),
         w=paddle.zeros([2]),
         it=iter([1, 2, 3]),
+        text=io.StringIO(),
+        number=ctypes.c_double(),
+        keys=[Thing(), Thing()],
+        weak=weakref.WeakKeyDictionary(),
+        last=None,
         plain=3,
     )
     return {"callback": callback, "call": lambda: callback}
@@ -57,6 +65,10 @@ def saved() -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     callback.g.random()
     callback.mt.rand()
     callback.a += 1
+    callback.text.write("ab")
+    callback.number.value = 2.5
+    callback.weak[callback.keys[1]] = [1]
+    callback.last = weakref.ref(callback.keys[0])
     callback.w.fill_(2)
     next(callback.it)
     callback.plain = 4

@@ -18,7 +18,7 @@ import paddle
 import pytest
 from graphs import Life, Roots, Thing, resumed
 
-from paddle_resume.errors import StateError
+from paddle_resume.errors import CheckpointError, StateError
 from paddle_resume.found_state.leaves import same_cells
 
 
@@ -260,6 +260,56 @@ def test_a_hook_on_a_gradient_that_has_no_name_is_refused() -> None:
     life.roots["model"].weight.register_hook(lambda grad: grad * 3)
     with pytest.raises(StateError, match=r"model\.weight\.hook 0: the function .*lambda.* was not there at the start"):
         life.saved()
+
+
+class Warm:
+    level = 1
+
+
+class Hot(Warm):
+    pass
+
+
+def test_an_object_that_gets_another_class_is_refused() -> None:
+    life = Life(lambda: {"callback": Thing(phase=Warm())})
+    life.roots["callback"].phase.__class__ = Hot
+    with pytest.raises(StateError, match=r"callback\.phase: a Warm that became a Hot in the course of the run"):
+        life.saved()
+
+
+def test_a_view_that_cannot_be_written_shows_what_was_put_back() -> None:
+    def make() -> Roots:
+        whole = np.zeros(6)
+        window = whole[2:5]
+        window.setflags(write=False)
+        return {"callback": Thing(whole=whole, window=window, far=np.broadcast_to(whole[:1], (3,)))}
+
+    life = Life(make)
+    life.roots["callback"].whole += np.arange(6) + 1
+    later = resumed(make, life.saved()).roots["callback"]
+    assert later.window.tolist() == [3, 4, 5] and later.far.tolist() == [1, 1, 1]
+    assert not later.window.flags.writeable
+
+
+@pytest.mark.parametrize("position", [-1, 1 << 40, "0", None])
+def test_a_position_far_beyond_the_text_is_refused(position: Any) -> None:
+    for kind, at in ((io.StringIO, 0), (io.BytesIO, 1)):
+        life = Life(lambda kind=kind: {"callback": Thing(text=kind())})
+        life.roots["callback"].text.write("ab" if kind is io.StringIO else b"ab")
+        record, arrays = life.saved()
+        record["moved"]["callback.text"]["more"][at] = position
+        with pytest.raises(CheckpointError, match=r"callback\.text"):
+            resumed(lambda kind=kind: {"callback": Thing(text=kind())}, (record, arrays))
+
+
+def test_a_context_variable_that_has_a_value_already_is_told_before_anything_changes() -> None:
+    fresh: contextvars.ContextVar[int] = contextvars.ContextVar("fresh")
+    life = Life(lambda: {"callback": Thing(level=fresh, seen=[])})
+    life.roots["callback"].seen.append(1)
+    saved = life.saved()
+    fresh.set(3)
+    with pytest.raises(CheckpointError, match="it had no value and has one"):
+        life.walker.restore(*saved)
 
 
 def test_what_is_kept_by_the_id_of_a_thing_finds_it_again() -> None:
