@@ -120,6 +120,12 @@ class WeakKeysKind(DictKind):
     def new(self, cls: type, held: Any) -> Any:
         return cls()
 
+    def refuses(self, labels: Optional[Sequence[Any]], values: list[Any], thing: Any = None) -> str:
+        return super().refuses(labels, values) or _not_weakly(self._held_weakly(labels or (), values))
+
+    def _held_weakly(self, labels: Sequence[Any], values: Sequence[Any]) -> Sequence[Any]:
+        return labels
+
 
 class WeakValuesKind(WeakKeysKind):
     """A `WeakValueDictionary`; what it refers to is put back only where something else refers to it as well."""
@@ -128,14 +134,28 @@ class WeakValuesKind(WeakKeysKind):
     types = (weakref.WeakValueDictionary,)
     base = weakref.WeakValueDictionary
 
+    def _held_weakly(self, labels: Sequence[Any], values: Sequence[Any]) -> Sequence[Any]:
+        return values
+
 
 class WeakSetKind(SetKind):
     tag = "WeakSet"
     types = (weakref.WeakSet,)
     base = weakref.WeakSet
 
+    def refuses(self, labels: Optional[Sequence[Any]], values: list[Any], thing: Any = None) -> str:
+        return super().refuses(labels, values) or _not_weakly(values)
+
     def new(self, cls: type, held: Any) -> Any:
         return cls()
+
+
+def _not_weakly(things: Sequence[Any]) -> str:
+    """Why these cannot be held weakly, or an empty text."""
+    for each in things:
+        if not type(each).__weakrefoffset__:
+            return f"a {type(each).__name__} cannot be held weakly"
+    return ""
 
 
 class ViewKind(Kind):

@@ -138,7 +138,7 @@ ALTERED: dict[str, tuple[Callable[[dict[str, Any]], None], str]] = {
     "a module": (put(*CALLBACK, "values", 0, value=["module", "os"]), "the run refers to no module 'os'"),
     "an attribute that is no name": (put(*CALLBACK, "labels", 0, value=3), "callback: an attribute has a name"),
     "more labels than values": (
-        put(*CALLBACK, "labels", value=["new", "plain", "x"]),
+        put(*CALLBACK, "labels", value=["new", "plain", "x", "y"]),
         "callback: each attribute has one value",
     ),
     "labels of a list": (
