@@ -1,7 +1,7 @@
 """A process that has imported Paddle and forks a child for each program that it is told to run.
 
-`forked` is its client, and says what children have in common. The process has a single thread when it forks, so that a
-child finds no lock that another thread held. Where that cannot be had, it says so and ends.
+`forked` is its client, and says what children have in common. No other thread of the process runs while it forks, so
+that a child finds no lock that another thread held. Where that cannot be had, it says so and ends.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ def _serve(control: socket.socket, client: int) -> Optional[Order]:
             continue
         if not message:
             return None
-        child = os.fork()
+        child = _fork_while_others_sleep()
         if child == 0:
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
             control.close()
@@ -78,6 +78,42 @@ def _serve(control: socket.socket, client: int) -> Optional[Order]:
         for file in files:
             os.close(file)
         control.sendall(json.dumps({"started": child}).encode())
+
+
+def _fork_while_others_sleep() -> int:
+    """The same as `os.fork`; a child of a moment in which another thread ran may hang in its locks, and is dropped."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGCHLD})  # The client never hears of those that are dropped.
+    try:
+        while True:
+            asleep, (answer, go) = _sleeping_threads(), os.pipe()
+            child = os.fork()
+            if child == 0:
+                os.close(go)
+                if not os.read(answer, 1):
+                    os._exit(0)
+                os.close(answer)
+                return 0
+            os.close(answer)
+            if asleep is not None and _sleeping_threads() == asleep:
+                os.write(go, b"!")
+                os.close(go)
+                return child
+            os.close(go)
+            os.waitpid(child, 0)
+    finally:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGCHLD})
+
+
+def _sleeping_threads() -> Optional[dict[str, list[str]]]:
+    """How often each thread but this one has gone to sleep; None if one of them is awake."""
+    switches = {}
+    for thread in Path("/proc/self/task").iterdir():
+        if int(thread.name) != os.getpid():
+            lines = (thread / "status").read_text(encoding="ascii").splitlines()
+            if not any(line.startswith("State:\tS") for line in lines):
+                return None
+            switches[thread.name] = [line for line in lines if "ctxt_switches" in line]
+    return switches
 
 
 def _import_what_runs_import() -> None:

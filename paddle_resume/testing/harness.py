@@ -10,6 +10,7 @@ processes each has its own plan, and rank 0 checks for all.
 
 from __future__ import annotations
 
+import faulthandler
 import os
 import runpy
 import signal
@@ -22,7 +23,7 @@ from typing import Any, Optional
 
 import psutil
 
-from paddle_resume.testing.kill_plan import Kill, Plan
+from paddle_resume.testing.kill_plan import TELL_WHERE, Kill, Plan
 
 
 class _Executioner:
@@ -218,6 +219,8 @@ def main(arguments: list[str]) -> None:
         _write_until_killed(arguments[1], Path(arguments[2]), *map(int, arguments[3:]))
         return
     plan, program = Plan.read(Path(arguments[0])), arguments[1:]
+    if TELL_WHERE is not None:
+        faulthandler.register(TELL_WHERE)
     # Behind a shell it is ignored, by children too; a stop by it is to be as at a terminal.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     import paddle_resume  # noqa: F401 (its CPU set-up comes before Paddle)

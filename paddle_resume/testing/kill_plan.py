@@ -13,6 +13,8 @@ MOMENTS = ("step", "start", "save", "orphan", "time", "epoch", "evaluate")
 KILL = "SIGKILL"
 STOPS = ("SIGTERM", "SIGINT")
 """The signals on which a run finishes its step, saves, and ends by itself."""
+TELL_WHERE: Optional[int] = getattr(signal, "SIGUSR1", None)
+"""The signal on which a process writes where its threads are, if the program has no use of its own for it."""
 
 
 @dataclass(frozen=True)

@@ -14,13 +14,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Optional, Protocol
 
-from paddle_resume.testing.kill_plan import Plan
+from paddle_resume.testing.kill_plan import TELL_WHERE, Plan
 from paddle_resume.testing.rank_environment import launcher_environments
 from paddle_resume.translations.language import VARIABLE as LANGUAGE_VARIABLE
 
 _PAUSE = 0.02
 _SECONDS_TO_END = 90.0
 """Within so many seconds of one process's death all others have to end; gloo waits 30 for a process that is gone."""
+_SECONDS_TO_TELL = 1.0
 _ANOTHER_FAILED = 3
 NO_VARIABLES: Mapping[str, str] = {}
 
@@ -68,7 +69,7 @@ def spawn(
 
 
 class LifeError(RuntimeError):
-    """A program under proof that failed by itself; `output` is all that the process that failed has said."""
+    """A program under proof that failed by itself or hangs; `output` is all that the process that failed has said."""
 
     def __init__(self, what: str, output: str) -> None:
         super().__init__(f"{what}:\n{output}")
@@ -102,8 +103,8 @@ def run_life(
     """Run one life of the program; True if it reached its end, False if it was interrupted as planned.
 
     `program` is as in `run_and_compare`; `duration`, in seconds, is what a kill at a time is a share of; `variables`
-    are added to the environment. Raises LifeError, with its output, for a program that fails by itself, and
-    subprocess.TimeoutExpired.
+    are added to the environment. Raises LifeError, with its output, for a program that fails by itself, or still runs
+    after `timeout` seconds; then its output ends with where its threads are.
     """
     return live(
         program,
@@ -168,7 +169,7 @@ class _Wait:
             self._strikes_at = self._began + duration * self._kill.count / 1000
 
     def codes(self) -> tuple[int, ...]:
-        """The exit codes by rank, once all have ended; raises LifeError, subprocess.TimeoutExpired."""
+        """The exit codes by rank, once all have ended; raises LifeError."""
         while True:
             codes = [process.poll() for process in self._ranks]
             ended = [code for code in codes if code is not None]
@@ -182,6 +183,15 @@ class _Wait:
                 living.wait(_PAUSE)
             except subprocess.TimeoutExpired:
                 continue
+
+    def _where_they_are(self, codes: Sequence[Optional[int]]) -> str:
+        """What the processes that still run have said, and where each of their threads is."""
+        living = [rank for rank, code in enumerate(codes) if code is None]
+        for rank in living:
+            if TELL_WHERE is not None:
+                self._ranks[rank].send_signal(TELL_WHERE)
+        time.sleep(_SECONDS_TO_TELL)
+        return "\n".join(f"rank {rank}:\n{_said(self._outputs[rank])}" for rank in living)
 
     def _strike(self) -> None:
         if self._kill is None or self._strikes_at is None or time.monotonic() < self._strikes_at:
@@ -200,7 +210,7 @@ class _Wait:
     def _require_progress(self, codes: Sequence[Optional[int]]) -> None:
         now = time.monotonic()
         if self._timeout is not None and now - self._began > self._timeout:
-            raise subprocess.TimeoutExpired("a program under proof", self._timeout)
+            raise LifeError(f"the program still runs after {self._timeout:g} s", self._where_they_are(codes))
         dead = [rank for rank, code in enumerate(codes) if code]
         if not dead:
             return

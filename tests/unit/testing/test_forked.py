@@ -208,6 +208,33 @@ def test_a_child_that_runs_can_be_waited_for_and_killed(server: ForkServer, tmp_
     assert other.wait(20) == -signal.SIGTERM
 
 
+def test_nothing_is_forked_while_another_thread_works() -> None:
+    """Paddle 2.6 has a thread that takes locks each second; a child forked within would hang at its end."""
+    program = """
+import os, threading, time
+import numpy as np
+from paddle_resume.testing.fork_server import _fork_while_others_sleep
+
+def work():
+    end = time.monotonic() + 1
+    while time.monotonic() < end:
+        np.sort(numbers)  # Without Python's lock, so that this thread is awake.
+    finished.append(time.monotonic())
+    time.sleep(600)
+
+finished, numbers = [], np.random.rand(3_000_000)
+threading.Thread(target=work, daemon=True).start()
+time.sleep(0.2)
+child = _fork_while_others_sleep()
+if child == 0:
+    os._exit(3)
+print(bool(finished), os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
+os._exit(0)
+"""
+    ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=300, cwd=ROOT)
+    assert ran.stdout == "True 3\n", ran.stderr
+
+
 @pytest.mark.full
 def test_the_children_end_with_their_server_however_it_ends(tmp_path: Path) -> None:
     for end in ("close", "kill"):
