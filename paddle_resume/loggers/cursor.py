@@ -1,8 +1,8 @@
-"""The end of what counts of a log: whole records are put there, and a checkpoint remembers it."""
+"""The end of what counts of a log, as a checkpoint remembers it."""
 
 from __future__ import annotations
 
-import os
+import base64
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Callable, Optional
@@ -11,26 +11,33 @@ from paddle_resume.differences import Difference
 from paddle_resume.errors import CheckpointError
 
 
-def append_all_or_nothing(handle: int, data: bytes) -> None:
-    """A disk that fills up in the middle would leave half a record, and readers could not go past it."""
-    end = os.fstat(handle).st_size
-    left = memoryview(data)
-    try:
-        while left:
-            left = left[os.write(handle, left) :]
-    except BaseException:
-        os.ftruncate(handle, end)
-        raise
-
-
 def offset_of(state: Mapping[str, Any]) -> int:
+    """How many bytes of the log's file count; raises CheckpointError if `state` is no cursor."""
     offset = state.get("offset")
     if not isinstance(state.get("file"), str) or type(offset) is not int or offset < 0:
-        raise CheckpointError(
-            f"Expected a log's cursor, a file name and an offset of 0 or more bytes, found {dict(state)!r}; "
-            "the checkpoint's record was changed, resume from another one."
-        )
+        raise _no_cursor(state)
     return offset
+
+
+def waiting_of(state: Mapping[str, Any]) -> bytes:
+    """The records behind the cursor that could not be written when it was saved; raises CheckpointError."""
+    try:
+        return base64.b64decode(state.get("waiting", ""), validate=True)
+    except (TypeError, ValueError):
+        raise _no_cursor(state) from None
+
+
+def require_whole(state: Mapping[str, Any], whole: Callable[[bytes], int]) -> None:
+    """Raise CheckpointError where what waits are no whole records; `whole` tells how many of its bytes are."""
+    if whole(waiting := waiting_of(state)) != len(waiting):
+        raise _no_cursor(state)
+
+
+def _no_cursor(state: Mapping[str, Any]) -> CheckpointError:
+    return CheckpointError(
+        f"Expected a log's cursor, a file name and an offset of 0 or more bytes, found {dict(state)!r:.2000}; "
+        "the checkpoint's record was changed, resume from another one."
+    )
 
 
 def lacking(

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import base64
 import errno
-import os
 import sys
 import time
 from abc import ABC, abstractmethod
@@ -16,13 +16,14 @@ import numpy as np
 
 from paddle_resume.differences import Difference
 from paddle_resume.errors import CheckpointError, SaveError
-from paddle_resume.loggers.cursor import append_all_or_nothing, lacking, offset_of
-from paddle_resume.loggers.lost_log import put_copy_in_place, set_aside
-from paddle_resume.storage.durable_files import DISK, explain, is_at, open_in_place, require_room
-from paddle_resume.storage.regular_files import open_regular
+from paddle_resume.loggers.appended_file import AppendedFile
+from paddle_resume.loggers.cursor import lacking, offset_of, require_whole, waiting_of
+from paddle_resume.loggers.lost_log import set_aside
+from paddle_resume.storage.durable_files import explain, require_room
 from paddle_resume.translations import shown
 
 _ROOM = 1 << 16  # bytes that a log has to have room for at the start
+_MOST_WAITING = 1 << 20  # bytes that wait for room, in memory and in each checkpoint
 FLUSH_SECONDS = 1.0  # readers see what was logged after at most this long, if more is logged
 
 
@@ -41,7 +42,7 @@ class Logger(ABC):
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._handle: int | None = None
+        self._file = AppendedFile(path)
         self._pending = bytearray()
         self._next_flush = 0.0
         self.before_end: Optional[dict[str, Any]] = None
@@ -52,6 +53,8 @@ class Logger(ABC):
         """What was lost of the log, as the restores found it."""
         self._last: dict[str, list[Any]] = {}  # by tag, its last step and value
         self._anew: Optional[int] = None  # its size when it was begun anew
+        self._waits = False  # whether what is pending could not be written
+        self._told_to_wait = False
         self.without: Optional[dict[str, Any]] = None
         """The cursor from which on the run goes on without this log, since it cannot be written."""
         self.tell: Callable[[str], None] = _tell
@@ -76,7 +79,7 @@ class Logger(ABC):
     def log_scalars(self, scalars: Mapping[str, float], step: int) -> None:
         """Log each tag's value at `step`; raises ConfigError for a tag that this kind of log cannot hold.
 
-        A disk that is full does not raise here: the records are kept, and state_dict() reports it.
+        A disk that is full does not raise here: the records wait, see `prepare_save`.
         """
         self._append(self._encode(scalars, step))
         self._last.update({tag: [int(step), float(value)] for tag, value in scalars.items()})
@@ -88,7 +91,7 @@ class Logger(ABC):
         """Take whole records in, and write them when it is time to."""
         if self.without is not None:
             return
-        if not self._pending and not self._size():
+        if not self._pending and not self._file.size():
             self._pending += self._header()
         self._pending += records
         if time.monotonic() >= self._next_flush:
@@ -104,32 +107,62 @@ class Logger(ABC):
             self._write_anew_if_gone()
             if not self._pending:
                 return
-            handle = self._open()
-            append_all_or_nothing(handle, bytes(self._pending))
+            self._file.append(bytes(self._pending))
         except OSError as error:
             raise explain(error, self._path, len(self._pending), key="run.log_dir") from error
         self._pending.clear()
+        if self._waits:
+            self._waits = self._told_to_wait = False
+            self.tell(f"The log {self._path} can be written again, and is whole.")
 
     def close(self) -> None:
-        """Flush and close the file, also if flushing raises SaveError; logging more opens it again."""
-        try:
-            self.flush()
-        finally:
-            self._close_handle()
+        """Flush and close the file, also if it cannot be written; logging more opens it again."""
+        self.prepare_save()
+        self._file.close()
 
     def prepare_save(self) -> None:
-        """Hand all that was logged to the system, so that it outlives the process; raises SaveError if that fails."""
-        self.flush()
+        """Hand all that was logged to the system, so that it outlives the process.
+
+        What cannot be written waits, here and in the state that is saved, for as long as there is not too much of it:
+        a log stops no run.
+        """
+        try:
+            self.flush()
+        except SaveError as error:
+            self._wait(error)
+
+    def _wait(self, error: SaveError) -> None:
+        if len(self._pending) > _MOST_WAITING:
+            self._waits = False
+            self._go_without(error, self._cursor())
+            return
+        self._waits = True
+        if not self._told_to_wait:  # A restore may be made twice.
+            self._told_to_wait = True
+            self.tell(
+                f"The log {self._path} cannot be written: {_why(error)}. Training goes on, and nothing is lost: what "
+                "comes now waits in memory and in the checkpoints, and is written once that can be."
+            )
 
     def written_files(self) -> list[Path]:
-        return [self._path] if self._handle is not None else []
+        return [self._path] if self._file.is_open else []
 
     def state_dict(self) -> dict[str, Any]:
-        """The cursor: how many bytes there are, with those that wait to be written; and each tag's last value."""
-        now = dict(self.without or {"file": self._path.name, "offset": self._size() + len(self._pending)})
+        """The cursor: how many bytes there are, with those that are about to be written; and each tag's last value.
+
+        `waiting`, in Base64, are records that come behind it and could not be written.
+        """
+        now = self._cursor()
+        if self._waits:
+            now["waiting"] = base64.b64encode(self._pending).decode()
+        elif self.without is None:
+            now["offset"] += len(self._pending)
         if self._last:
             now["last"] = dict(self._last)
         return now if self.before_end is None else {**now, "before_end": self.before_end}
+
+    def _cursor(self) -> dict[str, Any]:
+        return dict(self.without or {"file": self._path.name, "offset": self._file.size()})
 
     def set_state_dict(self, state: dict[str, Any]) -> None:
         """Cut the file back to the cursor and continue there; raises CheckpointError if `state` is not a cursor.
@@ -139,7 +172,8 @@ class Logger(ABC):
         cannot be, the run goes on without it. `losses` tells of it.
         """
         offset_of(state)
-        self.without = None
+        require_whole(state, self._whole)
+        self.without, self._waits = None, False
         self._pending.clear()
         self.before_end = state.get("before_end")
         self._last = dict(state.get("last", {}))
@@ -151,34 +185,46 @@ class Logger(ABC):
     def _go_on_from(self, state: dict[str, Any]) -> None:
         lost = self.lacks(state)
         self.is_cut_before_end = bool(lost) and self.before_end is not None and not self.lacks(self.before_end)
-        offset = offset_of(self.before_end if self.before_end is not None and self.is_cut_before_end else state)
+        chosen = self.before_end if self.before_end is not None and self.is_cut_before_end else state
+        offset = offset_of(chosen)
         self._write_anew_if_gone()
         if lost and not self.is_cut_before_end:
             self._begin_anew(state, lost)
-        elif self._path.exists():
+            return
+        if self._path.exists():
             self._cut(self._whole_before(offset))
             if state.get("without"):  # Where the curves go on, behind a gap.
                 self._log_last()
-            self._open()  # From here on its content is at hand, also if the file is deleted.
+            self._file.open()  # From here on its content is at hand, also if the file is deleted.
+        if waiting := waiting_of(chosen):
+            self._pending += waiting
+            self._waits = True
+            self.prepare_save()
 
     def go_on_without_if_unwritable(self) -> None:
         """After a restore: let the log be where it cannot be written, which ends no run that is under way."""
         try:
             self.require_writable()
         except SaveError as error:
-            forbidden = getattr(error.__cause__, "errno", None) in (errno.EACCES, errno.EPERM)
-            if self._handle is None or not forbidden:  # A file that is open may be written where no other may be.
-                self._go_without(error, self.state_dict())
+            number = getattr(error.__cause__, "errno", None)
+            forbidden = number in (errno.EACCES, errno.EPERM)
+            if number in (errno.ENOSPC, errno.EDQUOT):
+                self._wait(error)
+            elif not (self._file.is_open and forbidden):  # A file that is open may be written where no other may be.
+                self._go_without(error, self._cursor())
 
     def _go_without(self, error: Exception, state: Mapping[str, Any]) -> None:
         self._pending.clear()
-        self._close_handle()
+        self._file.close()
         self.without = {"file": state["file"], "offset": state["offset"], "without": True}
-        why = getattr(error if isinstance(error, OSError) else error.__cause__, "strerror", None) or error
         self._note_loss(
-            f"The log {self._path} cannot be written: {why}. The run goes on without it: what comes now is in no log, "
-            "until the same command is run where run.log_dir can be written."
+            f"The log {self._path} cannot be written: {_why(error)}. The run goes on without it: what comes now is in "
+            "no log, until the same command is run where run.log_dir can be written."
         )
+
+    def _write_anew_if_gone(self) -> None:
+        if self._file.write_anew_if_gone():
+            self.tell(f"{self._path} was deleted or replaced while this run wrote to it; it was written anew, whole.")
 
     def _begin_anew(self, state: dict[str, Any], lost: list[Difference]) -> None:
         """Go on without what was lost, and say so once."""
@@ -188,10 +234,10 @@ class Logger(ABC):
             is_ours = state["file"] == self._path.name and self._path.exists()
             kept = self._whole_before(state["offset"]) if is_ours else 0
             aside = None
-            if kept == 0 and self._path.exists() and self._size():
-                self._close_handle()
+            if kept == 0 and self._path.exists() and self._file.size():
+                self._file.close()
                 aside = set_aside(self._path)
-            self._open()  # If that cannot be, nothing else is to be told.
+            self._file.open()  # If that cannot be, nothing else is to be told.
             if kept:
                 self._cut(kept)
                 how = "it goes on after its last whole record"
@@ -202,10 +248,10 @@ class Logger(ABC):
             self._note_loss(f"{'; '.join(map(str, lost))}: {how}. The run itself is as it was.")
             with suppress(SaveError):
                 self.flush()
-            self._anew = self._size()
+            self._anew = self._file.size()
         if self.before_end is not None:
-            self.before_end = {"file": self._path.name, "offset": self._size() + len(self._pending)}
-        self._open()
+            self.before_end = {**self._cursor(), "offset": self._file.size() + len(self._pending)}
+        self._file.open()
 
     def _log_last(self) -> None:
         by_step: dict[int, dict[str, float]] = {}
@@ -221,7 +267,7 @@ class Logger(ABC):
 
     def lacks(self, state: Mapping[str, Any]) -> list[Difference]:
         """Where the log does not reach the cursor `state`; raises CheckpointError if it is none."""
-        size = self._size() if self._path.exists() else None
+        size = self._file.size() if self._path.exists() else None
         return lacking(state, self._path, size, self._whole_before)
 
     def require_writable(self) -> None:
@@ -233,67 +279,21 @@ class Logger(ABC):
         # Not unlinked: VisualDL's server opens every known file at each request, and fails for all runs if
         # one is gone.
         self._pending.clear()
+        self._waits = False
         self._last.clear()
         if self._path.exists():
             self._cut(0)
 
     def _cut(self, size: int) -> None:
-        try:
-            handle = open_in_place(self._path, os.O_RDWR)
-            try:
-                os.ftruncate(handle, size)
-            finally:
-                os.close(handle)
-        except OSError as error:
-            if error.errno not in (errno.EACCES, errno.EPERM) or not put_copy_in_place(self._path, size):
-                raise explain(error, self._path, size, key="run.log_dir") from error
-            self._close_handle()
+        if self._file.cut(size):
             self._note_loss(f"log {self._path}: it may not be written, so a copy took its place. The run is as it was.")
 
-    def _open(self) -> int:
-        # A bare descriptor has no buffer that a forked data worker could flush a second time.
-        if self._handle is None:
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-            self._handle = open_in_place(self._path, os.O_RDWR | os.O_APPEND)
-            DISK.fsync_folder(self._path.parent)
-        return self._handle
-
-    def _write_anew_if_gone(self) -> None:
-        """Where the file was deleted or replaced, write all that it held to a new one, and say so."""
-        if self._handle is None or is_at(self._handle, self._path):
-            return
-        gone = self._handle
-        content = os.pread(gone, os.fstat(gone).st_size, 0)
-        self._path.unlink(missing_ok=True)
-        self._handle = None
-        try:
-            append_all_or_nothing(self._open(), content)
-        except BaseException:
-            self._close_handle()
-            self._handle = gone  # It still has everything: the next flush tries again.
-            raise
-        os.close(gone)
-        self.tell(f"{self._path} was deleted or replaced while this run wrote to it; it was written anew, whole.")
-
-    def _close_handle(self) -> None:
-        if self._handle is not None:
-            os.close(self._handle)
-            self._handle = None
-
-    def _size(self) -> int:
-        if self._handle is not None:
-            return os.fstat(self._handle).st_size
-        return self._path.stat().st_size if self._path.exists() else 0
-
     def _whole_before(self, offset: int) -> int:
-        try:
-            with open_regular(self._path) as file:
-                return self._whole(file.read(offset))
-        except OSError as error:
-            raise CheckpointError(
-                f"The log {self._path} cannot be read: {error.strerror or error}. Move it away, or choose another "
-                "run.log_dir."
-            ) from error
+        return self._whole(self._file.beginning(offset))
+
+
+def _why(error: Exception) -> str:
+    return str(getattr(error if isinstance(error, OSError) else error.__cause__, "strerror", None) or error)
 
 
 def _tell(text: str) -> None:

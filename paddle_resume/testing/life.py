@@ -191,7 +191,7 @@ class _Wait:
             if TELL_WHERE is not None:
                 self._ranks[rank].send_signal(TELL_WHERE)
         time.sleep(_SECONDS_TO_TELL)
-        return "\n".join(f"rank {rank}:\n{_said(self._outputs[rank])}" for rank in living)
+        return "\n".join(_said(self._outputs[rank]) for rank in living)
 
     def _strike(self) -> None:
         if self._kill is None or self._strikes_at is None or time.monotonic() < self._strikes_at:

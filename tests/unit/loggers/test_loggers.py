@@ -375,7 +375,7 @@ def test_a_full_disk_leaves_whole_records_and_loses_none(kind, tmp_path):
         for step in range(1, 20):
             logger.log_scalars({"train/loss": float(step)}, step)
         with pytest.raises(SaveError, match="Could not save"):
-            logger.prepare_save()
+            logger.flush()
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (hard, hard))
     assert size(kind, tmp_path) == before

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import base64
 import os
 import shutil
 import subprocess
 import sys
 import tempfile
 import traceback
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,7 @@ from paddle_resume import Callback, environment
 from paddle_resume.checkpoint.reader import load
 from paddle_resume.errors import CheckpointError, SaveError
 from paddle_resume.loggers import JsonlLogger, VisualDLLogger, read_records, read_scalars
+from paddle_resume.loggers.visualdl import read_values
 
 NOBODY = 65534
 
@@ -235,15 +238,107 @@ def test_a_resume_goes_on_without_a_log_that_it_may_not_write(
         assert lost or found == whole[tag]
 
 
+def fill(disk: Path) -> None:
+    with (disk / "ballast").open("ab", buffering=0) as file, pytest.raises(OSError):
+        while True:
+            file.write(bytes(4096))
+
+
 def test_a_log_without_room_stops_no_run_that_goes_on(tmp_path: Path, small_disk: Path) -> None:
     straight = train(trainer(tmp_path / "straight"), epochs=3)
     train(trainer(tmp_path / "run"), epochs=2)
-    with (small_disk / "ballast").open("wb", buffering=0) as file, pytest.raises(OSError):
-        while True:
-            file.write(bytes(4096))
+    fill(small_disk)
     again = train(trainer(tmp_path / "run", logger=JsonlLogger(small_disk)), epochs=3)
     assert weights(again) == weights(straight)
-    assert [line for line in again.told if "No space left on device. The run goes on without it" in line]
+    assert [line for line in again.told if "No space left on device. Training goes on, and nothing is lost" in line]
     (small_disk / "ballast").unlink()
     train(trainer(tmp_path / "run", logger=JsonlLogger(small_disk)), epochs=4)
-    assert read_records(small_disk / "metrics.jsonl")
+    steps = [each["step"] for each in read_records(small_disk / "metrics.jsonl") if "train/loss" in each]
+    assert steps == sorted(steps) and {15, 20} <= set(steps)
+
+
+class FillsDisk(Callback):
+    """Leaves no room where the log lies from a step on, and makes room again at another, if it comes there."""
+
+    derived_attributes = ("_disk", "_full_at", "_free_at")
+
+    def __init__(self, disk: Path, full_at: int, free_at: int = 0) -> None:
+        self._disk, self._full_at, self._free_at = disk, full_at, free_at
+
+    def on_step_end(self, run: Any) -> None:
+        if run.step == self._full_at:
+            fill(self._disk)
+        if run.step == self._free_at:
+            (self._disk / "ballast").unlink()
+
+
+class LongLines(JsonlLogger):
+    """Each line needs a new page of the disk."""
+
+    def log_scalars(self, scalars: Mapping[str, float], step: int) -> None:
+        super().log_scalars({**scalars, **{f"train/{number}": 0.5 for number in range(250)}}, step)
+
+
+class LongCurves(VisualDLLogger):
+    """The same."""
+
+    def log_scalars(self, scalars: Mapping[str, float], step: int) -> None:
+        super().log_scalars({**scalars, **{f"train/{number}": 0.5 for number in range(250)}}, step)
+
+
+def content(log: Any) -> Any:
+    return read_records(log.path) if isinstance(log, JsonlLogger) else read_values(log.path)
+
+
+@pytest.mark.parametrize("kind", [LongLines, LongCurves])
+@pytest.mark.parametrize("full_at", [1, 6])
+def test_a_log_whose_disk_is_full_for_a_while_is_whole_in_the_end(
+    kind: Any, full_at: int, tmp_path: Path, small_disk: Path
+) -> None:
+    """Also where the process ends meanwhile, and where it does not know of the disk any more when there is room."""
+    log = kind(small_disk / "log", "model")
+    straight = train(trainer(tmp_path / "straight", logger=kind(tmp_path / "log", "model"), log_every=1), epochs=6)
+    for epochs, full, free in ((2, full_at, 0), (3, 0, 0), (4, 0, 18), (6, 22, 0)):
+        callback = FillsDisk(small_disk, full, free)
+        made = train(
+            trainer(tmp_path / "run", logger=kind(small_disk / "log", "model"), callbacks=[callback], log_every=1),
+            epochs=epochs,
+        )
+        waits = [line for line in made.told if "Training goes on, and nothing is lost" in line]
+        assert len(waits) == 1, made.told
+        assert bool([line for line in made.told if "can be written again, and is whole" in line]) == (free != 0)
+    assert weights(made) == weights(straight)
+    assert content(log) != content(straight.loggers[0])
+    (small_disk / "ballast").unlink()
+    done = train(trainer(tmp_path / "run", logger=kind(small_disk / "log", "model"), log_every=1), epochs=6)
+    assert [line for line in done.told if "can be written again, and is whole" in line]
+    assert content(log) == content(straight.loggers[0])
+    assert not [event for event in load(tmp_path / "run/checkpoint/model_epoch5").record.lineage if "logs" in event]
+
+
+@pytest.mark.parametrize("kind", [JsonlLogger, VisualDLLogger])
+def test_records_that_waited_are_refused_where_they_are_none(kind: Any, tmp_path: Path) -> None:
+    log = kind(tmp_path, "model")
+    log.log_scalars({"train/loss": 0.5}, 1)
+    log.prepare_save()
+    state, before = log.state_dict(), log.path.read_bytes()
+    for waiting in ("no Base64!", 7, None, ["a"], base64.b64encode(b"half a record").decode()):
+        with pytest.raises(CheckpointError, match="Expected a log's cursor"):
+            log.set_state_dict({**state, "waiting": waiting})
+        assert log.path.read_bytes() == before
+
+
+def test_what_waits_is_bounded(tmp_path: Path, small_disk: Path) -> None:
+    log = JsonlLogger(small_disk / "log")
+    told: list[str] = []
+    log.tell = told.append
+    log.log_scalars({"train/loss": 0.5}, 0)
+    log.prepare_save()
+    whole = log.state_dict()["offset"]
+    fill(small_disk)
+    for step in range(1, 40):
+        log.log_scalars({f"train/{number}": 0.5 for number in range(2000)}, step)
+        log.prepare_save()
+    assert len(told) == 2 and "The run goes on without it" in told[1]
+    assert log.state_dict() == {**log.state_dict(), "offset": log.path.stat().st_size, "without": True}
+    assert log.state_dict()["offset"] >= whole and "waiting" not in log.state_dict()
