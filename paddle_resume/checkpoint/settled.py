@@ -14,6 +14,7 @@ from paddle_resume.errors import CheckpointError
 from paddle_resume.storage.durable_files import temporary
 
 Read = TypeVar("Read")
+_Identity = Optional[tuple[int, int, int]]
 _TRIES = 20
 _PAUSE = 0.02
 _RENAMES = 5
@@ -35,7 +36,7 @@ def settled(prefixes: Sequence[Path], look: Callable[[], Read]) -> Read:
             if not all(map(any, after)):
                 raise Removed from error
             # Among the renames of a commit its record is the last, so it may not tell yet that the files are others.
-            renames += after == before and any(temporary(sibling(prefix, SUFFIX)).exists() for prefix in there)
+            renames += after == before and any(waiting is not None for waiting, _ in after)
             if (after == before and not 0 < renames < _RENAMES) or attempt == _TRIES - 1:
                 if isinstance(error, OSError):
                     raise Unreadable(f"it could not be read: {error.strerror or error}") from error
@@ -44,13 +45,16 @@ def settled(prefixes: Sequence[Path], look: Callable[[], Read]) -> Read:
     raise AssertionError("the last attempt returns or raises")
 
 
-def _records(prefix: Path) -> tuple[Optional[tuple[int, int, int]], ...]:
-    """What tells one commit under this name from the next; the record is what a save changes last."""
+def _records(prefix: Path) -> tuple[_Identity, _Identity]:
+    """What tells one commit under this name from the next; the record is what a save changes last.
+
+    The one that waits for its rename is looked at first: a rename in between would hide it.
+    """
     final = sibling(prefix, SUFFIX)
-    return tuple(map(_identity, (final, temporary(final))))
+    return _identity(temporary(final)), _identity(final)
 
 
-def _identity(path: Path) -> Optional[tuple[int, int, int]]:
+def _identity(path: Path) -> _Identity:
     try:
         found = path.stat()
     except OSError:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 import types
 from collections.abc import Hashable, Sequence
 from typing import Any, Callable, Optional
@@ -168,6 +169,8 @@ class ClassKind(NamedKind):
 
     def read(self, thing: Any, claimed: Claimed) -> tuple[list[Any], Hashable]:
         held = vars(thing)
+        if issubclass(thing, enum.Enum):
+            held = {**{name: value for name, value in held.items() if _is_given(name)}, **_given_to_members(thing)}
         return [*held, *held.values()], None
 
     def expand(self, thing: Any, objects: list[Any], claimed: Claimed) -> tuple[Optional[list[Any]], list[Any]]:
@@ -181,19 +184,31 @@ class ClassKind(NamedKind):
         return [name for name, _ in kept], [value for _, value in kept]
 
     def refuses(self, labels: Optional[Sequence[Any]], values: list[Any], thing: Any = None) -> str:
+        members = _members_of(thing)
         for name in labels or ():
+            if type(name) is str and members and not _is_given(name):
+                return f"{name[:80]!r} is a part of an enumeration"
+            if type(name) is str and "." in name:
+                member, _, attribute = name.partition(".")
+                if member not in members or not _is_given(attribute):
+                    return f"{name[:80]!r} is nothing that a member of an enumeration has been given"
+                continue
             if type(name) is not str or not (self._is_state(name, None) or self._is_method(thing, name)):
                 return f"{str(name)[:80]!r} is no plain attribute of a class"
         return "" if len(labels or ()) == len(values) else "each attribute has one value"
 
     def write(self, thing: Any, labels: Optional[Sequence[Any]], values: list[Any], held: Any) -> None:
         for name, value in zip(labels or (), values):
-            if vars(thing).get(name, _UNSET) is not value:
+            owner, attribute = _owner_of(thing, name)
+            if owner is not thing:
+                vars(owner)[attribute] = value
+            elif vars(thing).get(name, _UNSET) is not value:
                 type.__setattr__(thing, name, value)
 
     def remove(self, thing: Any, labels: Sequence[Any]) -> None:
         for name in labels:
-            type.__delattr__(thing, name)
+            owner, attribute = _owner_of(thing, name)
+            vars(owner).pop(attribute) if owner is not thing else type.__delattr__(thing, name)
 
     def new(self, cls: type, held: Any) -> Any:
         return cls
@@ -214,3 +229,27 @@ class ClassKind(NamedKind):
         # Slots and the like answer to access, and are the program's; but for objects of the user's that do so.
         of = value if is_a(value, type) else type(value) if hasattr(type(value), "__get__") else None
         return of is None or is_users(module_of(of))
+
+
+def _members_of(cls: Any) -> dict[str, Any]:
+    return vars(cls)["_member_map_"] if is_a(cls, type) and issubclass(cls, enum.Enum) else {}
+
+
+def _given_to_members(cls: Any) -> dict[str, Any]:
+    """What a program has given to the members of an enumeration, besides their values: by `MEMBER.attribute`."""
+    return {
+        f"{name}.{attribute}": value
+        for name, member in _members_of(cls).items()
+        for attribute, value in getattr(member, "__dict__", {}).items()
+        if _is_given(attribute)
+    }
+
+
+def _is_given(attribute: str) -> bool:
+    return attribute != "" and not (attribute.startswith("_") and attribute.endswith("_"))
+
+
+def _owner_of(cls: Any, label: str) -> tuple[Any, str]:
+    """The member of an enumeration, or the class itself, whose attribute has this label."""
+    name, dot, attribute = label.partition(".")
+    return (_members_of(cls)[name], attribute) if dot else (cls, label)

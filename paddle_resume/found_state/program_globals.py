@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dis
-import enum
 import functools
 import sys
 import types
@@ -69,7 +68,7 @@ def _may_change(value: Any, module: str) -> bool:
     if is_taken(module):  # A whole suite: of what it has beside functions and data too much is nobody's state.
         return kind.tag.partition(" with ")[0] in _DATA
     if is_a(value, type):
-        return is_users(module_of(value)) and not is_a(value, enum.EnumMeta)
+        return is_users(module_of(value))
     if any(module_of(base).startswith(_RUNS) for base in type(value).__mro__):
         return False
     return kind is not LEAF and kind is not HANDLE and kind is not PROGRAM and kind is not INSIDE

@@ -1,10 +1,13 @@
-"""Paddle tensors: values, `stop_gradient`, and the attributes of parameters; the values may be another owner's."""
+"""Paddle tensors: values, gradient, `stop_gradient`, and the attributes of parameters.
+
+Values and gradient may be another owner's, as those of the model are.
+"""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Hashable, Sequence
-from typing import Any, NamedTuple, Optional
+from typing import Any, NamedTuple, Optional, Union
 
 import numpy as np
 import paddle
@@ -17,9 +20,10 @@ from paddle_resume.found_state.leaves import DTYPES, dtype_name
 from paddle_resume.found_state.object_kinds import ObjectKind
 from paddle_resume.found_state.problem import Problem
 from paddle_resume.found_state.stored_arrays import ArraySink, ArraySource, raw_bytes
-from paddle_resume.owners.tensor_views import fill, view
+from paddle_resume.owners.tensor_views import fill, is_zero, view
 
 _NONE, _CLAIMED, _VALUES = "uninitialised", "claimed", "values"
+_ZEROS = "zeros"  # a gradient as `clear_grad` leaves it
 
 
 _MOST_ROOM = 1 << 30  # bytes for a tensor that another owner fills
@@ -34,6 +38,7 @@ class Held(NamedTuple):
     persistable: bool
     array: Optional[np.ndarray]
     is_initialised: bool
+    gradient: Union[np.ndarray, str, None]
 
 
 _HOOK = "hook "  # with its number: the label of what is called with the gradient
@@ -57,8 +62,8 @@ class TensorKind(ObjectKind):
         flags = (thing.stop_gradient, thing.persistable)
         if id(thing) in claimed.tensors:
             return objects, (flags, thing.dtype, tuple(thing.shape))
-        values = xxhash.xxh3_128_digest(raw_bytes(np.ascontiguousarray(view(thing)))) if has_values(thing) else None
-        return objects, (flags, thing.dtype, tuple(thing.shape), values, thing._is_initialized())
+        values, gradient = _digest(thing), _digest(_gradient(thing))
+        return objects, (flags, thing.dtype, tuple(thing.shape), values, gradient, thing._is_initialized())
 
     def save(self, thing: Any, sink: ArraySink, path: str, claimed: Claimed) -> Any:
         described = [dtype_name(thing.dtype), list(thing.shape), thing.stop_gradient, thing.persistable]
@@ -68,13 +73,16 @@ class TensorKind(ObjectKind):
             return [*described, _CLAIMED, None]
         if thing.is_dist():
             raise Problem("a tensor that is split over a mesh and belongs to neither the model nor the optimizer")
-        array = view(thing) if has_values(thing) else np.empty(tuple(thing.shape), _numpy_type(thing.dtype))
-        return [*described, _VALUES, sink.put(path, array)]
+        described += [_VALUES, sink.put(path, _array(thing))]
+        gradient = _gradient(thing)
+        if gradient is None:
+            return described
+        return [*described, _ZEROS if is_zero(gradient) else sink.put(f"{path}.grad", _array(gradient))]
 
     def check(self, saved: Any, source: ArraySource) -> Any:
-        if type(saved) is not list or len(saved) != 6:
-            raise Problem("a tensor comes with dtype, shape, two flags and its values")
-        dtype, shape, stop_gradient, persistable, what, where = saved
+        if type(saved) is not list or len(saved) not in (6, 7):
+            raise Problem("a tensor comes with dtype, shape, two flags, its values and perhaps a gradient")
+        dtype, shape, stop_gradient, persistable, what, where, *gradients = saved
         found = getattr(paddle, dtype, None) if type(dtype) is str and dtype.isidentifier() else None
         if not isinstance(found, DTYPES) or dtype_name(found) != dtype:
             raise Problem(f"Paddle has no dtype {str(dtype)[:40]!r}")
@@ -83,9 +91,11 @@ class TensorKind(ObjectKind):
         if type(stop_gradient) is not bool or type(persistable) is not bool or what not in (_NONE, _CLAIMED, _VALUES):
             raise Problem("a tensor has two flags, and says where its values are")
         array = source.get(where) if what == _VALUES else None
-        if array is not None and (list(array.shape) != shape or array.dtype != _numpy_type(found)):
-            raise Problem(f"a tensor of {dtype} {shape} is not an array of {array.dtype} {list(array.shape)}")
-        return Held(found, tuple(shape), stop_gradient, persistable, array, what != _NONE)
+        gradient = None if not gradients else _ZEROS if gradients[0] == _ZEROS else source.get(gradients[0])
+        for each in (array, gradient):
+            if isinstance(each, np.ndarray) and (list(each.shape) != shape or each.dtype != _numpy_type(found)):
+                raise Problem(f"a tensor of {dtype} {shape} is not an array of {each.dtype} {list(each.shape)}")
+        return Held(found, tuple(shape), stop_gradient, persistable, array, what != _NONE, gradient)
 
     def fits(self, thing: Any, held: Any) -> str:
         if thing.dtype != held.dtype:
@@ -125,6 +135,8 @@ class TensorKind(ObjectKind):
             thing.stop_gradient = held.stop_gradient
         if thing.persistable != held.persistable:
             thing.persistable = held.persistable
+        if held.array is not None:
+            _set_gradient(thing, held.gradient)
 
     def remove(self, thing: Any, labels: Sequence[Any]) -> None:
         super().remove(thing, [name for name in labels if not name.startswith(_HOOK)])  # `write` has removed hooks.
@@ -145,6 +157,33 @@ class TensorKind(ObjectKind):
 def has_values(tensor: paddle.Tensor) -> bool:
     """Whether there is anything to read; Paddle makes some tensors without memory, and fails when they are read."""
     return bool(tensor._is_initialized()) and tensor.size > 0
+
+
+def _array(tensor: paddle.Tensor) -> np.ndarray:
+    return view(tensor) if has_values(tensor) else np.empty(tuple(tensor.shape), _numpy_type(tensor.dtype))
+
+
+def _digest(tensor: Optional[paddle.Tensor]) -> Optional[bytes]:
+    if tensor is None or not has_values(tensor):
+        return None
+    return xxhash.xxh3_128_digest(raw_bytes(np.ascontiguousarray(view(tensor))))
+
+
+def _gradient(tensor: paddle.Tensor) -> Optional[paddle.Tensor]:
+    gradient = tensor.grad if tensor._is_initialized() else None
+    if gradient is not None and (gradient.is_selected_rows() or gradient.dtype != tensor.dtype):
+        raise Problem("a sparse gradient, or one of another dtype, that no owner of the model's gradients saves")
+    return gradient
+
+
+def _set_gradient(tensor: paddle.Tensor, wanted: Union[np.ndarray, str, None]) -> None:
+    if wanted is None:
+        if tensor.grad is not None:
+            tensor.clear_gradient(False)
+        return
+    tensor.grad = paddle.zeros(tensor.shape, tensor.dtype)
+    if isinstance(wanted, np.ndarray) and wanted.size:
+        fill(tensor.grad, wanted)
 
 
 def _numpy_type(dtype: Any) -> np.dtype:

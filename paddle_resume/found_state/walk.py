@@ -265,7 +265,7 @@ class Walk:
         if self._is_part or node.is_librarys:
             return []
         of = [type(node.thing)] if isinstance(node.kind, ObjectKind) else []
-        of += [value for value in node.values if is_a(value, type) and not is_a(value, enum.EnumMeta)]
+        of += [value if is_a(value, type) else type(value) for value in node.values if is_a(value, (type, enum.Enum))]
         return [base for cls in of for base in cls.__mro__ if is_users(module_of(base))]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import decimal
+import enum
 import functools
 import logging
 import os
@@ -182,6 +183,18 @@ def by_method() -> Any:
     return Replaced.value(4)  # type: ignore[call-arg, arg-type]
 
 
+class Stage(enum.Enum):
+    WARM = 1
+    HOT = 2
+
+
+def by_members() -> Any:
+    for stage in Stage:
+        stage.seen = getattr(stage, "seen", 0) + stage.value  # type: ignore[attr-defined]
+    Stage.HOT._last = Stage.HOT.seen  # type: ignore[attr-defined]
+    return Stage.WARM.seen, Stage.HOT.seen, Stage.HOT._last  # type: ignore[attr-defined]
+
+
 def by_settings() -> Any:
     paddle.set_default_dtype("float64")
     np.seterr(divide="raise")
@@ -200,6 +213,9 @@ def forget() -> None:
     Counting.made = 0
     vars(called).clear()
     PHASE.name = "warm"
+    for stage in Stage:
+        for name in ("seen", "_last"):
+            vars(stage).pop(name, None)
     found_levels.LEVEL = 0
     found_levels.SEEN.clear()
     for module in (globals(), vars(found_levels)):
@@ -217,7 +233,7 @@ VALUE = Replaced.value
 LOGGER = logging.getLogger("found")
 WAYS = [
     *(by_class, by_metaclass, by_function, by_object, by_other_module, by_import, by_globals),
-    *(by_name_of_a_function, by_method, by_settings),
+    *(by_name_of_a_function, by_method, by_members, by_settings),
 ]
 
 
@@ -265,6 +281,24 @@ def test_the_environment_is_looked_at_where_code_speaks_of_it() -> None:
         resumed(lambda: {"callback": Thing(call=speaks)}, (record, arrays))
     del os.environ["FOUND_OTHER"]
     assert "LD_PRELOAD" not in os.environ
+
+
+@pytest.mark.parametrize(
+    "label", ["WARM._value_", "WARM.__class__", "NONE.seen", "_member_map_.seen", ".seen", "WARM."]
+)
+def test_a_record_gives_a_member_of_an_enumeration_no_other_value(label: str) -> None:
+    def use() -> Any:
+        return by_members()
+
+    life = Life(lambda: {"callback": Thing(call=use)})
+    by_members()
+    record, arrays = life.saved()
+    (found,) = (entry for path, entry in record["moved"].items() if "Stage" in path)
+    found["labels"][found["labels"].index("WARM.seen")] = label
+    forget()
+    with pytest.raises(CheckpointError, match="of an enumeration"):
+        resumed(lambda: {"callback": Thing(call=use)}, (record, arrays))
+    assert Stage.WARM.value == 1 and not hasattr(Stage.WARM, "seen")
 
 
 @pytest.mark.parametrize(

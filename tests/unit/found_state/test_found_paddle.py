@@ -224,6 +224,51 @@ def test_a_tensor_that_is_restored_owns_its_memory() -> None:
     assert again.roots["callback"].new.numpy().tolist() == [1.0] * 4
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64", "bfloat16"])
+@pytest.mark.parametrize("size", [3, 5000])
+def test_gradients_that_no_owner_knows_go_on(dtype: str, size: int) -> None:
+    """Those of tensors that are no parameters, such as an adversary's, and of parameters outside the model."""
+
+    def make() -> Roots:
+        delta, cleared, none = (paddle.ones([size], dtype) for _ in range(3))
+        for tensor in (delta, cleared, none):
+            tensor.stop_gradient = False
+        return {"callback": Thing(delta=delta, cleared=cleared, none=none, layer=nn.Linear(2, 2), late=None)}
+
+    def step(roots: Roots) -> None:
+        callback = roots["callback"]
+        sum_of = (callback.delta * callback.delta).sum().astype("float32") + callback.cleared.sum().astype("float32")
+        (sum_of + callback.layer(paddle.ones([1, 2])).sum()).backward()
+        callback.cleared.clear_gradient()
+        if callback.late is None:
+            callback.late = paddle.zeros([size], dtype)
+            callback.late.stop_gradient = False
+        (callback.late * 3).sum().backward()
+
+    def gradients(roots: Roots) -> list[Any]:
+        callback = roots["callback"]
+        tensors = (callback.delta, callback.cleared, callback.none, callback.late, *callback.layer.parameters())
+        return [None if t.grad is None else t.grad.astype("float64").numpy().tolist() for t in tensors]
+
+    life = Life(make)
+    step(life.roots)
+    record, arrays = life.saved()
+    assert "zeros" in str(record)
+    later = resumed(make, (record, arrays))
+    assert gradients(later.roots) == gradients(life.roots)
+    assert gradients(life.roots)[1:3] == [[0.0] * size, None]
+    for roots in (later.roots, life.roots):
+        step(roots)
+    assert gradients(later.roots) == gradients(life.roots)
+    assert gradients(later.roots)[3] == [6.0] * size
+    later.walker.restore(record, arrays)
+    assert gradients(later.roots)[3] == [3.0] * size
+    life = Life(make)
+    step(life.roots)
+    life.walker.restore(*Life(make).saved())
+    assert life.roots["callback"].delta.grad is None
+
+
 OPTIMIZERS: dict[str, Callable[[Any], Any]] = {
     "SGD": lambda p: optim.SGD(0.1, parameters=p),
     "Momentum": lambda p: optim.Momentum(optim.lr.StepDecay(0.1, 2), parameters=p),

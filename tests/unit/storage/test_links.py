@@ -43,7 +43,7 @@ def save(folder: Path, step: int = 1) -> None:
 def log(folder: Path) -> None:
     logger = JsonlLogger(folder)
     logger.log_scalars({"train/loss": 1.0}, 1)
-    logger.close()
+    logger.flush()
 
 
 def start_log_over(folder: Path) -> None:

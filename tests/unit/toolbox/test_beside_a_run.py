@@ -8,10 +8,12 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from places import PROGRAMS
 
+from paddle_resume.checkpoint import settled as settling
 from paddle_resume.checkpoint.catalog import find_all
 from paddle_resume.checkpoint.settled import settled
 from paddle_resume.checkpoint.unreadable import Damaged, Removed
@@ -126,6 +128,35 @@ def test_damage_is_told_of_at_once_and_a_removal_as_such(tmp_path: Path) -> None
     assert settled([tmp_path / "run_step1"], saved_anew) == "whole"
     with pytest.raises(Removed):
         settled([tmp_path / "run_step1"], removed)
+
+
+@pytest.mark.parametrize("begins", ["in the look", "before it"])
+def test_a_rename_while_it_is_looked_whether_there_was_one_is_no_damage(
+    begins: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    record, waiting = tmp_path / "run_step1.pdstates", tmp_path / ".run_step1.pdstates.tmp"
+    record.write_text("{}")
+    looks = []
+    if begins == "before it":
+        waiting.write_text("{ }")
+
+    def look() -> str:
+        looks.append(1)
+        if len(looks) > 1:
+            return "whole"
+        waiting.write_text("{ }") if begins == "in the look" else None
+        raise CheckpointError("the digest does not match")
+
+    def identity_then_rename(path: Path) -> Any:
+        found = identity(path)
+        if looks and waiting.exists():
+            waiting.rename(record)
+        return found
+
+    identity = settling._identity
+    monkeypatch.setattr(settling, "_identity", identity_then_rename)
+    assert settled([tmp_path / "run_step1"], look) == "whole"
+    assert len(looks) == 2 and not waiting.exists()
 
 
 def test_the_race_is_there_without_looking_again(
