@@ -83,6 +83,6 @@ def test_a_process_that_outlives_a_killed_one_is_an_error(tmp_path: Path, monkey
 
 def test_a_life_that_takes_too_long_is_an_error_that_tells_where_it_hangs(tmp_path: Path) -> None:
     hangs = program(tmp_path, "print('so far', flush=True); time.sleep(600)")
-    with pytest.raises(LifeError, match="the program still runs after 10 s") as error:
-        live(hangs, tmp_path / "run", Plan(str(tmp_path / "report")), timeout=10)
+    with pytest.raises(LifeError, match="the program still runs after 5 s") as error:
+        live(hangs, tmp_path / "run", Plan(str(tmp_path / "report")), timeout=5)
     assert "so far" in error.value.output and "most recent call first" in error.value.output
