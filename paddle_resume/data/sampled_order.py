@@ -67,7 +67,8 @@ class SampledOrder:
         self._first = np.concatenate(first[:1])
 
     def __len__(self) -> int:
-        return len(self._sampler) if self._limit is None else min(len(self._sampler), self._limit)
+        length = _length(self._sampler)
+        return length if self._limit is None else min(length, self._limit)
 
     @property
     def identity(self) -> dict[str, Any]:
@@ -150,14 +151,14 @@ class SampledOrder:
                 seed_sample(self._seed, epoch, _ORDER)
                 if callable(getattr(mine, "set_epoch", None)):
                     mine.set_epoch(epoch)
-                parts.append([_indices(group) for group in islice(iter(mine), len(mine))])
+                parts.append([_indices(group) for group in islice(iter(mine), _length(mine))])
         return [np.concatenate(groups) for groups in zip(*parts)]
 
     def _tried(self, dataset: Any) -> list[np.ndarray]:
         """The order of the first epoch, drawn by a copy, which leaves the sampler where it is."""
         try:
-            len(self._sampler)
-        except (TypeError, NotImplementedError) as error:
+            _length(self._sampler)
+        except Exception as error:
             raise DataError(
                 f"{self.name} does not tell how long it is ({error}). Give it `__len__`, by which an epoch's steps are "
                 "counted."
@@ -182,6 +183,20 @@ def _within(sampler: Any) -> list[Any]:
     """The batch sampler, and the sampler that it draws from."""
     inner = getattr(sampler, "sampler", None)
     return [sampler] if inner is None else [sampler, inner]
+
+
+def _length(sampler: Any) -> int:
+    """How many batches it says that it has; Paddle 3 fails there with weights that are a list, as its page has them."""
+    inner = _within(sampler)[-1]
+    if isinstance(inner, paddle.io.WeightedRandomSampler) and isinstance(inner.weights, (list, tuple)):
+        inner = copy.copy(inner)
+        inner.weights = np.asarray(inner.weights)
+        if len(_within(sampler)) > 1:
+            sampler = copy.copy(sampler)
+            sampler.sampler = inner
+        else:
+            sampler = inner
+    return len(sampler)
 
 
 def _is_of_paddle(sampler: Any) -> bool:

@@ -98,6 +98,7 @@ SAMPLERS: dict[str, Callable[[], Any]] = {
     "SequenceSampler over a part": lambda: batched(SequenceSampler(range(9))),
     "SubsetRandomSampler": lambda: batched(SubsetRandomSampler([1, 3, 5, 7, 11, 13, 17])),
     "WeightedRandomSampler": lambda: batched(WeightedRandomSampler(WEIGHTS, 19)),
+    "WeightedRandomSampler of a list": lambda: batched(WeightedRandomSampler(list(map(float, WEIGHTS)), 19)),
     "WeightedRandomSampler without replacement": lambda: batched(WeightedRandomSampler(WEIGHTS, 19, False)),
     "BatchSampler that drops": lambda: BatchSampler(
         sampler=WeightedRandomSampler(WEIGHTS, 19), batch_size=4, drop_last=True
