@@ -133,7 +133,6 @@ class Logger(ABC):
 
     def _wait(self, error: SaveError) -> None:
         if len(self._pending) > _MOST_WAITING:
-            self._waits = False
             self._go_without(error, self._cursor())
             return
         self._waits = True
@@ -215,6 +214,7 @@ class Logger(ABC):
 
     def _go_without(self, error: Exception, state: Mapping[str, Any]) -> None:
         self._pending.clear()
+        self._waits = False
         self._file.close()
         self.without = {"file": state["file"], "offset": state["offset"], "without": True}
         self._note_loss(

@@ -29,6 +29,7 @@ CASES = [
     *("lstm", "gru", "simple-rnn", "buffer", "hidden-buffer", "late-buffer", "average-of-buffer", "loss"),
     *("lookahead", "model-average", "epoch-begin", "containers", "train-begin", "optimizer", "dataset", "collate"),
     *("metric", "trainer", "made-at-begin", "schedule", "by-name", "indirect", "sample-weights"),
+    *("members", "gradients"),
 ]
 # Where another owner has the state as well, or none is there on a CPU.
 NOT_FOUND = ("lstm", "gru", "simple-rnn", "buffer", "hidden-buffer", "average-of-buffer")

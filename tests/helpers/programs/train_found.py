@@ -3,6 +3,7 @@
 import argparse
 import collections
 import copy
+import enum
 import random
 import sys
 from pathlib import Path
@@ -13,7 +14,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import paddle_resume  # isort: skip (its CPU set-up comes before Paddle)
 import paddle
-from generated.callbacks import Indirect, Reached
+from generated.callbacks import Indirect, Reached, Step
 from paddle import nn
 
 from paddle_resume import Best, Callback, Monitoring, SaveSchedule, StepOptions, Trainer, WeightAverage
@@ -261,9 +262,36 @@ class OwnTrainer(Trainer):
         return loss * (1 + 0.01 * self.calls + 0.01 * CALLS), output
 
 
+class Phase(enum.Enum):
+    WARM = 1
+    HOT = 2
+
+
+class Phases(Step):
+    """What it counts is kept by the members of an enumeration."""
+
+    def value(self, trainer):
+        phase = Phase(1 + trainer.step % 2)
+        phase.seen = getattr(phase, "seen", 0) + trainer.step
+        return phase.seen
+
+
+class Adversary(Step):
+    """A perturbation whose gradient nobody clears."""
+
+    def __init__(self):
+        self.delta = paddle.ones([4])
+        self.delta.stop_gradient = False
+
+    def value(self, trainer):
+        (self.delta * self.delta * (1 + trainer.step)).sum().backward()
+        return float(self.delta.grad.sum())
+
+
 CASES = ["lstm", "gru", "simple-rnn", "buffer", "hidden-buffer", "late-buffer", "average-of-buffer", "loss"]
 CASES += ["lookahead", "model-average", "epoch-begin", "containers", "train-begin", "optimizer", "dataset", "collate"]
 CASES += ["metric", "trainer", "made-at-begin", "schedule", "by-name", "indirect", "sample-weights"]
+CASES += ["members", "gradients"]
 
 
 def main(arguments=None):
@@ -293,6 +321,8 @@ def main(arguments=None):
     callbacks = {
         "by-name": lambda: [Reached()],
         "indirect": lambda: [Indirect()],
+        "members": lambda: [Phases()],
+        "gradients": lambda: [Adversary()],
         "sample-weights": lambda: [Weighs(sampler)],
         "epoch-begin": lambda: [AtEpochs()],
         "containers": lambda: [Containers()],
