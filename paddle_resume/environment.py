@@ -18,6 +18,7 @@ import psutil
 
 from paddle_resume.differences import Difference, compare_fields
 from paddle_resume.errors import ConfigError, MissingPaddleError, PaddleResumeError, UnsupportedSystemError
+from paddle_resume.thread_advice import import_paddle_without_thread_advice
 from paddle_resume.translations import heading, shown
 
 # Each of these gives other bits than its neighbour, so each is part of the recorded environment.
@@ -74,6 +75,8 @@ def prepare_cpu() -> None:
     if "paddle" in sys.modules:
         return
     _prepare("OMP_NUM_THREADS", str(physical_cores()))
+    if "OMP_NUM_THREADS" in _prepared:
+        import_paddle_without_thread_advice()
     if cpu_field("vendor_id") == "AuthenticAMD":
         # The MKL that Paddle bundles falls back to its slowest kernels on AMD; 5 selects the AVX2 ones.
         _prepare("MKL_DEBUG_CPU_TYPE", "5")

@@ -19,6 +19,8 @@ import paddle_resume  # noqa: F401 - first of all, since it sets up the CPU befo
 
 # What lies on disk is what most tests are about; those about checkpoints in memory turn them on again.
 os.environ["PADDLE_RESUME_MEMORY"] = "off"
+# Where a test fails, its error is to show all.
+os.environ["PADDLE_RESUME_TRACEBACK"] = "full"
 _ENVIRONMENT = dict(os.environ)
 
 

@@ -114,7 +114,11 @@ def check_arguments(
         )
     taken = sorted(set(args) & set(supplied))
     if taken:
-        raise ConfigError(f"{where}: {', '.join(taken)} is supplied by the trainer; remove it from the config")
+        raise ConfigError(
+            f"{where}.{taken[0]}: the trainer supplies that; remove it from the config, or set {where}.lr in its place."
+            if taken[0] == "learning_rate"
+            else f"{where}.{taken[0]}: the trainer supplies that; remove it from the config."
+        )
     try:
         signature = inspect.signature(found)
     except ValueError:  # written in C: the constructor itself will tell

@@ -10,7 +10,6 @@ from pathlib import Path
 from paddle_resume.checkpoint.reader import peek, sibling
 from paddle_resume.checkpoint.record import SUFFIX, Record
 from paddle_resume.checkpoint.unreadable import Unreadable
-from paddle_resume.errors import ConfigError
 from paddle_resume.storage.durable_files import temporary
 
 BEST = "best"
@@ -27,15 +26,6 @@ class Found:
     prefix: Path
     record: Record | None
     reason: str = ""
-
-
-def require_run_name(name: str) -> None:
-    """Raise ConfigError for a name with a folder in it: what is saved under it would never be found again."""
-    if not name or name.startswith(".") or any(each in name for each in ("/", "\\", "\0")):
-        raise ConfigError(
-            f"The name of a run is the first part of its files' names, without '/', '\\' or a leading '.'; found "
-            f"{name!r}. Give folders with save_dir, such as save_dir='checkpoint/exp', name='run1'."
-        )
 
 
 def is_epoch(prefix: Path) -> bool:

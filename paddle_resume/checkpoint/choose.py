@@ -6,7 +6,7 @@ import socket
 from collections.abc import Callable
 from pathlib import Path
 
-from paddle_resume.checkpoint.catalog import Found, find_all, named_prefix
+from paddle_resume.checkpoint.catalog import BEST, Found, find_all, named_prefix
 from paddle_resume.checkpoint.foreign_checkpoint import is_foreign
 from paddle_resume.checkpoint.lineage import Lineage
 from paddle_resume.checkpoint.phases import DONE
@@ -46,7 +46,8 @@ def choose(
     try:
         return load(prefix), []
     except NoRecord as error:
-        raise missing(prefix, good_checkpoints(prefix.parent)) from error
+        of_run = name if prefix.name == f"{name}_{BEST}" else None
+        raise missing(prefix, good_checkpoints(prefix.parent, of_run)) from error
     except Unreadable as error:
         raise not_whole(prefix, error) from error
 
@@ -129,10 +130,10 @@ def list_checkpoints(folder: Path, name: str | None = None) -> list[Found]:
         ) from error
 
 
-def good_checkpoints(folder: Path) -> list[str]:
-    """The prefixes of all whole checkpoints in `folder`; every byte of them is read."""
+def good_checkpoints(folder: Path, name: str | None = None) -> list[str]:
+    """The prefixes of all whole checkpoints in `folder`, of run `name` if given; every byte of them is read."""
     good = []
-    for checkpoint in list_checkpoints(folder):
+    for checkpoint in list_checkpoints(folder, name):
         try:
             load(checkpoint.prefix)
             good.append(str(checkpoint.prefix))

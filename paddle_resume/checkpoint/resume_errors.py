@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Callable
 
+from paddle_resume.checkpoint.catalog import BEST
 from paddle_resume.checkpoint.reader import sibling
 from paddle_resume.checkpoint.record import SUFFIX
 from paddle_resume.differences import Difference, leading, sentences
@@ -18,6 +19,10 @@ def missing(prefix: Path, good: list[str]) -> CheckpointError:
     there = [suffix for suffix in (".pdparams", ".pdopt") if sibling(prefix, suffix).exists()]
     if not there:
         text = f"There is no checkpoint {prefix}."
+        if prefix.name.endswith(f"_{BEST}"):
+            text += (
+                " The best one is kept where best.monitor is set, from the first evaluation on that has such a result."
+            )
     elif there == [".pdparams"]:
         text = (
             f"{prefix}.pdparams has no {prefix.name}.pdopt and no {prefix.name}{SUFFIX} beside it, so there is no "

@@ -6,11 +6,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 from paddle_resume.checkpoint import commit
-from paddle_resume.checkpoint.catalog import BEST, Found, require_run_name, unfinished, without_record
+from paddle_resume.checkpoint.catalog import BEST, Found, unfinished, without_record
 from paddle_resume.checkpoint.choose import choose, list_checkpoints
 from paddle_resume.checkpoint.reader import Loaded, sibling
 from paddle_resume.checkpoint.record import SUFFIX
 from paddle_resume.checkpoint.resume_errors import of_another_program, of_earlier_run
+from paddle_resume.run_name import require_run_name
 from paddle_resume.storage.durable_files import explain
 from paddle_resume.storage.lock import RunLock
 

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
 import os
-import sys
 import warnings
+
+from paddle_resume.thread_advice import without_thread_advice
 
 _GLOG = "GLOG_minloglevel"
 
@@ -20,11 +19,7 @@ def import_paddle(*, quietly: bool = False) -> None:
     if quiets:
         os.environ[_GLOG] = "2"
     warnings.filterwarnings("ignore", message="No ccache found")
-    said = io.StringIO()
-    with contextlib.redirect_stderr(said):
+    with without_thread_advice():
         import paddle  # noqa: F401
     if quiets:  # It has been read, and is not for programs that this one starts.
         del os.environ[_GLOG]
-    for line in said.getvalue().splitlines():
-        if "OMP_NUM_THREADS" not in line:
-            print(line, file=sys.stderr)

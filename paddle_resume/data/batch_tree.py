@@ -10,8 +10,14 @@ import numpy as np
 import paddle
 from paddle.io.dataloader.collate import default_collate_fn
 
+from paddle_resume.argument_types import described
+
 # Paddle's loader brings lists and dicts through to this process, and nothing else: what is neither goes as a dict.
 _TUPLE, _RAGGED = "paddle_resume tuple", "paddle_resume ragged"
+
+
+# What Paddle's own function makes a batch of.
+_HELD = (np.ndarray, paddle.Tensor, Number, np.generic, str, bytes, Mapping, list, tuple)
 
 
 class Ragged(list[Any]):
@@ -26,14 +32,14 @@ def collate(samples: Sequence[Any]) -> Any:
     """
     first = samples[0]
     if isinstance(first, Mapping):
+        _require_one_structure(samples, Mapping, list)
         return {key: _nested([sample[key] for sample in samples]) for key in first}
     if not isinstance(first, (list, tuple)):
         _require_one_type(samples)
         return {_RAGGED: [np.asarray(each) for each in samples]} if _is_ragged(samples) else default_collate_fn(samples)
-    if any(len(sample) != len(first) for sample in samples):
-        if all(isinstance(each, Number) for sample in samples for each in sample):
-            return {_RAGGED: [np.asarray(sample) for sample in samples]}
-        return default_collate_fn(samples)  # which says what is wrong
+    if all(map(_is_row, samples)) and any(len(sample) != len(first) for sample in samples):
+        return {_RAGGED: [np.asarray(sample) for sample in samples]}
+    _require_one_structure(samples, (list, tuple), len)
     return [_nested(field) for field in zip(*samples)]
 
 
@@ -43,15 +49,52 @@ def _nested(samples: Sequence[Any]) -> Any:
 
 
 class OtherTypeError(Exception):
-    """One of the samples has a field of another type than the others; `place` says which of the batch."""
+    """A sample that does not go into a batch with the others, or into none; `place` says which of the batch it is.
 
-    def __init__(self, place: int, found: str, expected: str) -> None:
+    `expected` says what the others have; it is empty where no batch can hold what was found.
+    """
+
+    def __init__(self, place: int, found: str, expected: str = "") -> None:
         super().__init__(place, found, expected)
         self.place, self.found, self.expected = place, found, expected
+
+    def sentence(self, sample: str) -> str:
+        """What is wrong with it, where it is called `sample`."""
+        if not self.expected:
+            return (
+                f"{sample} has {self.found}, which no batch can hold; expected arrays, tensors, numbers or texts, or "
+                "tuples, lists and dicts of them. Have the dataset give one of these, or give it a method "
+                "collate_fn(samples) that makes batches."
+            )
+        return (
+            f"{sample} has {self.found} where the others of its batch have {self.expected}. Give all samples one "
+            "structure and type."
+        )
+
+
+def _is_row(sample: Any) -> bool:
+    return isinstance(sample, (list, tuple)) and all(isinstance(each, Number) for each in sample)
+
+
+def _require_one_structure(samples: Sequence[Any], kind: Any, shape: Callable[[Any], Any]) -> None:
+    """All of `kind` and, by `shape`, with the same fields."""
+    structures = [_structure(each, shape) if isinstance(each, kind) else _shown(each) for each in samples]
+    usual = max(dict.fromkeys(structures), key=structures.count)
+    for place, structure in enumerate(structures):
+        if structure != usual:
+            raise OtherTypeError(place, structure, usual)
+
+
+def _structure(sample: Any, shape: Callable[[Any], Any]) -> str:
+    if isinstance(sample, Mapping):
+        return f"the fields {', '.join(sorted(map(repr, shape(sample))))}" if sample else "an empty dict"
+    return f"{shape(sample)} fields"
 
 
 def _require_one_type(samples: Sequence[Any]) -> None:
     """Texts among numbers, or fractions among whole numbers, would make all of the batch something else."""
+    if not isinstance(samples[0], _HELD) and not any(isinstance(each, _HELD) for each in samples):
+        raise OtherTypeError(0, _shown(samples[0]))
     types = {type(each) for each in samples}
     if len(types) == 1 and (types != {np.ndarray} or len({each.dtype for each in samples}) == 1):
         return
@@ -66,7 +109,7 @@ def _kind(value: Any) -> str:
     if isinstance(value, (str, bytes)):
         return "texts"
     if not isinstance(value, (Number, np.ndarray, paddle.Tensor)):
-        return f"{type(value).__name__}s"
+        return "None" if value is None else f"{type(value).__name__}s"
     dtype = str(value.dtype) if isinstance(value, paddle.Tensor) else np.asarray(value).dtype.name
     return (
         "numbers with fractions"
@@ -80,7 +123,9 @@ def _kind(value: Any) -> str:
 def _shown(value: Any) -> str:
     if isinstance(value, (np.ndarray, paddle.Tensor)) and value.size != 1:
         return f"{str(value.dtype).rpartition('.')[2]} of shape {list(value.shape)}"
-    return repr(value.item() if isinstance(value, (np.ndarray, np.generic, paddle.Tensor)) else value)
+    if isinstance(value, (np.ndarray, np.generic, paddle.Tensor)):
+        return repr(value.item())
+    return repr(value) if value is None or isinstance(value, (Number, str, bytes)) else described(value)[1]
 
 
 def _is_ragged(samples: Sequence[Any]) -> bool:

@@ -175,10 +175,7 @@ def _collate_unless_failed(collate_fn: Callable[..., Any], samples: list[Any]) -
 
 
 def _other_type(error: OtherTypeError, keys: Sequence[_Key]) -> str:
-    return (
-        f"dataset[{keys[error.place][1]}] has {error.found} where the others of its batch have {error.expected}. Give "
-        "all samples one type."
-    )
+    return error.sentence(f"dataset[{keys[error.place][1]}]")
 
 
 class _Keys(paddle.io.BatchSampler):

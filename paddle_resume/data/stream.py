@@ -181,10 +181,7 @@ class Stream:
             return self._collate(group)
         except OtherTypeError as error:
             place = samples - len(group) + error.place
-            raise DataError(
-                f"sample {place} (counted from 0) of the stream has {error.found} where the others of its batch have "
-                f"{error.expected}. Give all samples one type."
-            ) from error
+            raise DataError(error.sentence(f"sample {place} (counted from 0) of the stream")) from error
 
     def _drawn(self, streams: RandomStreams, take_state: bool) -> None:
         """A sample was drawn; its batch is not handed out before all of it are, so that none is saved half drawn."""

@@ -21,6 +21,7 @@ import numpy as np
 from paddle_resume.checked_arguments import checked_class
 from paddle_resume.errors import ConfigError, DataError
 from paddle_resume.loggers.log_file import Logger
+from paddle_resume.run_name import require_run_name
 from paddle_resume.storage.durable_files import create_new, explain
 from paddle_resume.storage.regular_files import read_regular
 
@@ -36,6 +37,7 @@ class VisualDLLogger(Logger):
     """
 
     def __init__(self, folder: Union[str, Path], name: str) -> None:
+        require_run_name(name)
         super().__init__(Path(folder) / f"vdlrecords.{name}.log")
         self.graph_path = self._path.with_name(f"vdlgraph.{name}.log")
 

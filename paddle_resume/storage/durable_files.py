@@ -214,7 +214,7 @@ def explain(error: OSError, path: Path, size: int, key: str = "run.save_dir") ->
         errno.EACCES: f"you may not write there. Choose {elsewhere}",
         errno.ENOTDIR: f"a file lies where a folder should be. Choose {elsewhere}",
         errno.EEXIST: f"a file lies where a folder should be. Choose {elsewhere}",
-    }.get(error.errno or 0, "the disk or file system reported an error. Check it")
+    }.get(error.errno or 0, f"the disk or file system reported an error. Check it, or choose {elsewhere}")
     reason = os.strerror(error.errno) if error.errno else str(error)
     return SaveError(
         f"Could not save {path}: {reason}; {advice}, then run the same command again. "

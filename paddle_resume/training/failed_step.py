@@ -14,6 +14,7 @@ import paddle
 from paddle_resume.data.batch import Batch
 from paddle_resume.data.batch_tree import part_of, ragged_fields, tensors
 from paddle_resume.errors import ConfigError, DataError, own_sentence
+from paddle_resume.own_frames import is_of_user
 from paddle_resume.training.undisturbed import training_undisturbed
 
 Forward = Callable[[Batch], Any]
@@ -24,7 +25,6 @@ _MISTAKES = (
     *(AssertionError, NotImplementedError, ZeroDivisionError),
 )
 _OF_PADDLE = ("(NotFound)", "(PreconditionNotMet)", "(InvalidArgument)")
-_PACKAGE = str(Path(__file__).resolve().parents[1])
 
 
 def step_error(error: Exception, batches: Sequence[Batch], where: str, what: str) -> Optional[ConfigError]:
@@ -44,8 +44,7 @@ def place_in_own_code(error: BaseException) -> str:
     """Such as ` (net.py, line 12)`: the last line of it that is neither of a library nor of this package."""
     for frame in reversed(traceback.extract_tb(error.__traceback__)):
         path = Path(frame.filename)
-        own = path.is_file() and not frame.filename.startswith(_PACKAGE) and "site-packages" not in path.parts
-        if own:
+        if path.is_file() and is_of_user(frame.filename):
             return f" ({path.name}, line {frame.lineno})"
     return ""
 
@@ -74,7 +73,7 @@ def bad_sample(
                 index = _index(batch, place, is_stream)
                 wrong = _out_of_range(batch, place, model)
                 return DataError(
-                    f"{where}: {index} cannot go through {what}{wrong}; the others of its batch can. "
+                    f"{where}: {index} cannot go through {what}{wrong and f': {wrong}'}; the others of its batch can. "
                     f"{own_sentence(error)}."
                 )
             if shape := _of_other_shape(batch, is_stream):
@@ -137,6 +136,14 @@ def _index(batch: Batch, place: int, is_stream: bool) -> str:
     return f"sample {place} (counted from 0) of the batch"
 
 
+def wrong_label(batch: Batch, model: Any) -> str:
+    """Which of the samples has a label that the model's output does not have, as a sentence; empty if none has."""
+    for place in range(batch.local_size):
+        if wrong := _out_of_range(batch, place, model):
+            return f"{_index(batch, place, is_stream=False)}: {wrong}."
+    return ""
+
+
 def _out_of_range(batch: Batch, place: int, model: Any) -> str:
     """What is wrong with its label, if that is a class that the model's output does not have."""
     label, one = batch.label, slice(place, place + 1)
@@ -151,4 +158,4 @@ def _out_of_range(batch: Batch, place: int, model: Any) -> str:
     strange = [int(value) for value in values if not 0 <= value < classes]
     if not strange:
         return ""
-    return f": its label is {strange[0]}, and the model has {classes} outputs, for the labels 0 to {classes - 1}"
+    return f"its label is {strange[0]}, and the model has {classes} outputs, for the labels 0 to {classes - 1}"

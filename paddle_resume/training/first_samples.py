@@ -17,7 +17,8 @@ from paddle_resume.metrics import RunningMetrics
 from paddle_resume.owners.tensor_views import fill, view
 from paddle_resume.parallel.batch_norm import per_process_statistics
 from paddle_resume.rng import preserved
-from paddle_resume.training.failed_step import bad_sample, place_in_own_code
+from paddle_resume.training.data_advice import data_advice
+from paddle_resume.training.failed_step import bad_sample, place_in_own_code, wrong_label
 
 _SAMPLES = 2
 
@@ -59,10 +60,14 @@ def try_first_samples(
                 named = bad_sample(error, [batch], forward, model, where)
                 shapes = ", ".join(f"{list(t.shape)} {str(t.dtype).rpartition('.')[2]}" for _, t in tensors(batch))
                 of_split = "" if split == "train" else f" of the {split} data"
-                raise named or ConfigError(
+                advice = data_advice(batch, forward) or wrong_label(batch, model)
+                text = (
                     f"{parts} do not go together: a batch of {shapes or type(entries).__name__}{of_split} failed"
                     f"{place_in_own_code(error)} with {own_sentence(error)}."
-                ) from error
+                )
+                if advice:
+                    text += f" {advice}"
+                raise named or ConfigError(text) from error
         finally:
             put_back()
 

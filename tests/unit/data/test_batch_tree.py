@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import paddle
 import pytest
+from PIL import Image
 
 from paddle_resume import Feed
 from paddle_resume.data.batch import Batch, NamedBatch
@@ -110,6 +111,43 @@ def test_a_part_of_a_batch_is_a_part_of_all_its_fields() -> None:
 def test_a_batch_of_what_has_no_length_has_no_samples() -> None:
     assert samples_in([paddle.to_tensor(1.0)]) == 0
     assert collate([np.zeros(2), np.zeros(2)]).shape == (2, 2)
+
+
+ODD = {
+    "no sample": (lambda usual: None, r"dataset\[2\] has None where the others of its batch have 2 fields"),
+    "a field more": (
+        lambda usual: (*usual, 1),
+        r"dataset\[2\] has 3 fields where the others of its batch have 2 fields",
+    ),
+    "a field of None": (lambda usual: (usual[0], None), r"dataset\[2\] has None where .* have whole numbers"),
+    "a name more": (
+        lambda usual: {"x": usual[0], "y": usual[1], "z": 1},
+        r"dataset\[2\] has the fields 'x', 'y', 'z' where the others of its batch have the fields 'x', 'y'",
+    ),
+}
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("kind", ODD)
+def test_a_sample_of_another_structure_is_named_by_its_index(kind: str, workers: int) -> None:
+    odd, told = ODD[kind]
+    by_name = kind == "a name more"
+
+    def sample(index: int) -> Any:
+        usual = (np.zeros(2, np.float32), index)
+        return odd(usual) if index == 2 else {"x": usual[0], "y": index} if by_name else usual
+
+    with pytest.raises(DataError, match=told):
+        of(sample, workers)
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize(
+    ("held", "what"), [(None, "None"), ({1}, "a set"), (Image.new("L", (2, 2)), "an Image"), (object(), "an object")]
+)
+def test_what_no_batch_can_hold_is_told_with_what_can_be(held: Any, what: str, workers: int) -> None:
+    with pytest.raises(DataError, match=rf"dataset\[0\] has {what}, which no batch can hold; expected arrays, tensors"):
+        of(lambda index: (held, index), workers)
 
 
 @pytest.mark.parametrize(

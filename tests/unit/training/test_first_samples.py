@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -107,6 +108,72 @@ def test_what_does_not_go_together_is_told_before_anything_is_written(
         made.train(Points(), epochs=1, global_batch_size=8)
     assert "/paddle/" not in str(found.value) and "[operator" not in str(found.value)
     assert made.step == 0 and not list(tmp_path.rglob("*.pd*"))
+
+
+class As(Points):
+    """Points whose inputs and labels are what `change` makes of them."""
+
+    def __init__(self, change: Any) -> None:
+        super().__init__()
+        self.change = change
+
+    def __getitem__(self, index: int) -> Any:
+        return self.change(*super().__getitem__(index))
+
+
+def one_out() -> paddle.nn.Layer:
+    return paddle.nn.Linear(8, 1)
+
+
+def convolution() -> paddle.nn.Layer:
+    return paddle.nn.Sequential(paddle.nn.Conv2D(1, 2, 3), paddle.nn.Flatten(), paddle.nn.Linear(8, 2))
+
+
+ADVICE = {
+    "fractions of double precision": (net, None, lambda x, y: (x.astype("float64"), y), "inputs of float32"),
+    "bytes": (net, None, lambda x, y: ((x * 9).astype("uint8"), y), "inputs of float32"),
+    "labels with fractions": (net, None, lambda x, y: (x, y.astype("float32")), "labels of int64"),
+    "whole numbers as labels": (one_out, "BCEWithLogitsLoss", lambda x, y: (x, y), "labels of float32"),
+    "both of another type": (
+        net,
+        None,
+        lambda x, y: (x.astype("float64"), y.astype("float32")),
+        "inputs of float32 and labels of int64",
+    ),
+    "rows with a one": (
+        net,
+        None,
+        lambda x, y: (x, np.eye(2, dtype="float32")[int(y[0])]),
+        "labels that are the number",
+    ),
+    "images without channels": (
+        convolution,
+        None,
+        lambda x, y: (np.resize(x, (4, 4)), y),
+        "images that have an axis of channels",
+    ),
+}
+
+
+@pytest.mark.parametrize("slip", ADVICE)
+def test_what_would_have_gone_is_told_with_what_failed(slip: str, tmp_path: Path) -> None:
+    model, loss, change, advice = ADVICE[slip]
+    made = trainer(tmp_path, model=model)
+    made.loss = getattr(paddle.nn, loss)() if loss else made.loss
+    with pytest.raises(PaddleResumeError, match=f"With {re.escape(advice)}.* it goes: have the dataset give that"):
+        made.train(As(change), epochs=1, global_batch_size=8)
+    assert all(parameter.grad is None for parameter in made.model.parameters())
+
+
+def test_nothing_is_advised_that_does_not_help(tmp_path: Path) -> None:
+    with pytest.raises(PaddleResumeError, match="do not go together") as found:
+        trainer(tmp_path, model=Narrow).train(As(lambda x, y: (x.astype("float64"), y)), epochs=1, global_batch_size=8)
+    assert "it goes" not in str(found.value)
+
+
+def test_labels_that_are_all_too_large_are_named_from_the_first(tmp_path: Path) -> None:
+    with pytest.raises(PaddleResumeError, match=r"dataset\[\d+\]: its label is 9, and the model has 2 outputs"):
+        trainer(tmp_path).train(As(lambda x, y: (x, y * 0 + 9)), epochs=1, global_batch_size=8)
 
 
 def test_paddle_says_what_is_wrong_in_its_own_sentence(tmp_path: Path) -> None:

@@ -12,7 +12,15 @@ import paddle_resume  # noqa: F401  # isort: skip (its CPU set-up comes before P
 import paddle
 
 from paddle_resume import Best
-from paddle_resume.errors import ConfigError, InexactResumeError
+from paddle_resume.errors import CheckpointError, ConfigError, InexactResumeError
+
+
+def test_without_a_best_one_it_is_told_what_keeps_it_and_what_is_there(tmp_path: Path) -> None:
+    train(trainer(tmp_path), epochs=1)
+    train(trainer(tmp_path, name="other", logger=None), epochs=1)
+    with pytest.raises(CheckpointError, match=r"is kept where Best\(monitor=\) is set") as found:
+        train(trainer(tmp_path), epochs=2, resume="best")
+    assert "model_epoch0" in str(found.value) and "other" not in str(found.value)
 
 
 def test_resume_best_goes_back_to_the_best(tmp_path: Path) -> None:

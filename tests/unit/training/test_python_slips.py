@@ -48,6 +48,16 @@ BUILT: dict[str, tuple[Callable[[Path], Any], str]] = {
         "Trainer(loss=CrossEntropyLoss): expected a function, or an object that can be called or None, found the class "
         "CrossEntropyLoss itself; write loss=CrossEntropyLoss(...).",
     ),
+    "a name with a folder in it": (
+        lambda f: trainer(f, name="a/b"),
+        "The name of a run is the first part of its files' names, without '/', '\\' or a leading '.'; found 'a/b'. Give "
+        "folders with save_dir, such as save_dir='checkpoint/exp', name='run1'.",
+    ),
+    "curves of a name with a folder in it": (
+        lambda f: VisualDLLogger(f, "a/b"),
+        "The name of a run is the first part of its files' names, without '/', '\\' or a leading '.'; found 'a/b'. Give "
+        "folders with save_dir, such as save_dir='checkpoint/exp', name='run1'.",
+    ),
     "a metric without a list": (
         lambda f: trainer(f, metrics=Accuracy()),
         "Trainer(metrics=...): expected a list of Metric, found an Accuracy; write metrics=[...].",
