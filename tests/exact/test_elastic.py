@@ -8,12 +8,13 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import paddle
 import pytest
+from hosts import joined_namespaces, launch_node
 from places import PROGRAMS
 from ranks import Ended, start_ranks, wait_for
 
@@ -141,6 +142,33 @@ def test_fewer_processes_go_on_from_what_more_had_in_memory(before: int, after: 
     newest = next(found.record for found in find_all(tmp_path / net / "checkpoint") if found.record)
     assert [(event["from"], event["step"]) for event in newest.lineage if event["event"] == "resume"] == [("memory", 5)]
     require_the_same(one, tmp_path, [net])
+
+
+@pytest.fixture
+def two_hosts() -> Iterator[tuple[str, str]]:
+    with joined_namespaces() as names:
+        yield names
+
+
+@pytest.mark.parametrize("net", [pytest.param("batch-norm", marks=pytest.mark.full), "dropout"])
+@pytest.mark.parametrize("lost", [pytest.param(0, marks=pytest.mark.full), 1])
+def test_a_host_that_goes_and_comes_back_changes_nothing(
+    lost: int, net: str, two_hosts: tuple[str, str], one: Path, tmp_path: Path
+) -> None:
+    command = (PROGRAM, "--every-steps", 2, "--nets")
+
+    def together(*options: object) -> list[Any]:
+        return [launch_node(two_hosts, number, tmp_path / "run", *command, *options) for number in (0, 1)]
+
+    before = together(net, "--doom", lost, 3, "kill", "exchange")
+    assert all(each.communicate(timeout=120)[0] is not None and each.returncode for each in before)
+    # The other one alone, until the machine is back.
+    left = launch_node(two_hosts, 1 - lost, tmp_path / "run", *command, net, "--doom", 0, 6, "term", "step", nodes=1)
+    said = left.communicate(timeout=120)[0]
+    assert left.returncode == 0 and f"stopped {net}" in said, said
+    after = together(net)
+    assert [each.communicate(timeout=120)[0] and each.returncode for each in after] == [0, 0]
+    require_the_same(one, tmp_path / "run", [net], stopped_after=range(2, 8))
 
 
 @pytest.mark.full

@@ -8,7 +8,6 @@ import re
 import shutil
 import signal
 import socket
-import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,6 +17,7 @@ import numpy as np
 import paddle
 import psutil
 import pytest
+from hosts import joined_namespaces, launch_node
 from places import CONFIGS, PROGRAMS, ROOT
 from ranks import PROGRAM, Ended, launch, run_ranks, start_ranks, wait_for
 
@@ -367,26 +367,8 @@ def test_the_launcher_trains_the_config_and_its_sigterm_stops_and_saves(tiny_mni
 
 @pytest.fixture
 def two_hosts() -> Iterator[tuple[str, str]]:
-    """Two network namespaces with an address each, joined by a wire."""
-    names = ("paddle_resume_a", "paddle_resume_b")
-    if os.geteuid() != 0 or not shutil.which("ip"):
-        pytest.skip("network namespaces need root and iproute2")
-    commands = [["netns", "add", name] for name in names]
-    commands.append(
-        ["link", "add", "wire0", "netns", names[0], "type", "veth", "peer", "name", "wire1", "netns", names[1]]
-    )
-    for number, name in enumerate(names):
-        commands.append(["-n", name, "addr", "add", f"10.77.0.{number + 1}/24", "dev", f"wire{number}"])
-        commands += [["-n", name, "link", "set", device, "up"] for device in ("lo", f"wire{number}")]
-    try:
-        for command in commands:
-            done = subprocess.run(["ip", *command], capture_output=True, text=True)
-            if done.returncode:
-                pytest.skip(f"no network namespaces here: {done.stderr.strip()}")
+    with joined_namespaces() as names:
         yield names
-    finally:
-        for name in names:
-            subprocess.run(["ip", "netns", "del", name], capture_output=True)
 
 
 @pytest.mark.full
@@ -394,15 +376,7 @@ def test_two_hosts_with_addresses_of_their_own_go_on_exactly(
     two_hosts: tuple[str, str], straight: Path, tmp_path: Path
 ) -> None:
     def node(number: int, *options: object) -> Any:
-        launcher = ("--nnodes", "2", "--nproc_per_node", "1", "--rank", str(number), "--master", "10.77.0.1:37777")
-        return launch(
-            tmp_path / "run",
-            PROGRAM,
-            *options,
-            launcher=(*launcher, "--host", f"10.77.0.{number + 1}", "--log_dir", f"node{number}"),
-            within=("ip", "netns", "exec", two_hosts[number]),
-            GLOO_SOCKET_IFNAME=f"wire{number}",
-        )
+        return launch_node(two_hosts, number, tmp_path / "run", PROGRAM, *options)
 
     killed = [node(number, "--doom", 1, 7, "kill", "step") for number in (0, 1)]
     assert all(each.communicate(timeout=120)[0] is not None and each.returncode for each in killed)
