@@ -7,6 +7,7 @@ import time
 from functools import partial
 from pathlib import Path
 
+import numpy as np
 import pytest
 from forking import assert_exact_resume, run_and_compare, run_life, servers
 from places import PROGRAMS
@@ -56,27 +57,46 @@ def resumed_from(folder: Path) -> list[str]:
     return [event["from"] for event in newest.lineage if event["event"] == "resume"]
 
 
-@pytest.mark.parametrize("kills", [3, pytest.param(1000, marks=pytest.mark.full)])
-def test_runs_that_are_killed_at_random_with_saves_in_memory(
-    kills: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def steps_lost(told: Path) -> list[int]:
+    """How many of the steps that each killed life had made its next one had to make again."""
+    lives: list[list[int]] = []
+    for line in told.read_text().splitlines():
+        if line.startswith("from"):
+            lives.append([int(line.split()[1])])
+        elif lives:
+            lives[-1].append(int(line))
+    return [before[-1] - after[0] for before, after in zip(lives, lives[1:])]
+
+
+@pytest.mark.parametrize(
+    ("kills", "memory"),
+    [(3, "1"), pytest.param(1000, "auto", marks=pytest.mark.full), pytest.param(200, "off", marks=pytest.mark.full)],
+)
+def test_runs_that_are_killed_at_random_with_and_without_saves_in_memory(
+    kills: int, memory: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Each with its writer process, so that nothing survives but what lies on disk and in memory."""
     draw = random.Random(kills)
-    program = [*DIGITS, "--pause", "0.02"]
+    program = [*DIGITS, "--pause", "0.02", "--tell-steps", "steps"]
+    if kills > 3:
+        program += ["--epochs", "6", "--every-steps", "16"]
     live = partial(run_life, program, timeout=300)
     servers()
     began = time.monotonic()
     assert live(tmp_path / "straight", Plan(str(tmp_path / "report")))
     duration = time.monotonic() - began
-    killed, runs, folder = 0, 0, tmp_path / "run0"
+    killed, runs, folder, lost = 0, 0, tmp_path / "run0", []
     while killed < kills or runs == 0:
         when = Kill("time", count=draw.randint(100, 900)) if killed < kills else None
-        memory = {"PADDLE_RESUME_MEMORY": "1"}
-        if live(folder, Plan(str(tmp_path / "report-killed"), when), duration=duration, variables=memory):
+        variables = {"PADDLE_RESUME_MEMORY": memory}
+        if live(folder, Plan(str(tmp_path / "report-killed"), when), duration=duration, variables=variables):
+            lost += steps_lost(folder / "steps")
+            (folder / "steps").unlink()
             assert first_differences(tmp_path / "straight", folder) == []
             runs, folder = runs + 1, tmp_path / f"run{runs + 1}"
         else:
             killed += 1
     with capsys.disabled():
-        print(f"\n{killed} random kills of {runs} runs with saves in memory: no bit different")
+        print(f"\n{killed} random kills of {runs} runs with saves in memory: {memory}; no bit different, steps lost in")
+        print(f"each: mean {np.mean(lost):.2f}, median {np.median(lost):.0f}, at most {max(lost)}")
     assert not (tmp_path / "report-killed").exists()

@@ -92,6 +92,21 @@ class FlushedLogs(Callback):
             logger.flush()
 
 
+class Told(Callback):
+    """Writes `from N` into a file where a life begins, and each step that is made, so that it is known after a kill."""
+
+    only_watches = True
+
+    def __init__(self, path):
+        self.file = open(path, "a", buffering=1)  # noqa: SIM115 - to be open when it is killed
+
+    def on_train_begin(self, trainer):
+        self.file.write(f"from {trainer.step}\n")
+
+    def on_step_end(self, trainer):
+        self.file.write(f"{trainer.step}\n")
+
+
 class Pause(Callback):
     """Gives another process the time to send a signal."""
 
@@ -165,6 +180,8 @@ def main(arguments=None):
     parser.add_argument("--pause", type=float, default=0.0)
     parser.add_argument("--inline", action="store_true")
     parser.add_argument("--max-steps", type=int)
+    parser.add_argument("--epochs", type=int, default=2)
+    parser.add_argument("--tell-steps")
     parser.add_argument("--resume", default="auto")
     options = parser.parse_args(arguments)
 
@@ -189,6 +206,7 @@ def main(arguments=None):
         }
     loggers = [VisualDLLogger("log", "digits"), JsonlLogger("log")]
     callbacks = [FlushedLogs(loggers), Pause(options.pause), *([Noise()] if options.noise else [])]
+    callbacks += [Told(options.tell_steps)] if options.tell_steps else []
     callbacks += [LookInside(every=2, images=2)] if options.look else []
     trainer = (TwoNetsTrainer if options.two_nets else Trainer)(
         model,
@@ -209,7 +227,7 @@ def main(arguments=None):
         train,
         valid,
         valid,
-        epochs=2,
+        epochs=options.epochs,
         max_steps=options.max_steps,
         global_batch_size=32,
         shuffle=not options.no_shuffle,
