@@ -22,23 +22,24 @@ _SECTION = """## Training with several processes
 
     python tools/benchmark.py parallel --rounds {rounds} --steps {steps}
 
-{processes} processes beside one, on the CPU over gloo, each process with one thread (`OMP_NUM_THREADS=1`), so that the
-{processes} have twice the cores of the one; else every contestant has the trainer's CPU set-up. Each round runs every
-contestant once, in an order that rotates, in fresh processes. Shown are the median of the rounds (here {rounds}) and,
-in brackets, the lowest and the highest. A ratio is that of the contestant to the peer beside it, within the same round.
+Several processes beside one, on the CPU over gloo, each process with one thread (`OMP_NUM_THREADS=1`), so that two have
+twice the cores of the one, and four share these; else every contestant has the trainer's CPU set-up. Each round runs
+every contestant once, in an order that rotates, in fresh processes. Shown are the median of the rounds (here {rounds})
+and, in brackets, the lowest and the highest. A ratio is that of the contestant to the peer beside it, within the same
+round.
 Other programs took {other_work:.0%} of the processors meanwhile; what they take slows two processes more than one.
 
 {parts}
 """
 _PARTS = {
-    "speed": """**How fast it trains**: the digit network `MNIST`, Adam with PolynomialDecay, a batch of {batch_size}
-for all processes together from the real MNIST files; {warmup} steps to warm up, then {steps} that count. The trainer
-runs with its defaults and two logs. Its peer is the loop of Paddle's tutorials, with `DistributedBatchSampler`,
-`DataLoader` and, where there are {processes} processes, `paddle.DataParallel`, over `paddle.vision.datasets.MNIST`
-with `ToTensor`. As a harder peer the same loop takes its batches from arrays that were prepared before the clock
-started.""",
-    "scaling": """**What the second process brings**: how many times as fast {processes} processes are as one. A loop
-that spends more of its time loading data gains more, for loading needs no exchange.""",
+    "speed": """**How fast it trains**: the digit network `MNIST` and an `MLP` of 2 million parameters, Adam with
+PolynomialDecay, {batch_size} samples for each process in a step from the real MNIST files; {warmup} steps to warm up,
+then {steps} that count. The trainer runs with its defaults and two logs. Its peer is the loop of Paddle's tutorials,
+with `DistributedBatchSampler`, `DataLoader` and, where there are several processes, `paddle.DataParallel`, over
+`paddle.vision.datasets.MNIST` with `ToTensor`. As a harder peer the same loop takes its batches from arrays that were
+prepared before the clock started.""",
+    "scaling": """**What more processes bring**: how many times as many samples a second they take as one. A loop that
+spends more of its time loading data gains more, for loading needs no exchange.""",
     "exchange": """**What the processes exchange**, the mean of {calls} calls in which they come at the same time; what
 one waits for another in training is not in it. `World.{agree}` is how they decide together, before each step, whether
 to save and whether to stop; wanted is at most 1 % of a step. `World.average_gradients` is beside one `all_reduce`

@@ -1,4 +1,4 @@
-"""Training with two processes beside one, and beside Paddle's DataParallel: rounds of fresh processes."""
+"""Training with several processes beside one, and beside Paddle's DataParallel: rounds of fresh processes."""
 
 from __future__ import annotations
 
@@ -18,8 +18,13 @@ from benchmarks.stopwatch import OtherWork
 from benchmarks.throughput import mnist_folder
 
 BATCH_SIZE = 64
-"""Of all processes together."""
+"""Of each process."""
 PROCESSES = 2
+"""What is exchanged and saved by; training is tried with more as well."""
+SIZES = (4, 2, 1)
+DIGITS, WIDE = "MNIST", "MLP"
+NETS = (DIGITS, WIDE)
+"""The digit network, and 784-2520-10 with 2 million parameters, most of whose step is exchange and update."""
 WARMUP = 10
 STATE_MIB = 64
 CALLS = 200
@@ -28,15 +33,15 @@ SAVES = 3
 """How often a round saves and restores."""
 
 TRAINER, PLAIN, IN_MEMORY = "trainer", "plain loop", "plain loop, data in memory"
-CONTESTANTS = tuple((way, size) for way in (TRAINER, PLAIN, IN_MEMORY) for size in (PROCESSES, 1))
-"""What trains, and with how many processes."""
+CONTESTANTS = tuple((net, way, size) for net in NETS for size in SIZES for way in (TRAINER, PLAIN, IN_MEMORY))
+"""What is trained, by what, and with how many processes."""
 
 AGREE, AVERAGE, GATHER = "agree", "average_gradients", "gather"
 ONE_NUMBER, ONE_TENSOR, GATHER_OBJECT = "all_reduce, one number", "all_reduce, one tensor", "all_gather_object"
 STALL, PERSIST, RESTORE = "stall", "persist", "restore"
 
 
-Speeds = Mapping[tuple[str, int], Sequence[float]]
+Speeds = Mapping[tuple[str, str, int], Sequence[float]]
 
 
 @dataclass(frozen=True)
@@ -64,7 +69,7 @@ def measure(rounds: int, steps: int, tell: Callable[[str], None] = lambda text: 
     contestant fails.
     """
     data = mnist_folder()
-    speeds: dict[tuple[str, int], list[float]] = {contestant: [] for contestant in CONTESTANTS}
+    speeds: dict[tuple[str, str, int], list[float]] = {contestant: [] for contestant in CONTESTANTS}
     exchange: dict[str, list[float]] = {}
     saving: dict[tuple[str, int], list[float]] = {}
     machine: dict[str, Any] = {}
@@ -72,11 +77,11 @@ def measure(rounds: int, steps: int, tell: Callable[[str], None] = lambda text: 
     for number in range(rounds):
         round_ = f"round {number + 1} of {rounds}"
         first = number % len(CONTESTANTS)
-        for way, size in (*CONTESTANTS[first:], *CONTESTANTS[:first]):
-            result = _train(way, size, steps, data)
+        for net, way, size in (*CONTESTANTS[first:], *CONTESTANTS[:first]):
+            result = _train(net, way, size, steps, data)
             machine.update(result.get("environment", {}))
-            speeds[way, size].append(steps * BATCH_SIZE / result["seconds"])
-            tell(f"{round_}: {way}, {_processes(size)}, {speeds[way, size][-1]:,.0f} samples/s")
+            speeds[net, way, size].append(steps * BATCH_SIZE * size / result["seconds"])
+            tell(f"{round_}: {net}, {way}, {_processes(size)}, {speeds[net, way, size][-1]:,.0f} samples/s")
         for name, seconds in _exchange().items():
             exchange.setdefault(name, []).append(seconds)
         tell(f"{round_}: {AGREE}, {exchange[AGREE][-1] * 1e6:,.0f} us")
@@ -96,27 +101,30 @@ def units(rounds: int) -> int:
 
 
 def compare_speed(speeds: Speeds) -> list[Comparison]:
-    """Samples a second side by side, and how many times as fast two processes are as one."""
+    """Samples a second side by side, and how many times as fast several processes are as one."""
 
-    def gain(way: str) -> list[float]:
-        return [two / one for two, one in zip(speeds[way, PROCESSES], speeds[way, 1])]
+    def gain(net: str, way: str, size: int) -> list[float]:
+        return [several / one for several, one in zip(speeds[net, way, size], speeds[net, way, 1])]
 
     found = []
-    for peer, at_least in ((PLAIN, 1.0), (IN_MEMORY, 0.95)):
-        for size in (PROCESSES, 1):
-            mine, theirs = list(speeds[TRAINER, size]), list(speeds[peer, size])
-            case = _processes(size)
-            found.append(Comparison("speed", case, TRAINER, peer, "samples/s", mine, theirs, at_least=at_least))
-    for peer, bound in ((PLAIN, None), (IN_MEMORY, 0.95)):
-        case = f"{PROCESSES} processes over 1"
-        found.append(Comparison("scaling", case, TRAINER, peer, "times", gain(TRAINER), gain(peer), at_least=bound))
+    for net in NETS:
+        for peer, at_least in ((PLAIN, 1.0), (IN_MEMORY, 0.95)):
+            for size in SIZES:
+                mine, theirs = list(speeds[net, TRAINER, size]), list(speeds[net, peer, size])
+                case = f"{net}, {_processes(size)}"
+                found.append(Comparison("speed", case, TRAINER, peer, "samples/s", mine, theirs, at_least=at_least))
+    for net in NETS:
+        for peer in (PLAIN, IN_MEMORY):
+            for size in SIZES[:-1]:
+                case, mine, theirs = f"{net}, {size} over 1", gain(net, TRAINER, size), gain(net, peer, size)
+                found.append(Comparison("scaling", case, TRAINER, peer, "times", mine, theirs))
     return found
 
 
 def compare_exchange(seconds: Mapping[str, list[float]], speeds: Speeds) -> list[Comparison]:
     """What the processes exchange, beside Paddle's way to do it, and beside a step of the same round."""
     micro = {name: [value * 1e6 for value in values] for name, values in seconds.items()}
-    step = [BATCH_SIZE / speed * 1e6 for speed in speeds[TRAINER, PROCESSES]]
+    step = [BATCH_SIZE * PROCESSES / speed * 1e6 for speed in speeds[DIGITS, TRAINER, PROCESSES]]
 
     def beside(mine: str, peer: str, theirs: list[float], case: str, at_most: float | None = None) -> Comparison:
         return Comparison("exchange", case, mine, peer, "us", micro[mine], theirs, at_most=at_most)
@@ -141,10 +149,10 @@ def compare_saving(seconds: Mapping[tuple[str, int], list[float]]) -> list[Compa
     ]
 
 
-def _train(way: str, size: int, steps: int, data: Path) -> dict[str, Any]:
+def _train(net: str, way: str, size: int, steps: int, data: Path) -> dict[str, Any]:
     """The seconds of the process that took longest, and what rank 0 tells of its environment."""
     with tempfile.TemporaryDirectory() as folder:
-        spec = {"way": way, "warmup": WARMUP, "steps": steps, "data": str(data), "folder": folder}
+        spec = {"net": net, "way": way, "warmup": WARMUP, "steps": steps, "data": str(data), "folder": folder}
         ranks = results_of_ranks(way, "benchmarks.parallel_training", spec, size)
     return {**ranks[0], "seconds": max(rank["seconds"] for rank in ranks)}
 

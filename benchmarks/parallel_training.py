@@ -1,7 +1,7 @@
-"""Training of the digit network by one process or several, by the trainer or a peer; run in each process.
+"""Training of a net by one process or several, by the trainer or a peer; run in each process.
 
 python -m benchmarks.parallel_training \\
-    '{"way": ..., "warmup": ..., "steps": ..., "data": ..., "folder": ...}'
+    '{"net": ..., "way": ..., "warmup": ..., "steps": ..., "data": ..., "folder": ...}'
 
 The peers are run with `-m` too, unlike plain_loops.py: here all contestants have the CPU set-up of the package.
 """
@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,23 +20,23 @@ from paddle.io import DataLoader, DistributedBatchSampler
 
 from benchmarks import plain_loops, trainer_contestant
 from benchmarks.child_process import report
-from benchmarks.parallel_rounds import BATCH_SIZE, IN_MEMORY, TRAINER
+from benchmarks.parallel_rounds import BATCH_SIZE, DIGITS, IN_MEMORY, TRAINER, WIDE
 from benchmarks.stopwatch import Stopwatch
 from paddle_resume.data.mnist import load_mnist
-from paddle_resume.models import MNIST
+from paddle_resume.models import MLP, MNIST
 
+NETS: dict[str, Callable[[], paddle.nn.Layer]] = {DIGITS: MNIST, WIDE: lambda: MLP(hidden=2520)}
 Batches = Iterable[tuple[paddle.Tensor, paddle.Tensor]]
 
 
-def time_plain_loop(in_memory: bool, warmup: int, steps: int, data: Path) -> dict[str, Any]:
+def time_plain_loop(model: paddle.nn.Layer, in_memory: bool, warmup: int, steps: int, data: Path) -> dict[str, Any]:
     """The seconds of `steps` steps of the loop of Paddle's tutorials, with paddle.DataParallel if need be."""
-    model: paddle.nn.Layer = MNIST()
     processes = paddle.distributed.get_world_size()
     if processes > 1:
         paddle.distributed.init_parallel_env()
         model = paddle.DataParallel(model)
     watch = Stopwatch(warmup, steps)
-    batches = (batches_in_memory if in_memory else batches_of_files)(data, BATCH_SIZE // processes)
+    batches = (batches_in_memory if in_memory else batches_of_files)(data, BATCH_SIZE)
     plain_loops.plain_loop(model, batches, watch)
     return {"seconds": watch.seconds}
 
@@ -59,7 +59,9 @@ if __name__ == "__main__":
     paddle.set_device("cpu")
     spec: dict[str, Any] = json.loads(sys.argv[1])
     counts, source = (spec["warmup"], spec["steps"]), Path(spec["data"])
+    net = NETS[spec["net"]]()
     if spec["way"] == TRAINER:
-        report(trainer_contestant.time_training(*counts, source, Path(spec["folder"]), BATCH_SIZE))
+        together = BATCH_SIZE * paddle.distributed.get_world_size()
+        report(trainer_contestant.time_training(*counts, source, Path(spec["folder"]), together, net))
     else:
-        report(time_plain_loop(spec["way"] == IN_MEMORY, *counts, source))
+        report(time_plain_loop(net, spec["way"] == IN_MEMORY, *counts, source))

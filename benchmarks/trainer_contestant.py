@@ -28,13 +28,20 @@ from paddle_resume.training.run_view import RunView
 from paddle_resume.training.trainer import Trainer
 
 
-def time_training(warmup: int, steps: int, data: Path, folder: Path, batch_size: int = 32) -> dict[str, Any]:
+def time_training(
+    warmup: int,
+    steps: int,
+    data: Path,
+    folder: Path,
+    batch_size: int = 32,
+    model: Optional[paddle.nn.Layer] = None,
+) -> dict[str, Any]:
     """Train with the trainer's defaults, and the two logs of configs/mnist.yaml, in `folder`.
 
     Returns the seconds of `steps` steps, and the environment that they were made in.
     """
     watch = Stopwatch(warmup, steps)
-    trainer = _trainer(Trainer, watch.total, folder, [_EachStep(watch)])
+    trainer = _trainer(Trainer, watch.total, folder, [_EachStep(watch)], model or MNIST())
     trainer.train(_training_data(data), max_steps=watch.total, global_batch_size=batch_size)
     return {"seconds": watch.seconds, "environment": Environment().state_dict()}
 
@@ -53,7 +60,7 @@ def time_share(warmup: int, steps: int, data: Path, folder: Path) -> dict[str, A
     takes in whatever else the machine did meanwhile. Also the medians in milliseconds.
     """
     feed = _TimedFeed(_training_data(data))
-    trainer = _trainer(_TimedTrainer, warmup + steps, folder, [])
+    trainer = _trainer(_TimedTrainer, warmup + steps, folder, [], MNIST())
     trainer.train(feed, max_steps=warmup + steps)
     ends = np.array(trainer.ends)
     whole = np.diff(ends)[warmup - 1 :]
@@ -110,8 +117,7 @@ class _EachStep(Callback):
         self._watch.step_done()
 
 
-def _trainer(kind: type, total: int, folder: Path, callbacks: list[Callback]) -> Any:
-    model = MNIST()
+def _trainer(kind: type, total: int, folder: Path, callbacks: list[Callback], model: paddle.nn.Layer) -> Any:
     scheduler = paddle.optimizer.lr.PolynomialDecay(0.01, decay_steps=total, end_lr=0.001)
     return kind(
         model,

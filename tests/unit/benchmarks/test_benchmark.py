@@ -17,7 +17,7 @@ from rich.console import Console
 from benchmarks import parallel_rounds, parallel_training, saving, throughput
 from benchmarks.child_process import bare_environment, result_of
 from benchmarks.parallel_page import parallel_section
-from benchmarks.parallel_rounds import IN_MEMORY, PLAIN
+from benchmarks.parallel_rounds import DIGITS, IN_MEMORY, NETS, PLAIN, SIZES, WIDE
 from benchmarks.parallel_rounds import TRAINER as PARALLEL_TRAINER
 from benchmarks.stopwatch import OtherWork
 from benchmarks.tables_and_page import (
@@ -266,9 +266,9 @@ def test_two_processes_train_exchange_and_save(monkeypatch, tmp_path):
     monkeypatch.setattr(parallel_rounds, "STATE_MIB", 1)
     monkeypatch.setenv("OMP_NUM_THREADS", "7")  # must reach nobody
     data = throughput.mnist_folder()
-    ours = parallel_rounds._train(PARALLEL_TRAINER, 2, 2, data)
+    ours = parallel_rounds._train(DIGITS, PARALLEL_TRAINER, 2, 2, data)
     assert ours["environment"]["world_size"] == 2 and ours["environment"]["OMP_NUM_THREADS"] == "1"
-    assert min(ours["seconds"], parallel_rounds._train(IN_MEMORY, 2, 2, data)["seconds"]) > 0
+    assert min(ours["seconds"], parallel_rounds._train(WIDE, IN_MEMORY, 2, 2, data)["seconds"]) > 0
     exchange = parallel_rounds._exchange()
     assert len(exchange) == 6 and min(exchange.values()) > 0
     saving_seconds = parallel_rounds._saving(2)
@@ -285,21 +285,22 @@ def test_the_plain_loop_takes_the_same_kind_of_batches_from_files_and_from_memor
         shapes.append((images.shape, images.dtype, labels.shape, labels.dtype))
         assert 0 <= float(images.min()) < float(images.max()) <= 1
     assert shapes[0] == shapes[1] and shapes[0][0] == [32, 1, 28, 28]
-    assert parallel_training.time_plain_loop(True, 1, 1, data)["seconds"] > 0
+    assert parallel_training.time_plain_loop(parallel_training.NETS[DIGITS](), True, 1, 1, data)["seconds"] > 0
 
 
 def test_scaling_is_the_ratio_within_a_round_and_an_exchange_is_held_against_a_step_of_that_round():
-    speeds = {(way, size): [100.0, 400.0] for way in (PARALLEL_TRAINER, PLAIN, IN_MEMORY) for size in (1, 2)}
-    speeds[PARALLEL_TRAINER, 2] = [150.0, 800.0]
+    ways = (PARALLEL_TRAINER, PLAIN, IN_MEMORY)
+    speeds = {(net, way, size): [100.0, 400.0] for net in NETS for way in ways for size in SIZES}
+    speeds[DIGITS, PARALLEL_TRAINER, 2] = [150.0, 800.0]
     speed = {(one.part, one.case, one.peer): one for one in parallel_rounds.compare_speed(speeds)}
-    assert speed["speed", "2 processes", PLAIN].ratios == [1.5, 2.0]
-    assert speed["scaling", "2 processes over 1", PLAIN].values == [1.5, 2.0]
-    assert speed["scaling", "2 processes over 1", IN_MEMORY].peer_values == [1.0, 1.0]
+    assert speed["speed", "MNIST, 2 processes", PLAIN].ratios == [1.5, 2.0]
+    assert speed["scaling", "MNIST, 2 over 1", PLAIN].values == [1.5, 2.0]
+    assert speed["scaling", "MNIST, 2 over 1", IN_MEMORY].peer_values == [1.0, 1.0]
     names = (parallel_rounds.AGREE, parallel_rounds.AVERAGE, parallel_rounds.GATHER)
     peers = (parallel_rounds.ONE_NUMBER, parallel_rounds.ONE_TENSOR, parallel_rounds.GATHER_OBJECT)
     exchange = parallel_rounds.compare_exchange({name: [0.002, 0.0001] for name in (*names, *peers)}, speeds)
-    # 64 samples take 427 ms in the first round and 80 ms in the second.
-    assert exchange[0].ratios == pytest.approx([0.0046875, 0.00125]) and exchange[0].is_met
+    # 128 samples take 853 ms in the first round and 160 ms in the second.
+    assert exchange[0].ratios == pytest.approx([0.00234375, 0.000625]) and exchange[0].is_met
     assert [one.ratios for one in exchange[1:] if one.peer in peers] == [[1.0, 1.0]] * 3
 
 
