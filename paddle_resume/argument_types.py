@@ -66,11 +66,11 @@ def expected_words(kind: Any) -> str:
     origin, arguments = get_origin(kind), get_args(kind)
     if origin is Union:
         words = list(dict.fromkeys(expected_words(one) for one in arguments))
-        return " or ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
+        return f"{', '.join(words[:-1])} or {words[-1]}" if len(words) > 1 else words[0]
     if origin is Literal:
         return "one of " + ", ".join(map(repr, arguments))
     if origin is collections.abc.Callable or kind is collections.abc.Callable:
-        return "a function, or an object that can be called"
+        return "a function or another callable object"
     if origin in (collections.abc.Sequence, list, tuple, collections.abc.Iterable):
         return f"a list of {_bare(expected_words(arguments[0]))}"
     if origin in (collections.abc.Mapping, dict):

@@ -111,8 +111,8 @@ class _Check:
             where = type(arguments[0]).__name__  # A class of ours that is derived from the one with the check.
         given = self._bound(where, arguments, named)
         for name, value in given.items():
-            if problem := self._problem(name, value, given):
-                raise ConfigError(f"{where}({name}={problem}")
+            if problem := self._problem(where, name, value, given):
+                raise ConfigError(problem)
 
     def _bound(self, where: str, arguments: tuple[Any, ...], named: Mapping[str, Any]) -> dict[str, Any]:
         parameters = self._signature.parameters
@@ -158,7 +158,7 @@ class _Check:
             if is_plain and one.default is one.empty and place >= len(arguments) and name not in named:
                 yield name
 
-    def _problem(self, name: str, value: Any, given: Mapping[str, Any]) -> str:
+    def _problem(self, where: str, name: str, value: Any, given: Mapping[str, Any]) -> str:
         kind, rule = self._types.get(name), self._rules.get(name)
         if kind is None or self._signature.parameters[name].kind in (
             inspect.Parameter.VAR_KEYWORD,
@@ -172,9 +172,8 @@ class _Check:
         expected = rule.expected if rule is not None else expected_words(kind)
         shown, found = described(value)
         advice = (rule.advice(value) if rule is not None else "") or self._advice(name, value, kind, given)
-        return f"{shown}): expected {expected}, found {found}{'; ' + advice if advice else ''}".rstrip("?.") + (
-            "?" if advice.endswith("?") else "."
-        )
+        told = f"{where}({name}={shown}): expected {expected}, found {found}{'; ' + advice if advice else ''}"
+        return told.rstrip("?.") + ("?" if advice.endswith("?") else ".")
 
     def _advice(self, name: str, value: Any, kind: Any, given: Mapping[str, Any]) -> str:
         """What the caller probably meant to write."""

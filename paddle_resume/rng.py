@@ -130,8 +130,10 @@ class RandomStreams:
         if before != after:
             found.append(Difference("number of Paddle generators (CPU and each GPU)", before, after))
         if not state["whole"]:
-            advice = "as seeded by this process (give the checkpointer a RandomStreams as `rng`, and call its "
-            advice += "begin_step(step) before each step)"
+            advice = (
+                "as seeded by this process (give the checkpointer a RandomStreams as `rng`, and call its "
+                "begin_step(step) before each step)"
+            )
             found.append(Difference("Paddle's CPU generator", "Paddle 2.6 does not let it be saved", advice))
         return found
 

@@ -32,6 +32,8 @@ _CLAUSES = (re.compile(r"(, )"), _COLON, re.compile(r"( -> )"), re.compile(r"((?
 _MOST_WORDS_OF_TWO = 24
 # So many parts of one text are looked at in every way; a list without end takes no time without end.
 _MOST_STEPS = 200
+# Chinese has no article before it.
+_A_NAME = re.compile(r"^an? ([A-Z]\w*|[\w.]+\.\w+)$")
 _ENDS_IN_CHINESE = re.compile("[\u4e00-\u9fff）”]$")
 _MARKS = {
     " or ": " 或 ",
@@ -165,7 +167,8 @@ class Translator:
     def _filled(self, one: Template, values: dict[str, str]) -> Said:
         said = {name: self._said(text) for name, text in values.items()}
         kept = {name for name, value in said.items() if value.text == values[name]}
-        text = templates.filled(one.translation, {name: value.text for name, value in said.items()}, kept)
+        texts = {name: _A_NAME.sub(r"\1", value.text) for name, value in said.items()}
+        text = templates.filled(one.translation, texts, kept)
         # The mark at the end of the text is put there by the one who took it away.
         text = text if one.translation.endswith("。") else text.rstrip("。 ")
         return Said(text, sum(value.left for value in said.values()))

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 from pathlib import Path
 from typing import Any, Callable
 
@@ -25,10 +26,12 @@ from paddle_resume import (
     StepOptions,
     Trainer,
     WeightAverage,
+    set_language,
 )
 from paddle_resume.errors import PaddleResumeError
 from paddle_resume.loggers import JsonlLogger, VisualDLLogger
 from paddle_resume.metrics import Accuracy
+from paddle_resume.translations import shown
 
 
 def trainer(folder: Path, **options: Any) -> Trainer:
@@ -45,7 +48,7 @@ def load_points() -> Points:
 BUILT: dict[str, tuple[Callable[[Path], Any], str]] = {
     "the class of a loss": (
         lambda f: trainer(f, loss=paddle.nn.CrossEntropyLoss),
-        "Trainer(loss=CrossEntropyLoss): expected a function, or an object that can be called or None, found the class "
+        "Trainer(loss=CrossEntropyLoss): expected a function or another callable object or None, found the class "
         "CrossEntropyLoss itself; write loss=CrossEntropyLoss(...).",
     ),
     "a name with a folder in it": (
@@ -159,12 +162,22 @@ BUILT: dict[str, tuple[Callable[[Path], Any], str]] = {
 }
 
 
+def english_in_chinese(message: str) -> list[str]:
+    """What of the message is still three English words one after the other where a person reads Chinese."""
+    set_language("zh")
+    try:
+        return re.findall(r"(?<![\w.])[a-z]+ [a-z]+ [a-z]+", shown(message))
+    finally:
+        set_language("en")
+
+
 @pytest.mark.parametrize("slip", BUILT)
 def test_a_slip_where_a_run_is_put_together(slip: str, tmp_path: Path) -> None:
     build, sentence = BUILT[slip]
     with pytest.raises(PaddleResumeError) as found:
         build(tmp_path)
     assert sentence in str(found.value)
+    assert not english_in_chinese(str(found.value))
     assert list(tmp_path.iterdir()) == []
 
 
@@ -221,6 +234,7 @@ def test_a_slip_where_it_is_trained(slip: str, tmp_path: Path) -> None:
     with pytest.raises(PaddleResumeError) as found:
         made.train(**{"train_data": Points(), **options()})
     assert sentence in str(found.value)
+    assert not english_in_chinese(str(found.value))
     assert not list(tmp_path.rglob("*.pd*")) and not list(tmp_path.rglob("*.log"))
     assert made.step == 0
 

@@ -123,3 +123,10 @@ def test_every_message_with_values_is_known_again(chinese: Translator, before: s
         if told != wanted:
             wrong.append(f"{told}\n{wanted}")
     assert not wrong, "\n".join(wrong)
+
+
+def test_no_message_cuts_through_a_bracket() -> None:
+    """What stands before and after it would be no whole text either, and nothing would be known again."""
+    messages = [message for message, _, _ in read_translations(catalog_path("zh"))]
+    cut = [message for message in messages if message.count("(") != message.count(")")]
+    assert messages and cut == []
