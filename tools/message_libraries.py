@@ -49,6 +49,14 @@ OTHER_LIBRARIES = {
         "{0} is not one of {1}",
         "{0} is not in the range {1}",
     ),
+    "pydantic": (
+        "Input should be a valid integer, unable to parse string as an integer",
+        "Input should be a valid number, unable to parse string as a number",
+        "Input should be greater than {0}",
+        "Input should be greater than or equal to {0}",
+        "Input should be less than {0}",
+        "Input should be less than or equal to {0}",
+    ),
     "typer": (
         "Show this message and exit",
         "Install completion for the current shell",
