@@ -12,7 +12,7 @@ import numpy as np
 from paddle_resume.errors import CheckpointError
 from paddle_resume.found_state.capture import Capture
 from paddle_resume.found_state.claims import Claims
-from paddle_resume.found_state.known import Known, parameter_names
+from paddle_resume.found_state.known import Known, is_below, parameter_names
 from paddle_resume.found_state.leaves import Names
 from paddle_resume.found_state.node import Node
 from paddle_resume.found_state.plan import FORMAT, Plan
@@ -90,6 +90,15 @@ class Walker:
         self._has_begun = True
         self._learn_names()
         self.survey().require_capturable()
+
+    def save_whole(self, classes: Collection[type]) -> None:
+        """Save objects of these classes whole, with what is in them, also where nothing has moved in them.
+
+        It is for what the next process may begin with otherwise, such as what a program reads from its own files.
+        """
+        tops = [node.path for node in self._walk.started() if type(node.thing) in classes]
+        for node in self._walk.started():
+            node.is_late |= is_below(node.path, tops)
 
     def _keep(self, nodes: Sequence[Node]) -> None:
         """Keep what they hold besides their values, for those that will have moved only in the next process."""

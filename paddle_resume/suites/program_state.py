@@ -67,6 +67,8 @@ class ProgramState:
             claim_owned(claims, model, optimizers, self.of_model)
         claims.roots.update({f"{level.name} (code)": code_of(level) for level in stack.levels})
         self._walker = Walker(self._held, claims)
+        if adapter is not None:
+            self._walker.save_whole(adapter.classes_read_back)
         self.survey = self._walker.survey()
         self.survey.require_capturable()
         arrays = FoundArrays()

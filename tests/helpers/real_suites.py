@@ -40,6 +40,7 @@ class Suite:
         arguments: makes its command line, without Python, of the checkout, the config's path and the folder to write
             to.
         search: whether the suite itself is to be found in its checkout by PYTHONPATH.
+        holds: what its checkout is known by.
         workers: how many processes make its data.
         every_steps: how often it is saved when wrapped.
         interrupted_from: the steps from whose checkpoints on it gets SIGKILL and SIGTERM.
@@ -49,6 +50,7 @@ class Suite:
     config: str
     arguments: Callable[[Path, Path, str], Sequence[object]]
     search: bool = False
+    holds: str = "tools/train.py"
     workers: int = 0
     every_steps: int = 4
     interrupted_from: tuple[int, int] = (8, 12)
@@ -58,8 +60,8 @@ class Suite:
         """Why it cannot be tried here; empty if it can."""
         if self.needs.isupper():
             checkout = os.environ.get(self.needs, "")
-            there = checkout and (Path(checkout) / "tools" / "train.py").is_file()
-            return "" if there else f"{self.needs} names no checkout with a tools/train.py"
+            there = checkout and (Path(checkout) / self.holds).exists()
+            return "" if there else f"{self.needs} names no checkout with {self.holds}"
         return "" if importlib.util.find_spec(self.needs) else f"{self.needs} is not installed"
 
     @property
@@ -88,16 +90,35 @@ def _detection_of_wheel(_: Path, config: Path, out: str) -> Sequence[object]:
     return [_own("train_detection"), config, out]
 
 
-def _detection(suite: Path, config: Path, out: str) -> Sequence[object]:
+def _detection(suite: Path, config: Path, out: str, *more: object) -> Sequence[object]:
     curves = ["--use_vdl", "True", "--vdl_log_dir", out]
     settings = ["-o", f"save_dir={out}", f"output_eval={out}"]
-    return [suite / "tools" / "train.py", "-c", config, "--enable_ce", "True", "--eval", *curves, *settings]
+    return [suite / "tools" / "train.py", "-c", config, "--enable_ce", "True", "--eval", *curves, *more, *settings]
 
 
-def _segmentation(suite: Path, config: Path, out: str) -> Sequence[object]:
+def _segmentation(suite: Path, config: Path, out: str, *more: object) -> Sequence[object]:
     shown = ["--do_eval", "--use_vdl", "--use_ema", "--save_interval", 6, "--log_iters", 2]
     start = [suite / "tools" / "train.py", "--config", config, "--device", "cpu", "--seed", 3]
-    return [*start, *shown, "--save_dir", out]
+    return [*start, *shown, *more, "--save_dir", out]
+
+
+def _classification(suite: Path, config: Path, out: str, *more: str) -> Sequence[object]:
+    settings = [part for each in (f"Global.output_dir={out}", *more) for part in ("-o", each)]
+    return [suite / "tools" / "train.py", "-c", config, *settings]
+
+
+def _speech(suite: Path, config: Path, out: str) -> Sequence[object]:
+    data = config.parent
+    start = [suite / "paddlespeech" / "t2s" / "exps" / "speedyspeech" / "train.py", "--ngpu", 0, "--config", config]
+    words = ["--phones-dict", data / "phones.txt", "--tones-dict", data / "tones.txt", "--output-dir", out]
+    return [
+        *start,
+        "--train-metadata",
+        data / "train_speech.jsonl",
+        "--dev-metadata",
+        data / "dev_speech.jsonl",
+        *words,
+    ]
 
 
 def _language(_: Path, __: Path, out: str) -> Sequence[object]:
@@ -141,8 +162,25 @@ SUITES = {
     "PaddleClas": Suite(
         "PADDLE_RESUME_CLAS",
         "classification.yml",
-        lambda suite, config, out: [suite / "tools" / "train.py", "-c", config, "-o", f"Global.output_dir={out}"],
+        _classification,
     ),
+    "PaddleSeg with static graphs": Suite(
+        "PADDLE_RESUME_SEG",
+        "segmentation.yml",
+        lambda suite, config, out: _segmentation(suite, config, out, "--to_static_training"),
+        search=True,
+    ),
+    "PaddleClas with static graphs": Suite(
+        "PADDLE_RESUME_CLAS",
+        "classification.yml",
+        lambda suite, config, out: _classification(suite, config, out, "Global.to_static=True"),
+    ),
+    "PaddleClas with gradients of two batches": Suite(
+        "PADDLE_RESUME_CLAS",
+        "classification.yml",
+        lambda suite, config, out: _classification(suite, config, out, "Global.update_freq=2"),
+    ),
+    "PaddleSpeech": Suite("PADDLE_RESUME_SPEECH", "speech.yml", _speech, search=True, holds="paddlespeech"),
     "PaddleOCR": Suite(
         "PADDLE_RESUME_OCR",
         "text.yml",

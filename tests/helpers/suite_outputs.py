@@ -15,13 +15,13 @@ import paddle
 
 from paddle_resume.loggers.visualdl import read_values
 
-_WEIGHTS = {".pdparams", ".pdopt", ".pdema", ".pdstates", ".pdeqn", ".pth"}
+_WEIGHTS = {".pdparams", ".pdopt", ".pdema", ".pdstates", ".pdeqn", ".pdz", ".pth"}
 _SETTINGS = {".bin"}
 """Pickles of a suite's own settings: the command says them all."""
 _TEXTS = {".log", ".txt"}
 """The suites begin them with the time, and with the folder: what is in them is in the curves as well."""
 _TIMES = re.compile(r"batch_cost|reader_cost|runtime|per_second")
-_SPEEDS = re.compile(r"fps|.*_runtime|.*_per_second")
+_SPEEDS = re.compile(r"fps|time|.*_runtime|.*_per_second")
 
 
 def differences(one: Path, other: Path) -> list[str]:
@@ -48,6 +48,9 @@ def outputs(folder: Path) -> dict[str, Any]:
             found.update(_leaves(pickle.loads(path.read_bytes()), name))
         elif path.suffix == ".json":
             found.update(_leaves(json.loads(path.read_text().replace(str(folder), "")), name))
+        elif path.suffix == ".jsonl":
+            lines = path.read_text().replace(str(folder), "").splitlines()
+            found.update(_leaves([json.loads(line) for line in lines], name))
         else:
             found[name] = path.read_bytes().replace(str(folder).encode(), b"")
     for parent in sorted({path.parent for path in folder.rglob("vdlrecords*")}):

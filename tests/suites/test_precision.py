@@ -17,7 +17,8 @@ def full(way: str) -> object:
     return pytest.param(way, marks=pytest.mark.full)
 
 
-WAYS = [full("O2,grad"), "O1,to_static", full("O1"), full("O2"), full("to_static"), full("jit"), full("O2,to_static")]
+# On a CPU O1 and O2 change nothing: that such a program is taken at all is what they show there.
+WAYS = ["short", "O1,to_static", full("short,to_static"), full("O2,grad"), full("to_static"), full("jit")]
 
 
 @pytest.mark.parametrize("way", WAYS)

@@ -1,6 +1,6 @@
 """Trainings of the real suites, killed and stopped in the middle. .ci/suites installs the suites; elsewhere they skip.
 
-Checkouts are taken from the folders that PADDLE_RESUME_DETECTION, _SEG, _CLAS and _OCR name.
+Checkouts are taken from the folders that PADDLE_RESUME_DETECTION, _SEG, _CLAS, _OCR and _SPEECH name.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import suite_pictures
+import suite_speech
 from real_suites import SUITES, interrupted, said, straight, wrapped
 from suite_outputs import differences, outputs
 
@@ -18,6 +19,7 @@ from suite_outputs import differences, outputs
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("data")
     suite_pictures.make(folder)
+    suite_speech.make(folder)
     return folder
 
 

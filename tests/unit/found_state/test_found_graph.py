@@ -244,3 +244,33 @@ def test_a_second_resume_leads_to_the_same_as_one() -> None:
         run(life.roots)
         life = resumed(make, life.saved())
     assert written(life.roots) == written(straight.roots)
+
+
+class Kept:
+    """What a program fills at its start from the files that it has written by then."""
+
+    def __init__(self, records: list[dict[str, int]]) -> None:
+        self.step = len(records)
+        self.records = records
+
+
+@pytest.mark.parametrize("moved", [False, True])
+def test_what_the_next_process_begins_with_otherwise_is_put_back_if_it_is_saved_whole(moved: bool) -> None:
+    life = Life(lambda: {"kept": Kept([])})
+    life.walker.save_whole([Kept])
+    if moved:
+        life.roots["kept"].records.append({"step": 4})
+    record, arrays = life.walker.capture()
+    later = Life(lambda: {"kept": Kept([{"step": 4}, {"step": 6}])})
+    later.walker.save_whole([Kept])
+    later.walker.restore(record, arrays)
+    assert written(later.roots["kept"]) == written(life.roots["kept"])
+
+
+def test_without_that_it_is_not_put_back() -> None:
+    """The control of the test above."""
+    life = Life(lambda: {"kept": Kept([])})
+    record, arrays = life.walker.capture()
+    later = Life(lambda: {"kept": Kept([{"step": 6}])})
+    later.walker.restore(record, arrays)
+    assert written(later.roots["kept"]) != written(life.roots["kept"])
