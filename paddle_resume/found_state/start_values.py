@@ -24,7 +24,7 @@ from paddle_resume.found_state.problem import Problem
 from paddle_resume.found_state.process_settings import SettingsKind
 from paddle_resume.found_state.stored_arrays import ArraySink, raw_bytes
 
-_MANY = (paddle.nn.Layer, paddle.Tensor)  # of which a run has hundreds, with dozens of settings each
+MANY = (paddle.nn.Layer, paddle.Tensor)  # of which a run has hundreds, with dozens of settings each
 _SHORT = 100  # letters; what is longer is told by its digest
 
 
@@ -138,7 +138,7 @@ def _attributes(node: Node, names: Names) -> list[Any]:
         if kind_of(value) is LEAF
     }
     values = {name: value for name, value in values.items() if value is not _LEFT_OUT}
-    if not is_a(node.thing, _MANY):
+    if not is_a(node.thing, MANY):
         return [{name: _digested(value) for name, value in values.items()}] if values else []
     return [_digest([values, repr(start.detail)])]
 

@@ -10,22 +10,32 @@ from typing import Any, Optional
 import numpy as np
 
 from paddle_resume.errors import CheckpointError
-from paddle_resume.found_state.capture import Capture
+from paddle_resume.found_state.capture import AT_START, Capture
 from paddle_resume.found_state.claims import Claims
-from paddle_resume.found_state.known import Known, is_below, parameter_names
+from paddle_resume.found_state.function_kinds import FunctionKind
+from paddle_resume.found_state.kind import is_a
+from paddle_resume.found_state.known import Known, parameter_names
 from paddle_resume.found_state.leaves import Names
 from paddle_resume.found_state.node import Node
+from paddle_resume.found_state.object_kinds import ClassKind
 from paddle_resume.found_state.plan import FORMAT, Plan
 from paddle_resume.found_state.problem import Problem
+from paddle_resume.found_state.process_settings import SettingsKind
+from paddle_resume.found_state.program_globals import ModuleKind
 from paddle_resume.found_state.refusals import Refusals
 from paddle_resume.found_state.samples import Samples
-from paddle_resume.found_state.start_values import Change, changes, start_values
+from paddle_resume.found_state.start_values import MANY, Change, changes, start_values
 from paddle_resume.found_state.stored_arrays import ArraySink, ArraySource, KeptArrays
 from paddle_resume.found_state.survey import Survey
 from paddle_resume.found_state.walk import Walk
 
 _ATTRIBUTE = re.compile(r"[^.\[]+")
+_MOST_WHOLE = 1 << 16  # bytes of an array that is saved though it has not changed
 _KEPT_EACH, _KEPT = 1 << 20, 1 << 26  # bytes of arrays that are kept as they were at the start
+
+
+def _nbytes(thing: Any) -> int:
+    return thing.nbytes if isinstance(thing, np.ndarray) else 0
 
 
 class Walker:
@@ -91,14 +101,17 @@ class Walker:
         self._learn_names()
         self.survey().require_capturable()
 
-    def save_whole(self, classes: Collection[type]) -> None:
-        """Save objects of these classes whole, with what is in them, also where nothing has moved in them.
+    def save_whole(self) -> None:
+        """Save what was there at the start whole, also where nothing has moved in it; but what is large.
 
-        It is for what the next process may begin with otherwise, such as what a program reads from its own files.
+        It is for programs of which the next process may begin otherwise, such as one that reads what it has written
+        itself. Of Layers, classes, large arrays and containers of data the record tells only how they began; what is
+        set in the process, such as its environment, is the process's own.
         """
-        tops = [node.path for node in self._walk.started() if type(node.thing) in classes]
         for node in self._walk.started():
-            node.is_late |= is_below(node.path, tops)
+            is_of_code = isinstance(node.kind, (ClassKind, ModuleKind, FunctionKind, SettingsKind))
+            is_large = is_a(node.thing, MANY) or node.is_own or _nbytes(node.thing) > _MOST_WHOLE
+            node.is_late |= not (is_of_code or is_large)
 
     def _keep(self, nodes: Sequence[Node]) -> None:
         """Keep what they hold besides their values, for those that will have moved only in the next process."""
@@ -205,5 +218,10 @@ def _is_put_back(change: Change, moved: Mapping[str, Any]) -> bool:
     parent, _, name = change.path.rpartition(".")
     entry = moved.get(parent)
     if type(entry) is dict and name in (*entry.get("labels", ()), *entry.get("gone", ())):
-        return True
+        given = next(
+            (value for label, value in zip(entry.get("labels", ()), entry.get("values", ())) if label == name), None
+        )
+        # An entry that is saved whole names what is there from the start as well, whatever that has become.
+        if not (type(given) is list and given[:1] == [AT_START]):
+            return True
     return change.path in moved and not change.is_another_thing

@@ -36,8 +36,6 @@ class Adapter:
         lazy: attributes that are made in the course of a run, or attributes of attributes, by `module:class`, and what
             makes one of an object of that class. Who goes on from a checkpoint that had one makes it before the
             generators are put back, so that it is not made later.
-        read_back: classes of which objects are filled at the start from what the suite has saved by then, by
-            `module:class`. The next process begins with other ones, so they are saved whole though nothing moved.
     """
 
     suite: str
@@ -49,7 +47,6 @@ class Adapter:
     derived: Mapping[str, frozenset[str]] = field(default_factory=dict)
 
     lazy: Mapping[str, Mapping[str, Callable[[Any], None]]] = field(default_factory=dict)
-    read_back: Collection[str] = ()
 
     @property
     def modules(self) -> set[str]:
@@ -70,11 +67,6 @@ class Adapter:
         # Programs put their own folder first on the path: what is installed need not be what runs.
         home = str(installed.locate_file(self.package))
         return installed.version if (getattr(module, "__file__", None) or "").startswith(home) else "of a checkout"
-
-    @property
-    def classes_read_back(self) -> set[type]:
-        """Those of `read_back` that are imported by now."""
-        return {cls for name in self.read_back if isinstance(cls := _imported(name), type)}
 
     def declare(self) -> None:
         """Have the walker leave alone what follows from the program, in those classes that are imported by now."""
@@ -225,10 +217,6 @@ ADAPTERS = (
             "paddlespeech.t2s.training.updaters.standard_updater:StandardUpdater.update": ("91572d2100469dc5",),
             "paddlespeech.t2s.training.updaters.standard_updater:StandardUpdater.read_batch": ("ffccbc700aa84564",),
         },
-        read_back=(
-            "paddlespeech.t2s.training.extensions.snapshot:Snapshot",
-            "paddlespeech.t2s.training.updater:UpdaterState",
-        ),
     ),
     # 2.8.1; 3.0.0b4
     Adapter(

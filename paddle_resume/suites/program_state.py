@@ -10,7 +10,7 @@ import paddle
 from paddle_resume.errors import StateError
 from paddle_resume.found_state.claims import Claims
 from paddle_resume.found_state.dispatch import OWNER, kind_of
-from paddle_resume.found_state.owners import FoundArrays, FoundState
+from paddle_resume.found_state.owners import FoundArrays, FoundState, Origin
 from paddle_resume.found_state.paddle_rules import claim_owned
 from paddle_resume.found_state.walk import Walk
 from paddle_resume.found_state.walker import Walker
@@ -67,12 +67,13 @@ class ProgramState:
             claim_owned(claims, model, optimizers, self.of_model)
         claims.roots.update({f"{level.name} (code)": code_of(level) for level in stack.levels})
         self._walker = Walker(self._held, claims)
-        if adapter is not None:
-            self._walker.save_whole(adapter.classes_read_back)
+        self._walker.save_whole()
         self.survey = self._walker.survey()
         self.survey.require_capturable()
         arrays = FoundArrays()
-        self.found = FoundState(self._walker, arrays, world)
+        # What begins otherwise, and was not saved whole, stops a resume: nobody else would see it.
+        origins = dict.fromkeys(self._walker.roots, Origin(None, ""))
+        self.found = FoundState(self._walker, arrays, world, origins)
         self.found.may_be_absent = False  # It holds where the program stands.
         self.owners: dict[str, Owner] = {
             "lazy": LazyParts(adapter, things),

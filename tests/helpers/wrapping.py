@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
+import subprocess
+import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -31,6 +34,13 @@ def wrap(folder: Path, name: str, *arguments: str, options: tuple[str, ...] = ()
     with (folder / "told.txt").open("a") as told:
         told.write(done.stderr)
     return done
+
+
+def wrap_anew(folder: Path, name: str, *arguments: str, **environment: str) -> Any:
+    """The same in a Python process that starts from nothing."""
+    command = [sys.executable, *map(str, _wrapped(name, ())), *arguments]
+    given = {**os.environ, **environment, "OUT": "wrapped"}
+    return subprocess.run(command, cwd=folder, env=given, capture_output=True, text=True, check=False, timeout=120)
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import sys
 import time
@@ -10,7 +11,7 @@ from pathlib import Path
 import forking
 import paddle
 import pytest
-from wrapping import PROGRAMS, differences, held, straight, through, wrap
+from wrapping import PROGRAMS, differences, held, straight, through, wrap, wrap_anew
 
 from paddle_resume.checkpoint.record import decode, encode
 from paddle_resume.loggers.visualdl import read_scalars
@@ -86,6 +87,39 @@ def test_what_functions_keep_elsewhere_goes_on(tmp_path: Path) -> None:
     whole = straight(tmp_path, "by_name")
     interrupted = through(tmp_path, "by_name", "3:SIGTERM", "7:SIGKILL")
     assert differences(whole, interrupted) == []
+
+
+# An epoch has four batches, and a save comes with every third. The first life is killed after it has written what is
+# read at the start, and before that is saved; the third one has begun with what was read and had not moved since.
+READ_BACK = [("5:SIGKILL",), ("5:SIGKILL", "7:SIGTERM", "9:SIGKILL")]
+
+
+@pytest.mark.parametrize("interruptions", READ_BACK, ids=["once", "thrice"])
+def test_what_a_program_reads_of_its_own_files_is_put_back(interruptions: tuple[str, ...], tmp_path: Path) -> None:
+    assert differences(straight(tmp_path, "reading"), through(tmp_path, "reading", *interruptions)) == []
+
+
+def test_so_it_would_not_be_if_only_what_has_moved_were_saved(tmp_path: Path) -> None:
+    """The control: this module of the package is put in its place for the program and what it starts."""
+    (tmp_path / "sitecustomize.py").write_text(
+        "from paddle_resume.found_state.walker import Walker\n"
+        "from paddle_resume.found_state.owners import FoundState\n"
+        "Walker.save_whole = lambda walker: None\n"
+        "FoundState.differences = lambda found, state: []\n"
+    )
+    path = {"PYTHONPATH": f"{tmp_path}:{Path(forking.__file__).parents[2]}"}
+    assert wrap_anew(tmp_path, "reading", DIE="5:SIGKILL", **path).returncode == -9
+    assert wrap_anew(tmp_path, "reading", **path).returncode == 0
+    assert "book.json" in differences(straight(tmp_path, "reading"), tmp_path / "wrapped")
+
+
+def test_what_begins_otherwise_and_is_too_large_to_be_saved_for_that_stops_a_resume(tmp_path: Path) -> None:
+    assert wrap(tmp_path, "reading", "large", DIE="5:SIGKILL").returncode == -9
+    refused = wrap(tmp_path, "reading", "large")
+    assert refused.returncode == 2 and "would not continue bit for bit" in refused.stderr, refused.stderr
+    assert re.search(r"large: xxh3 \w+ -> xxh3 \w+", refused.stderr), refused.stderr
+    inexact = wrap(tmp_path, "reading", "large", options=("--allow-inexact",))
+    assert inexact.returncode == 0 and "Goes on, inexact: __main__:<module>.large" in inexact.stderr, inexact.stderr
 
 
 def test_batches_that_are_taken_at_once_before_the_training_are_taken_again(tmp_path: Path) -> None:

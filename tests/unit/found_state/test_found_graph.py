@@ -257,12 +257,12 @@ class Kept:
 @pytest.mark.parametrize("moved", [False, True])
 def test_what_the_next_process_begins_with_otherwise_is_put_back_if_it_is_saved_whole(moved: bool) -> None:
     life = Life(lambda: {"kept": Kept([])})
-    life.walker.save_whole([Kept])
+    life.walker.save_whole()
     if moved:
         life.roots["kept"].records.append({"step": 4})
     record, arrays = life.walker.capture()
     later = Life(lambda: {"kept": Kept([{"step": 4}, {"step": 6}])})
-    later.walker.save_whole([Kept])
+    later.walker.save_whole()
     later.walker.restore(record, arrays)
     assert written(later.roots["kept"]) == written(life.roots["kept"])
 
