@@ -34,12 +34,10 @@ LEAST_ID = 1 << 32
 class Capture:
     """One look at a run, written down. The walk has to have been made at this moment."""
 
-    def __init__(
-        self, walk: Walk, order: Sequence[Node], known: Known, names: Names, refusals: Refusals, deep: int = 0
-    ) -> None:
+    def __init__(self, walk: Walk, known: Known, names: Names, refusals: Refusals, deep: int = 0) -> None:
         assert names.sink is not None
         self._walk = walk
-        self._order = order
+        self._order = order = walk.suspects
         self._sink = names.sink
         self._refusals = refusals
         self._known = known
@@ -276,7 +274,8 @@ class Capture:
                 "at any time."
             ) from error
         walk = Walk({path: state}, Claims(), is_part=True)
-        part = Capture(walk, walk.run(), self._known, self._names, self._refusals, 1)
+        walk.run()
+        part = Capture(walk, self._known, self._names, self._refusals, 1)
         return {"value": part.cell(state, path), "new": part.record()["new"]}
 
 

@@ -54,7 +54,7 @@ class TensorKind(ObjectKind):
         self.types = (cls,) if cls in (paddle.Tensor, EagerParamBase) else ()
 
     def read(self, thing: Any, claimed: Claimed) -> tuple[list[Any], Hashable]:
-        held = self._dict_of(thing) if self._dict_of is not None else None
+        held = self.dict_of(thing) if self.dict_of is not None else None
         hooks = hooks_of(thing) if self.is_parameter else None
         if hooks:
             held = {**(held or {}), **{f"{_HOOK}{number}": hook for number, hook in hooks.items()}}

@@ -6,7 +6,7 @@ import enum
 import operator
 import re
 import types
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Optional
 
 import paddle
@@ -22,6 +22,7 @@ from paddle_resume.found_state.problem import Problem
 from paddle_resume.found_state.process_settings import PATH as SETTINGS_PATH
 from paddle_resume.found_state.process_settings import SETTINGS, SettingsKind
 from paddle_resume.found_state.program_globals import ModuleKind, variables_of
+from paddle_resume.found_state.steady import Steady, can_be_steady
 from paddle_resume.found_state.uncaptured import (
     DATA,
     OPAQUE,
@@ -66,12 +67,23 @@ class Walk:
         self._deep = 0
         self._modules: dict[int, Node] = {}
         self._settings = SettingsKind()
+        self._order: list[Node] = []
+        self._steady: Optional[Steady] = None
+        """What the last run found, if the next one may go on from there: all that is looked at otherwise, settled or
+        let go drops it."""
+        self._watched: list[Node] = []
+        """The nodes beside those that are steady; each is looked at by itself."""
+        self.suspects: list[Node] = []
+        """Of the last run the nodes that may be otherwise than at the start, in its order."""
 
     def run(self) -> list[Node]:
         """All nodes that are reachable now, in the order in which they are found; raises StateError for too many."""
+        self.claimed = self._claims.now()
+        if self._is_as_before():
+            return self._order
+        self._steady = None
         self._turn += 1
         most = self._most or MOST_NODES
-        self.claimed = self._claims.now()
         order: list[Node] = []
         waiting = [] if self._is_part else [self._node(_HOOKS, _HOOKS_KIND, HOOK_COUNTER)]
         waiting.append(self._nodes.get(id(self.roots)) or self._node(self.roots, _ROOTS_KIND, ""))
@@ -87,7 +99,33 @@ class Walk:
             if len(order) > most:
                 raise StateError(_too_many(order, most))
         self._nodes = {key: node for key, node in self._nodes.items() if node.seen == self._turn or node.start}
+        self._remember(order)
         return order
+
+    def _is_as_before(self) -> bool:
+        """Whether the same nodes can be reached as in the last run, in the same order; brings those that are left up to
+        date."""
+        if self._steady is None or not self._steady.holds():
+            return False
+        for node in self._watched:
+            children = node.children
+            self._look(node)
+            if node.children != children:
+                return False
+        return True
+
+    def _remember(self, order: list[Node]) -> None:
+        self._order = self.suspects = order
+        if self._is_part:
+            return  # It is made for one look.
+        steady = {id(node) for node in order if can_be_steady(node)}
+        self._steady = Steady(node for node in order if id(node) in steady)
+        self._watched = [node for node in order if id(node) not in steady and not node.owner and node.kind.can_move]
+        self.suspects = [node for node in order if id(node) not in steady or not node.is_as_at_start]
+
+    def forget(self, node: Node) -> None:
+        """Look into this node anew, though nothing has moved in it: other attributes of it are claimed."""
+        node.objects, self._steady = None, None
 
     def adopt(self, earlier: Walk) -> None:
         """Take over what an earlier walk, over other roots of this process, knows of the start of the same objects.
@@ -121,7 +159,7 @@ class Walk:
         new = [node for node in order if node.start is None]
         for node in new:
             node.start = Start(node)
-        self._paths = None
+        self._paths = self._steady = None
         return new
 
     def new(self) -> list[Node]:
@@ -140,6 +178,7 @@ class Walk:
                 known.add(node.path)
                 node.start, node.is_late = Start(node), True
                 late.append(node)
+        self._steady = None
         return late
 
     def node_of(self, thing: Any) -> Node:
@@ -161,6 +200,7 @@ class Walk:
 
     def look_again(self, node: Node) -> None:
         """Bring a node up to date that may not be reachable any more."""
+        self._steady = None
         if not node.owner:
             self._look(node)
 
@@ -168,15 +208,13 @@ class Walk:
         """Bring a node up to date; cheap where nothing has moved in it."""
         try:
             objects, detail = node.kind.read(node.thing, self.claimed)
-            if (
-                node.objects is not None
-                and detail == node.detail
-                and len(objects) == len(node.objects)
-                and all(map(operator.is_, objects, node.objects))
-            ):
-                return
+            if node.objects is not None and _are(objects, node.objects):
+                if detail == node.detail:
+                    return
+            else:
+                node.moves = node.moves or node.objects is not None
             node.problem = ""
-            node.labels, node.values = node.kind.expand(node.thing, objects, self.claimed)
+            labels, values = node.kind.expand(node.thing, objects, self.claimed)
         except Problem as problem:
             node.problem = str(problem)
         except Exception as error:  # whatever an object of a library raises where it cannot be read
@@ -184,8 +222,11 @@ class Walk:
         if node.problem:
             node.objects, node.children = None, []
             return
+        is_same = node.objects is not None and _are(values, node.values) and _are(labels or (), node.labels or ())
         node.objects, node.detail = objects, detail
-        node.children = self._children(node)
+        if not is_same:  # Else what has moved is derived, or another owner's.
+            node.labels, node.values = labels, values
+            node.children = self._children(node)
 
     def _children(self, node: Node) -> list[Node]:
         labels: Any = node.labels if node.labels is not None else range(len(node.values))
@@ -267,6 +308,10 @@ class Walk:
         of = [type(node.thing)] if isinstance(node.kind, ObjectKind) else []
         of += [value if is_a(value, type) else type(value) for value in node.values if is_a(value, (type, enum.Enum))]
         return [base for cls in of for base in cls.__mro__ if is_users(module_of(base))]
+
+
+def _are(some: Sequence[Any], others: Sequence[Any]) -> bool:
+    return len(some) == len(others) and all(map(operator.is_, some, others))
 
 
 def _too_many(order: list[Node], limit: int) -> str:

@@ -1,0 +1,183 @@
+"""What was the same in two looks is compared all at once in the next ones: a change just behind a look is seen."""
+
+from __future__ import annotations
+
+import collections
+import itertools
+from typing import Any, Callable
+
+import numpy as np
+import paddle
+import pytest
+from graphs import Life, Roots, Thing, resumed, written
+
+from paddle_resume.checkpoint.record import encode_state
+from paddle_resume.found_state.steady import Steady
+
+A, B = [1], [1]
+
+
+class Other(Thing):
+    pass
+
+
+class Slots:
+    __slots__ = ("kept",)
+
+
+def make() -> Roots:
+    shared = [7]
+    slots = Slots()
+    slots.kept = 1
+    net = paddle.nn.Sequential(paddle.nn.Linear(2, 2), paddle.nn.ReLU(), paddle.nn.Linear(2, 2))
+    return {
+        "callback": Thing(
+            first=[1, 2],
+            second=[3, 4],
+            empty=[],
+            table={"a": 1, "b": 2},
+            ordered=collections.OrderedDict(a=1, b=2),
+            names={1, 2},
+            one=shared,
+            other=shared,
+            apart=[7],
+            value=0.0,
+            inner=Thing(x=1),
+            slots=slots,
+            array=np.zeros(4),
+            deque=collections.deque([1, 2]),
+            nested={"a": {"b": {"c": [1]}}},
+        ),
+        "model": net,
+    }
+
+
+def _swap_keys(roots: Roots) -> None:
+    table = roots["callback"].table
+    a, b = table.pop("a"), table.pop("b")
+    table.update(b=a, a=b)
+
+
+def _rename(roots: Roots) -> None:
+    table = roots["callback"].table
+    b = table.pop("b")
+    table["c"] = b
+
+
+def _reorder(roots: Roots) -> None:
+    table = roots["callback"].table
+    table["a"] = table.pop("a")
+
+
+def _move_to_the_next(roots: Roots) -> None:
+    callback = roots["callback"]
+    callback.second.insert(0, callback.first.pop())
+
+
+def _replace_dict(roots: Roots) -> None:
+    inner = roots["callback"].inner
+    inner.__dict__ = {"x": 2}
+
+
+def _become(roots: Roots) -> None:
+    roots["callback"].inner.__class__ = Other
+
+
+CHANGES: dict[str, Callable[[Roots], Any]] = {
+    "an item": lambda roots: roots["callback"].first.__setitem__(0, 5),
+    "one more": lambda roots: roots["callback"].first.append(3),
+    "one less": lambda roots: roots["callback"].first.pop(),
+    "the first into what was empty": lambda roots: roots["callback"].empty.append(1),
+    "the order": lambda roots: roots["callback"].first.reverse(),
+    "an item that goes to the next list": _move_to_the_next,
+    "another type of the same number": lambda roots: roots["callback"].first.__setitem__(0, True),
+    "the other zero": lambda roots: setattr(roots["callback"], "value", -0.0),
+    "values that change places": lambda roots: roots["callback"].table.update(a=2, b=1),
+    "keys that change places": _swap_keys,
+    "another key of the same value": _rename,
+    "the order of keys": _reorder,
+    "the order of an OrderedDict": lambda roots: roots["callback"].ordered.move_to_end("a"),
+    "a value of an OrderedDict": lambda roots: roots["callback"].ordered.update(a=3),
+    "a set": lambda roots: roots["callback"].names.add(3),
+    "a new attribute": lambda roots: setattr(roots["callback"].inner, "y", 1),
+    "an attribute that is gone": lambda roots: delattr(roots["callback"].inner, "x"),
+    "another __dict__": _replace_dict,
+    "a slot": lambda roots: setattr(roots["callback"].slots, "kept", 2),
+    "deep inside": lambda roots: roots["callback"].nested["a"]["b"]["c"].append(2),
+    "a bit of an array": lambda roots: roots["callback"].array.__setitem__(0, -0.0),
+    "a deque": lambda roots: roots["callback"].deque.append(3),
+    "one thing where there were two": lambda roots: setattr(roots["callback"], "apart", roots["callback"].one),
+    "two things where there was one": lambda roots: setattr(roots["callback"], "other", [7]),
+    "things that change places": lambda roots: vars(roots["callback"]).update(
+        first=roots["callback"].second, second=roots["callback"].first
+    ),
+    "a parameter that is no longer trained": lambda roots: setattr(roots["model"][0].weight, "stop_gradient", True),
+    "a parameter's values": lambda roots: roots["model"][0].bias.set_value(np.ones(2, "float32")),
+    "layers that change places": lambda roots: roots["model"]._sub_layers.move_to_end("0"),
+    "a buffer": lambda roots: roots["model"][0].register_buffer("late", paddle.ones([2])),
+    "a plain setting of a layer": lambda roots: setattr(roots["model"][1], "training", False),
+}
+
+
+@pytest.mark.parametrize("name", CHANGES)
+def test_a_change_just_behind_a_look_is_seen_as_by_one_that_looks_for_the_first_time(name: str) -> None:
+    paddle.seed(1)
+    change, life = CHANGES[name], Life(make)
+    paddle.seed(1)
+    unseen = Life(make)
+    for _ in range(3):
+        life.saved()
+    assert life.walker._walk._is_as_before()
+    before, _ = life.saved()
+    change(life.roots)
+    change(unseen.roots)
+    record, arrays = life.saved()
+    expected, others = unseen.saved()
+    assert encode_state("found", record) == encode_state("found", expected) != encode_state("found", before)
+    assert {name: array.tobytes() for name, array in arrays.items()} == {
+        name: array.tobytes() for name, array in others.items()
+    }
+    assert written(life.roots["callback"]) == written(resumed(make, (record, arrays)).roots["callback"])
+
+
+def test_the_class_of_an_object_is_looked_at_each_time() -> None:
+    life = Life(make)
+    for _ in range(3):
+        life.saved()
+    _become(life.roots)
+    assert "became" in " ".join(entry.what for entry in life.walker.survey().refused)
+
+
+def test_changes_are_seen_however_many_looks_lie_between_and_whatever_changed_before() -> None:
+    life = Life(make)
+    for name, looks in zip(CHANGES, itertools.cycle((0, 1, 2, 3))):
+        CHANGES[name](life.roots) if not name.startswith(("one less", "another key", "keys", "an attr")) else None
+        for _ in range(looks):
+            life.saved()
+        saved, whole = life.saved(), written(life.roots["callback"])
+        life.walker._walk._steady = None
+        assert encode_state("found", saved[0]) == encode_state("found", life.saved()[0]), name
+        assert written(resumed(make, saved).roots["callback"]) == whole, name
+
+
+def test_what_a_restore_puts_back_is_seen_by_the_next_look() -> None:
+    life = Life(make)
+    saved = life.saved()
+    for name in ("an item", "another key of the same value", "a slot", "a bit of an array"):
+        CHANGES[name](life.roots)
+        moved = life.saved()
+        life.walker.restore(*saved)
+        assert encode_state("found", life.saved()[0]) == encode_state("found", saved[0])
+        life.walker.restore(*moved)
+        assert encode_state("found", life.saved()[0]) == encode_state("found", moved[0])
+        life.walker.restore(*saved)
+
+
+def test_a_look_that_trusts_what_it_saw_before_would_miss_a_change(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The control of those above: the comparison is what finds it."""
+    life = Life(make)
+    for _ in range(3):
+        before, _ = life.saved()
+    monkeypatch.setattr(Steady, "holds", lambda steady: True)
+    CHANGES["an item"](life.roots)
+    assert encode_state("found", life.saved()[0]) == encode_state("found", before)
