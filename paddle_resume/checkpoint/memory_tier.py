@@ -27,7 +27,7 @@ from paddle_resume.checkpoint.memory_slot import Content, Slot
 from paddle_resume.checkpoint.reader import Arrays, Loaded, sibling
 from paddle_resume.checkpoint.record import FORMAT, MAX_BYTES, SUFFIX, Record, decode_state
 from paddle_resume.checkpoint.save_job import now
-from paddle_resume.checkpoint.snapshot import FileImage, Files, Layout
+from paddle_resume.checkpoint.snapshot import Files, Layout, Plan, contents
 from paddle_resume.storage.bounded_json import parse_json
 from paddle_resume.storage.durable_files import format_bytes
 from paddle_resume.storage.framing import FramedFile
@@ -70,6 +70,7 @@ class MemoryTier:
         self._sequence = 0
         self._after: Optional[list[Any]] = None
         self._has_saved = False
+        self._plan: Optional[Plan] = None
         self.life = secrets.token_hex(8)
 
     def save(self, header: Mapping[str, Any], owners: str, files: Files, after: Optional[Path]) -> None:
@@ -79,16 +80,16 @@ class MemoryTier:
         """
         if not self.place:
             self.have_place()
-        layout = Layout(files)
+        layout = Layout(files, self._plan)
+        self._plan = layout.plan
         content = {
             "package": __version__,
             "life": self.life,
             "saved_at": now(),
             "header": header,
-            "files": {suffix: image.described for suffix, image in layout.images.items()},
             "guard": self._guard(after),
         }
-        text = f"{json.dumps(content)}\n{owners}".encode()
+        text = f'{json.dumps(content)[:-1]}, "files": {layout.text}}}\n{owners}'.encode()
         slot = self._next_slot(Slot.size_for(layout, text))
         slot.write(self._sequence + 1, layout, text)
         self._sequence += 1
@@ -194,7 +195,7 @@ class MemoryTier:
             if saved["package"] != __version__ or saved["guard"] != guard:
                 return None
             files = {
-                suffix: FramedFile(FileImage(each).content(content.arrays)) for suffix, each in saved["files"].items()
+                suffix: FramedFile(each) for suffix, each in contents(saved["files"], content.arrays).items()
             }
             record = Record(
                 format=FORMAT,
