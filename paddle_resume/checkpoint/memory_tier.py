@@ -7,6 +7,7 @@ import os
 import secrets
 from collections.abc import Mapping
 from contextlib import suppress
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple, Optional
 
@@ -180,7 +181,7 @@ class MemoryTier:
         return {
             "boot": _boot(),
             "place": self._place.folder.name if self._place is not None else "",
-            "save_dir": os.path.realpath(self._save_dir),
+            "save_dir": _real(self._save_dir, folder.st_dev, folder.st_ino),
             "folder": [folder.st_dev, folder.st_ino],
             "name": self._name,
             "after": _identity(after),
@@ -241,6 +242,13 @@ def shared_memory() -> tuple[str, int]:
         return _boot(), 0
 
 
+@lru_cache(maxsize=1)
+def _real(folder: Path, device: int, number: int) -> str:
+    """Where the folder of this number really lies; if it is moved meanwhile, what is in memory does not count."""
+    return os.path.realpath(folder)
+
+
+@cache
 def _boot() -> str:
     try:
         return _BOOT_ID.read_text().strip()
