@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+import gc
 import itertools
 from typing import Any, Callable
 
@@ -12,6 +13,7 @@ import pytest
 from graphs import Life, Roots, Thing, resumed, written
 
 from paddle_resume.checkpoint.record import encode_state
+from paddle_resume.found_state import array_kinds
 from paddle_resume.found_state.steady import Steady
 
 A, B = [1], [1]
@@ -181,3 +183,65 @@ def test_a_look_that_trusts_what_it_saw_before_would_miss_a_change(monkeypatch: 
     monkeypatch.setattr(Steady, "holds", lambda steady: True)
     CHANGES["an item"](life.roots)
     assert encode_state("found", life.saved()[0]) == encode_state("found", before)
+
+
+def _array(memory: Any) -> Life:
+    return Life(lambda: {"callback": Thing(array=np.frombuffer(memory, np.uint8))})
+
+
+def _digest(life: Life) -> Any:
+    life.saved()
+    return life.walker._walk.node_of(life.roots["callback"].array).detail
+
+
+def test_an_array_in_bytes_is_read_once_and_any_other_at_each_look(monkeypatch: pytest.MonkeyPatch) -> None:
+    constant, open_to_all = _array(bytes(range(16))), _array(bytearray(range(16)))
+    reads: list[int] = []
+    digest = array_kinds.xxhash.xxh3_128_digest
+    monkeypatch.setattr(array_kinds.xxhash, "xxh3_128_digest", lambda raw: reads.append(1) or digest(raw))
+    for life, expected in ((constant, 0), (open_to_all, 3)):
+        reads.clear()
+        assert len({_digest(life) for _ in range(3)}) == 1
+        assert len(reads) == expected
+
+
+def test_what_only_reads_memory_that_others_write_is_read_at_each_look() -> None:
+    memory = bytearray(16)
+    for life in (_array(memory), Life(lambda: {"callback": Thing(array=np.frombuffer(memory, np.uint8)[:])})):
+        life.roots["callback"].array.flags.writeable = False
+        before = _digest(life)
+        memory[3] += 1
+        assert _digest(life) != before
+    owner = np.zeros(4)
+    life = Life(lambda: {"callback": Thing(array=owner.view())})
+    life.roots["callback"].array.flags.writeable = False
+    before = _digest(life)
+    owner[1] = -0.0
+    assert _digest(life) != before
+
+
+def test_another_array_or_form_in_the_same_bytes_is_seen() -> None:
+    memory = bytes(range(16))
+    life = _array(memory)
+    seen = {_digest(life)}
+    for make_other in (
+        lambda: np.frombuffer(memory, np.uint8)[::-1],
+        lambda: np.frombuffer(memory, np.uint8)[:8],
+        lambda: np.frombuffer(memory, np.int8),
+        lambda: np.frombuffer(memory, np.uint8).reshape(4, 4).T,
+        lambda: np.frombuffer(bytes(16), np.uint8),
+    ):
+        life.roots["callback"].array = make_other()
+        found = _digest(life)
+        assert found not in seen
+        seen.add(found)
+
+
+def test_a_digest_goes_with_its_array() -> None:
+    before = len(array_kinds._CONSTANTS)
+    for number in range(50):
+        life = _array(bytes([number] * 16))
+        assert _digest(life)[-1] == array_kinds.xxhash.xxh3_128_digest(bytes([number] * 16))
+        del life
+        gc.collect()
+    assert len(array_kinds._CONSTANTS) == before
