@@ -154,7 +154,8 @@ def _python_state() -> list[Any]:
     if _PYTHON_WORDS is None:
         version, words, gauss = random.getstate()
         return [version, np.array(words, np.uint32), gauss]
-    return [PYTHON.VERSION, np.roll(np.frombuffer(_PYTHON_WORDS, np.uint32), -1), PYTHON.gauss_next]
+    words = np.frombuffer(_PYTHON_WORDS, np.uint32)
+    return [PYTHON.VERSION, np.concatenate((words[1:], words[:1])), PYTHON.gauss_next]
 
 
 def _numpy_state() -> list[Any]:

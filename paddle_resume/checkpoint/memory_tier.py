@@ -195,9 +195,7 @@ class MemoryTier:
             saved = parse_json(head)
             if saved["package"] != __version__ or saved["guard"] != guard:
                 return None
-            files = {
-                suffix: FramedFile(each) for suffix, each in contents(saved["files"], content.arrays).items()
-            }
+            files = {suffix: FramedFile(each) for suffix, each in contents(saved["files"], content.arrays).items()}
             record = Record(
                 format=FORMAT,
                 package=saved["package"],

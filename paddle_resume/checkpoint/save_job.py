@@ -48,7 +48,7 @@ class SaveJob:
     @classmethod
     def from_lines(cls, raw: bytes) -> SaveJob:
         rest, *texts = raw.decode().split("\n")
-        return cls(**json.loads(rest), **dict(zip(_TEXTS, texts)))
+        return cls(**{**json.loads(rest), **dict(zip(_TEXTS, texts))})
 
 
 _TEXTS = ("owners", "files")

@@ -193,8 +193,8 @@ def _bytes_of(array: np.ndarray) -> memoryview:
     return array.data.cast("B") if array.size else memoryview(b"")
 
 
-_SHAPE: Any = np.ndarray.shape.__get__  # type: ignore[attr-defined]
-_DTYPE: Any = np.ndarray.dtype.__get__  # type: ignore[attr-defined]
+_SHAPE: Any = np.ndarray.shape.__get__
+_DTYPE: Any = np.ndarray.dtype.__get__
 
 
 def contents(described: Mapping[str, Any], block: memoryview) -> dict[str, dict[str, Any]]:

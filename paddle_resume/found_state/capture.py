@@ -37,15 +37,15 @@ class Capture:
     def __init__(self, walk: Walk, known: Known, names: Names, refusals: Refusals, deep: int = 0) -> None:
         assert names.sink is not None
         self._walk = walk
-        self._order = order = walk.suspects
+        self._order = walk.suspects
         self._sink = names.sink
         self._refusals = refusals
         self._known = known
         self._names = names
         self._deep = deep
-        self._same = StandIns(walk, order)
-        self._shared = SharedMemory(order)
-        self._new = [node for node in order if self._is_new(node)]
+        self._same = StandIns(walk, self._order)
+        self._shared = SharedMemory(walk.order)
+        self._new = [node for node in self._order if self._is_new(node)]
         self._index = {id(node.thing): index for index, node in enumerate(self._new)}
 
     def record(self) -> dict[str, Any]:

@@ -62,7 +62,8 @@ class Node:
     @property
     def is_as_at_start(self) -> bool:
         """Whether it was there at the start, and has referred to the same things since then."""
-        return self.start is not None and not self.is_late and self.values is self.start.values
+        start = self.start
+        return start is not None and not self.is_late and self.values is start.values and self.detail == start.detail
 
 
 NOT_KEPT = type("_NotKept", (), {})()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import enum
 import operator
-import re
 import types
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Optional
@@ -22,7 +21,8 @@ from paddle_resume.found_state.problem import Problem
 from paddle_resume.found_state.process_settings import PATH as SETTINGS_PATH
 from paddle_resume.found_state.process_settings import SETTINGS, SettingsKind
 from paddle_resume.found_state.program_globals import ModuleKind, variables_of
-from paddle_resume.found_state.steady import Steady, can_be_steady
+from paddle_resume.found_state.steady import LastRun
+from paddle_resume.found_state.too_many import too_many
 from paddle_resume.found_state.uncaptured import (
     DATA,
     OPAQUE,
@@ -35,7 +35,6 @@ from paddle_resume.found_state.uncaptured import (
 MOST_NODES = 1_000_000
 _MOST_LETTERS = 400  # of a path; what lies deeper is counted instead of named
 _BULK = 2000  # objects in one container at the start: these are data
-_HOLDER = re.compile(r"[^.\[]*(?:\[[^\]]*\])?(?:\.[^.\[]+)?")
 HOOK_COUNTER = "HookRemoveHelper"  # the path of Paddle's class that numbers all hooks of a process
 _HOOKS: Any = paddle.nn.layer.layers.HookRemoveHelper
 
@@ -67,21 +66,19 @@ class Walk:
         self._deep = 0
         self._modules: dict[int, Node] = {}
         self._settings = SettingsKind()
-        self._order: list[Node] = []
-        self._steady: Optional[Steady] = None
-        """What the last run found, if the next one may go on from there: all that is looked at otherwise, settled or
-        let go drops it."""
-        self._watched: list[Node] = []
-        """The nodes beside those that are steady; each is looked at by itself."""
+        self.order: list[Node] = []
+        """The nodes of the last run."""
         self.suspects: list[Node] = []
-        """Of the last run the nodes that may be otherwise than at the start, in its order."""
+        """Those of them that may be otherwise than at the start, in their order."""
+        self._last: Optional[LastRun] = None
+        """From which the next run may go on; dropped by all that looks at a node otherwise, or settles it."""
 
     def run(self) -> list[Node]:
         """All nodes that are reachable now, in the order in which they are found; raises StateError for too many."""
         self.claimed = self._claims.now()
-        if self._is_as_before():
-            return self._order
-        self._steady = None
+        if self._last is not None and self._last.leads_on(self.claimed, self._look):
+            return self.order
+        self._last = None
         self._turn += 1
         most = self._most or MOST_NODES
         order: list[Node] = []
@@ -97,35 +94,17 @@ class Walk:
                 self._look(node)
                 waiting += node.children
             if len(order) > most:
-                raise StateError(_too_many(order, most))
+                raise StateError(too_many(order, most))
         self._nodes = {key: node for key, node in self._nodes.items() if node.seen == self._turn or node.start}
-        self._remember(order)
+        self.order = self.suspects = order
+        if not self._is_part:  # That is made for one look.
+            self._last = LastRun(order, self.claimed)
+            self.suspects = self._last.suspects
         return order
-
-    def _is_as_before(self) -> bool:
-        """Whether the same nodes can be reached as in the last run, in the same order; brings those that are left up to
-        date."""
-        if self._steady is None or not self._steady.holds():
-            return False
-        for node in self._watched:
-            children = node.children
-            self._look(node)
-            if node.children != children:
-                return False
-        return True
-
-    def _remember(self, order: list[Node]) -> None:
-        self._order = self.suspects = order
-        if self._is_part:
-            return  # It is made for one look.
-        steady = {id(node) for node in order if can_be_steady(node)}
-        self._steady = Steady(node for node in order if id(node) in steady)
-        self._watched = [node for node in order if id(node) not in steady and not node.owner and node.kind.can_move]
-        self.suspects = [node for node in order if id(node) not in steady or not node.is_as_at_start]
 
     def forget(self, node: Node) -> None:
         """Look into this node anew, though nothing has moved in it: other attributes of it are claimed."""
-        node.objects, self._steady = None, None
+        node.objects, self._last = None, None
 
     def adopt(self, earlier: Walk) -> None:
         """Take over what an earlier walk, over other roots of this process, knows of the start of the same objects.
@@ -159,7 +138,7 @@ class Walk:
         new = [node for node in order if node.start is None]
         for node in new:
             node.start = Start(node)
-        self._paths = self._steady = None
+        self._paths = self._last = None
         return new
 
     def new(self) -> list[Node]:
@@ -178,7 +157,7 @@ class Walk:
                 known.add(node.path)
                 node.start, node.is_late = Start(node), True
                 late.append(node)
-        self._steady = None
+        self._last = None
         return late
 
     def node_of(self, thing: Any) -> Node:
@@ -200,7 +179,7 @@ class Walk:
 
     def look_again(self, node: Node) -> None:
         """Bring a node up to date that may not be reachable any more."""
-        self._steady = None
+        self._last = None
         if not node.owner:
             self._look(node)
 
@@ -312,20 +291,6 @@ class Walk:
 
 def _are(some: Sequence[Any], others: Sequence[Any]) -> bool:
     return len(some) == len(others) and all(map(operator.is_, some, others))
-
-
-def _too_many(order: list[Node], limit: int) -> str:
-    counts: dict[str, int] = {}
-    for node in order:
-        found = _HOLDER.match(node.path)
-        name = found[0] if found else ""
-        counts[name] = counts.get(name, 0) + 1
-    most = max(counts, key=counts.__getitem__)
-    return (
-        f"More than {limit:,} objects can be reached from the run, {counts[most]:,} of them from {most}: too many "
-        "to save. Give its owner state_dict() and set_state_dict(), or name it in derived_attributes of its class if "
-        "the program makes it anew."
-    )
 
 
 _BUILT_IN = ("builtins", "collections")

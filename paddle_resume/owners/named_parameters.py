@@ -17,7 +17,8 @@ def named_layers(model: Any) -> list[tuple[str, Any]]:
     waiting: list[tuple[str, Any]] = [("", model)]
     while waiting:
         name, layer = waiting.pop()
-        if not _is_paddles(type(layer)):
+        cls: Any = type(layer)
+        if not _is_paddles(cls):
             return [*model.named_sublayers(include_self=True)]
         if id(layer) not in seen:
             seen.add(id(layer))
@@ -31,7 +32,8 @@ def named_layers(model: Any) -> list[tuple[str, Any]]:
 
 def named_parameters(model: Any) -> dict[str, paddle.Tensor]:
     """What `model.named_parameters()` gives: each parameter once, by the first of its names."""
-    if not _is_paddles(type(model)):
+    cls: Any = type(model)
+    if not _is_paddles(cls):
         return dict(model.named_parameters())
     found: dict[str, paddle.Tensor] = {}
     seen: set[int] = set()

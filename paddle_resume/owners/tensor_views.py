@@ -38,9 +38,7 @@ class KeptViews:
         return dict(zip(tensors, arrays))
 
     def _are(self, now: list[paddle.Tensor]) -> bool:
-        return len(now) == len(self._kept) and all(
-            kept.tensor is tensor for kept, tensor in zip(self._kept, now)
-        )
+        return len(now) == len(self._kept) and all(kept.tensor is tensor for kept, tensor in zip(self._kept, now))
 
     def _look(self, now: list[paddle.Tensor]) -> list[np.ndarray]:
         """Make those views anew that were not kept, or are of another form by now."""
