@@ -246,10 +246,15 @@ def _real(folder: Path, device: int, number: int) -> str:
     return os.path.realpath(folder)
 
 
-@cache
 def _boot() -> str:
+    return _text_of(_BOOT_ID)
+
+
+@cache
+def _text_of(path: Path) -> str:
+    """Of a file that stays as it is as long as the machine runs."""
     try:
-        return _BOOT_ID.read_text().strip()
+        return path.read_text().strip()
     except OSError:
         return ""
 
