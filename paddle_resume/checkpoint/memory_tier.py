@@ -90,7 +90,7 @@ class MemoryTier:
             "header": header,
             "guard": self._guard(after),
         }
-        text = f'{json.dumps(content)[:-1]}, "files": {layout.text}}}\n{owners}'.encode()
+        text = "".join((json.dumps(content)[:-1], ', "files": ', layout.text, "}\n", owners)).encode()
         slot = self._next_slot(Slot.size_for(layout, text))
         slot.write(self._sequence + 1, layout, text)
         self._sequence += 1
