@@ -108,11 +108,9 @@ class RandomStreams:
         return (self._rank,) if self._rank else ()
 
     def state_dict(self) -> dict[str, Any]:
-        version, words, gauss = random.getstate()
-        kind, keys, position, has_gauss, cached = np.random.get_state(legacy=True)
         return {
-            "python": [version, np.array(words, np.uint32), gauss],
-            "numpy": [str(kind), np.asarray(keys), int(position), int(has_gauss), float(cached)],
+            "python": _python_state(),
+            "numpy": _numpy_state(),
             "paddle": [_encode(state) for state in _paddle_states()],
             "whole": self._stepped or not self._reseed_cpu,
         }
@@ -152,6 +150,24 @@ def _memory_of_python(generator: Any) -> Any:
 # take longer than all else together, so the words are read where they lie.
 PYTHON: Any = random.random.__self__  # type: ignore[attr-defined]
 _PYTHON_WORDS = _memory_of_python(PYTHON)
+
+
+def _python_state() -> list[Any]:
+    if _PYTHON_WORDS is None:
+        version, words, gauss = random.getstate()
+        return [version, np.array(words, np.uint32), gauss]
+    words = np.frombuffer(_PYTHON_WORDS, np.uint32)
+    return [PYTHON.VERSION, np.concatenate((words[1:], words[:1])), PYTHON.gauss_next]
+
+
+def _numpy_state() -> list[Any]:
+    memory, gauss = memory_of_numpy(), memory_of_gauss()
+    is_usual = np.random.get_state.__self__ is np.random.mtrand._rand  # type: ignore[attr-defined]
+    if memory is None or gauss is None or not is_usual:
+        kind, keys, position, has_gauss, cached = np.random.get_state(legacy=True)
+        return [str(kind), np.asarray(keys), int(position), int(has_gauss), float(cached)]
+    words = np.frombuffer(memory, np.uint32).copy()
+    return ["MT19937", words[:-1], int(words[-1]), *struct.unpack("=id", gauss)]
 
 
 def memory_of_python() -> Any:
@@ -228,7 +244,17 @@ def _set_paddle_states(states: list[Any]) -> None:
 def _encode(state: Any) -> list[Any]:
     device, seed, offset, *engine = state.__getstate__()
     # The engine comes as the character codes of a text of numbers: kept as that text.
-    return [device, seed, offset, *(bytes(codes).decode("ascii") for codes in engine)]
+    return [device, seed, offset, *map(_text_of, engine)]
+
+
+def _text_of(codes: Any) -> str:
+    """To compare the codes with those of the last time takes a fraction of the time in which a text is made of them."""
+    if _last_text[0] != codes:
+        _last_text[:] = codes, bytes(codes).decode("ascii")
+    return _last_text[1]
+
+
+_last_text: list[Any] = [None, ""]
 
 
 def _decode(mould: Any, saved: list[Any]) -> Any:

@@ -112,6 +112,7 @@ class Owners(Mapping[str, Owner]):
 
     def __init__(self, **owners: Owner) -> None:
         self._owners: dict[str, Owner] = {}
+        self._that_are: dict[Any, dict[str, Any]] = {}
         for name, owner in owners.items():
             self.add(name, owner)
 
@@ -128,6 +129,7 @@ class Owners(Mapping[str, Owner]):
                 "saved; give it both, or do not register it."
             )
         self._owners[name] = owner
+        self._that_are.clear()
 
     def update(self, owners: Mapping[str, Owner]) -> None:
         """Add each of `owners`; see `add`."""
@@ -137,7 +139,13 @@ class Owners(Mapping[str, Owner]):
     @property
     def files(self) -> dict[str, HasFile]:
         """Those with a file of their own, by its suffix."""
-        return {owner.suffix: owner for owner in self._owners.values() if isinstance(owner, HasFile)}
+        return {owner.suffix: owner for owner in self.that_are(HasFile).values()}
+
+    def that_are(self, protocol: Any) -> Mapping[str, Any]:
+        """Those that meet a protocol, by name; asked of each once, since an owner is what it is when it is added."""
+        if protocol not in self._that_are:
+            self._that_are[protocol] = {n: owner for n, owner in self._owners.items() if isinstance(owner, protocol)}
+        return self._that_are[protocol]
 
     def __getitem__(self, name: str) -> Owner:
         return self._owners[name]

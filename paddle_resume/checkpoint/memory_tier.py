@@ -7,6 +7,7 @@ import os
 import secrets
 from collections.abc import Mapping
 from contextlib import suppress
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple, Optional
 
@@ -27,7 +28,7 @@ from paddle_resume.checkpoint.memory_slot import Content, Slot
 from paddle_resume.checkpoint.reader import Arrays, Loaded, sibling
 from paddle_resume.checkpoint.record import FORMAT, MAX_BYTES, SUFFIX, Record, decode_state
 from paddle_resume.checkpoint.save_job import now
-from paddle_resume.checkpoint.snapshot import FileImage, Files, Layout
+from paddle_resume.checkpoint.snapshot import Files, Layout, Plan, contents
 from paddle_resume.storage.bounded_json import parse_json
 from paddle_resume.storage.durable_files import format_bytes
 from paddle_resume.storage.framing import FramedFile
@@ -70,6 +71,7 @@ class MemoryTier:
         self._sequence = 0
         self._after: Optional[list[Any]] = None
         self._has_saved = False
+        self._plan: Optional[Plan] = None
         self.life = secrets.token_hex(8)
 
     def save(self, header: Mapping[str, Any], owners: str, files: Files, after: Optional[Path]) -> None:
@@ -79,16 +81,16 @@ class MemoryTier:
         """
         if not self.place:
             self.have_place()
-        layout = Layout(files)
+        layout = Layout(files, self._plan)
+        self._plan = layout.plan
         content = {
             "package": __version__,
             "life": self.life,
             "saved_at": now(),
             "header": header,
-            "files": {suffix: image.described for suffix, image in layout.images.items()},
             "guard": self._guard(after),
         }
-        text = f"{json.dumps(content)}\n{owners}".encode()
+        text = "".join((json.dumps(content)[:-1], ', "files": ', layout.text, "}\n", owners)).encode()
         slot = self._next_slot(Slot.size_for(layout, text))
         slot.write(self._sequence + 1, layout, text)
         self._sequence += 1
@@ -179,7 +181,7 @@ class MemoryTier:
         return {
             "boot": _boot(),
             "place": self._place.folder.name if self._place is not None else "",
-            "save_dir": os.path.realpath(self._save_dir),
+            "save_dir": _real(self._save_dir, folder.st_dev, folder.st_ino),
             "folder": [folder.st_dev, folder.st_ino],
             "name": self._name,
             "after": _identity(after),
@@ -193,9 +195,7 @@ class MemoryTier:
             saved = parse_json(head)
             if saved["package"] != __version__ or saved["guard"] != guard:
                 return None
-            files = {
-                suffix: FramedFile(FileImage(each).content(content.arrays)) for suffix, each in saved["files"].items()
-            }
+            files = {suffix: FramedFile(each) for suffix, each in contents(saved["files"], content.arrays).items()}
             record = Record(
                 format=FORMAT,
                 package=saved["package"],
@@ -240,9 +240,21 @@ def shared_memory() -> tuple[str, int]:
         return _boot(), 0
 
 
+@lru_cache(maxsize=1)
+def _real(folder: Path, device: int, number: int) -> str:
+    """Where the folder of this number really lies; if it is moved meanwhile, what is in memory does not count."""
+    return os.path.realpath(folder)
+
+
 def _boot() -> str:
+    return _text_of(_BOOT_ID)
+
+
+@cache
+def _text_of(path: Path) -> str:
+    """Of a file that stays as it is as long as the machine runs."""
     try:
-        return _BOOT_ID.read_text().strip()
+        return path.read_text().strip()
     except OSError:
         return ""
 

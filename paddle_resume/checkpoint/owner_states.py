@@ -19,28 +19,26 @@ from paddle_resume.storage.bounded_json import is_readable
 
 def prepare(owners: Owners) -> None:
     """Let every owner make its state readable, in all processes together."""
-    for owner in reversed(list(owners.values())):
-        if isinstance(owner, PreparesSave):
-            owner.prepare_save()
+    for owner in reversed(list(owners.that_are(PreparesSave).values())):
+        owner.prepare_save()
 
 
 def written_files(owners: Owners) -> list[Path]:
     """The files that have to be durable before a checkpoint of these owners is."""
-    return [
-        path.absolute() for owner in owners.values() if isinstance(owner, WritesFiles) for path in owner.written_files()
-    ]
+    return [path.absolute() for owner in owners.that_are(WritesFiles).values() for path in owner.written_files()]
 
 
 def capture(owners: Owners) -> tuple[str, Files]:
     """The plain states as JSON, and the files; the last restored (randomness) is the first captured."""
     files: dict[str, Any] = {}
     states: dict[str, Any] = {}
+    with_files = owners.that_are(HasFile)
     for name, owner in reversed(list(owners.items())):
         state = owner.state_dict()
         if not state and _may_be_absent(owner):
             continue
-        if isinstance(owner, HasFile):
-            suffix = owner.suffix
+        if name in with_files:
+            suffix = with_files[name].suffix
             if suffix in files or suffix == SUFFIX or not re.fullmatch(FILE_SUFFIX, suffix):
                 raise StateError(
                     f"{name!r} asks for a file {suffix!r}, which is taken by another owner or no suffix of one or two "

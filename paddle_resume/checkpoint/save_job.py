@@ -15,7 +15,7 @@ from paddle_resume.checkpoint.catalog import Found, find_all, is_epoch
 from paddle_resume.checkpoint.digested_file import SealedFile
 from paddle_resume.checkpoint.record import FORMAT, FileEntry, Record
 from paddle_resume.checkpoint.shard_folder import OWNER, sweep
-from paddle_resume.checkpoint.snapshot import FileImage
+from paddle_resume.checkpoint.snapshot import contents
 from paddle_resume.errors import SaveError
 from paddle_resume.storage.durable_files import DISK, FileSystem, explain
 from paddle_resume.storage.framing import FramedFile
@@ -23,30 +23,35 @@ from paddle_resume.storage.framing import FramedFile
 
 @dataclass(frozen=True)
 class SaveJob:
-    """What to save, where, and what to keep; `header` and `owners` (JSON) go into the record as they are."""
+    """What to save, where, and what to keep; `header` and `owners` (JSON) go into the record as they are.
+
+    `files` is the text of their layout in the block.
+    """
 
     folder: str
     name: str
     prefix: str
     header: dict[str, Any]
     owners: str
-    files: dict[str, FileImage]
+    files: str
     keep: int
     keep_epochs: int | None
     protect: str | None = None
     logs: list[str] = field(default_factory=list)
     """Files that the checkpoint tells of; they are made durable first."""
 
-    def to_json(self) -> bytes:
-        # Not asdict: its copy of every tensor's entry would take longer than all else in a small save.
-        plain = {**vars(self), "files": {suffix: image.described for suffix, image in self.files.items()}}
-        return json.dumps(plain).encode()
+    def to_lines(self) -> bytes:
+        """The two long texts as they are, for to have them written again would take most of a small save."""
+        rest = {name: value for name, value in vars(self).items() if name not in _TEXTS}
+        return "\n".join((json.dumps(rest), *(getattr(self, name) for name in _TEXTS))).encode()
 
     @classmethod
-    def from_json(cls, raw: bytes) -> SaveJob:
-        content = json.loads(raw)
-        content["files"] = {suffix: FileImage(described) for suffix, described in content["files"].items()}
-        return cls(**content)
+    def from_lines(cls, raw: bytes) -> SaveJob:
+        rest, *texts = raw.decode().split("\n")
+        return cls(**{**json.loads(rest), **dict(zip(_TEXTS, texts))})
+
+
+_TEXTS = ("owners", "files")
 
 
 def execute(
@@ -58,7 +63,8 @@ def execute(
     """
     folder = Path(job.folder)
     prefix = folder / job.prefix
-    files = {suffix: SealedFile(FramedFile(image.content(block))) for suffix, image in job.files.items()}
+    content_of = contents(json.loads(job.files), block)
+    files = {suffix: SealedFile(FramedFile(content)) for suffix, content in content_of.items()}
     make_durable(map(Path, job.logs), disk)
     try:
         found = find_all(folder, job.name)

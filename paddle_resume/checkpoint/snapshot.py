@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import math
 import mmap
 import os
+import pickle
 import threading
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple, Optional
 
 import numpy as np
 
@@ -24,17 +25,6 @@ _ARRAY = "__array__"
 _SMALL_COPY = 1 << 16
 
 
-@dataclass(frozen=True)
-class FileImage:
-    """The content of one file, each array replaced by where it lies in the block; plain enough for JSON."""
-
-    described: dict[str, Any]
-
-    def content(self, block: memoryview) -> dict[str, Any]:
-        """The content with its arrays again, which are views of the block."""
-        return {name: _rebuilt(value, block) for name, value in self.described.items()}
-
-
 class Block:
     """A block of memory that another process can map too; made once, and kept for every save.
 
@@ -46,18 +36,20 @@ class Block:
         self.fd = os.memfd_create("paddle_resume_snapshot", 0)
         self._map: mmap.mmap | None = None
         self._warming: threading.Thread | None = None
+        self._plan: Plan | None = None
 
-    def take(self, files: Files) -> dict[str, FileImage]:
-        """Copy every array in, one after the other, and tell where each lies.
+    def take(self, files: Files) -> str:
+        """Copy every array in, one after the other; returns where each lies, as `Layout.text`.
 
         Raises StateError for a value that has no form in a file.
         """
-        layout = Layout(files)
+        layout = Layout(files, self._plan)
+        self._plan = layout.plan
         self._join()
         if self._map is None or len(self._map) < layout.size:
             self._map = map_memory(self.fd, _grown(self.fd, layout.size), populate=True)
         layout.copy_into(memoryview(self._map))
-        return layout.images
+        return layout.text
 
     def reserve(self, files: Files) -> None:
         """Have memory ready for content like this, behind the back of the caller: its first touch takes long."""
@@ -95,33 +87,49 @@ def map_memory(fd: int, size: int, *, populate: bool = False, writable: bool = T
     return mmap.mmap(fd, size, flags=flags, prot=mmap.PROT_READ | (mmap.PROT_WRITE if writable else 0))
 
 
+class Plan(NamedTuple):
+    """Where the arrays of files of this `key` lie; it holds none of them, which from a GPU are copies."""
+
+    key: Optional[tuple[Any, ...]]
+    places: list[tuple[int, int]]
+    text: str
+
+
 class Layout:
-    """Gives each array a place in a block of `size` bytes, and tells in `images` what stands around it.
+    """Gives each array a place in a block of `size` bytes, and tells in `text` what stands around it: JSON, by suffix.
+
+    The `plan` of an earlier save is taken over if it is the same: if all has the same names in the same order, each
+    array the same form, and each value beside them is the same.
 
     Raises StateError for a value that has no form in a file.
     """
 
-    def __init__(self, files: Files) -> None:
-        self.size = 0
-        self._arrays: list[tuple[int, np.ndarray]] = []
-        self.images = {suffix: FileImage(self._describe(content)) for suffix, content in files.items()}
+    def __init__(self, files: Files, plan: Optional[Plan] = None) -> None:
+        told = _told(files)
+        self._arrays = told.arrays
+        key = told.key()
+        if plan is None or key is None or plan.key != key:
+            self._places: list[tuple[int, int]] = []
+            described = {suffix: self._describe(content) for suffix, content in files.items()}
+            plan = Plan(key, self._places, json.dumps(described))
+        self.plan = plan
+        self._places, self.text = plan.places, plan.text
+        self.size = self._end()
 
     def copy_into(self, block: memoryview) -> None:
         """Copy every array to its place."""
-        for start, array in self._arrays:
-            size = array.nbytes
-            target, source = block[start : start + size], array.reshape(-1).view(np.uint8)
-            if size < _SMALL_COPY:
-                target[:] = source.data
+        for (start, end), array in zip(self._places, self._arrays):
+            if end - start < _SMALL_COPY:
+                block[start:end] = _bytes_of(array)
             else:
-                np.copyto(np.frombuffer(target, np.uint8), source)
+                np.copyto(np.frombuffer(block[start:end], np.uint8), np.frombuffer(_bytes_of(array), np.uint8))
 
     def _describe(self, content: Mapping[str, Any]) -> dict[str, Any]:
         return {
             name: self._place(name, value)
             if isinstance(value, np.ndarray)
             else self._describe(value)
-            if isinstance(value, Mapping) and any(isinstance(v, np.ndarray) for v in value.values())
+            if _holds_arrays(value)
             else _plain(name, value)
             for name, value in content.items()
         }
@@ -129,13 +137,72 @@ class Layout:
     def _place(self, name: str, array: np.ndarray) -> dict[str, Any]:
         if array.dtype.kind not in "biufc":
             raise StateError(f"Tensor {name!r} has dtype {array.dtype}, which has no raw byte form.")
-        shape = array.shape
-        if array.dtype.byteorder == ">" or not array.flags.c_contiguous:
-            array = np.ascontiguousarray(array, array.dtype.newbyteorder("<"))
-        start = self.size
-        self._arrays.append((start, array))
-        self.size = -(-(start + array.nbytes) // _ALIGNMENT) * _ALIGNMENT
-        return {_ARRAY: [start, array.dtype.str, shape]}
+        start = self._end()
+        self._places.append((start, start + array.nbytes))
+        return {_ARRAY: [start, array.dtype.newbyteorder("<").str, array.shape]}
+
+    def _end(self) -> int:
+        return -(-self._places[-1][1] // _ALIGNMENT) * _ALIGNMENT if self._places else 0
+
+
+class _Told(NamedTuple):
+    """Files taken apart, in their order: names, the arrays, and what stands beside them."""
+
+    names: list[Any]
+    arrays: list[np.ndarray]
+    plain: list[Any]
+
+    def key(self) -> Optional[tuple[Any, ...]]:
+        """Another one for each other layout, types included; None where that cannot be told."""
+        try:
+            plain = pickle.dumps(self.plain, pickle.HIGHEST_PROTOCOL)
+        except Exception:
+            return None
+        return self.names, [*map(_SHAPE, self.arrays)], [*map(_DTYPE, self.arrays)], plain
+
+
+def _told(files: Files) -> _Told:
+    told = _Told([], [], [])
+    for suffix, content in files.items():
+        told.names.append((suffix,))
+        _tell(content, told)
+    return told
+
+
+def _tell(content: Mapping[str, Any], told: _Told) -> None:
+    for name, value in content.items():
+        if isinstance(value, np.ndarray):
+            told.names.append(name)
+            told.arrays.append(value)
+        elif _holds_arrays(value):
+            told.names.append((name, len(value)))
+            _tell(value, told)
+        else:
+            told.names.append((name, None))
+            told.plain.append(value)
+
+
+def _holds_arrays(value: Any) -> bool:
+    return isinstance(value, Mapping) and any(isinstance(item, np.ndarray) for item in value.values())
+
+
+def _bytes_of(array: np.ndarray) -> memoryview:
+    """Its bytes in C order, little endian; without a copy where they lie so already."""
+    if array.dtype.byteorder == ">" or not array.flags.c_contiguous:
+        array = np.ascontiguousarray(array, array.dtype.newbyteorder("<"))
+    return array.data.cast("B") if array.size else memoryview(b"")
+
+
+_SHAPE: Any = np.ndarray.shape.__get__
+_DTYPE: Any = np.ndarray.dtype.__get__
+
+
+def contents(described: Mapping[str, Any], block: memoryview) -> dict[str, dict[str, Any]]:
+    """The content of each file again from what `Layout.text` says, by suffix; the arrays are views of the block."""
+    return {
+        suffix: {name: _rebuilt(value, block) for name, value in content.items()}
+        for suffix, content in described.items()
+    }
 
 
 def _rebuilt(value: Any, block: memoryview) -> Any:

@@ -46,7 +46,7 @@ class InlineWriter:
     def submit(self, job: SaveJob) -> None:
         """Carry out the job; raises SaveError."""
         # As the other process would get it, so that the files are the same.
-        self._done = execute(SaveJob.from_json(job.to_json()), self.block.view())
+        self._done = execute(SaveJob.from_lines(job.to_lines()), self.block.view())
 
     def collect(self, wait: bool = False) -> Path | None:
         """The prefix of the save that was carried out since this was last asked for, or None."""
@@ -98,7 +98,7 @@ class BackgroundWriter:
         assert self._connection is not None and not self.busy
         self._in_flight = Path(job.folder) / job.prefix
         try:
-            self._connection.send_bytes(job.to_json())
+            self._connection.send_bytes(job.to_lines())
         except OSError:
             # Reported when the answer is collected, which a process that never got the job would not give.
             self._connection.close()
@@ -200,7 +200,7 @@ def serve(connection: Connection, block: int, trainer: int) -> None:
             message = connection.recv_bytes()
             if message == _GOODBYE:
                 return
-            _carry_out(SaveJob.from_json(message), window, trainer, connection.send_bytes)
+            _carry_out(SaveJob.from_lines(message), window, trainer, connection.send_bytes)
 
 
 def _give_up_privileges() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import io
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -30,8 +31,8 @@ def read_idx(path: Union[str, Path], dims: Optional[int] = None) -> np.ndarray:
     """The uint8 array in the IDX file at `path`, gzipped or plain (recognised by content, not by name).
 
     `dims` is the number of dimensions expected: 3 for images [N, H, W], 1 for labels [N]; None takes any.
-    The result is contiguous, writable and owned by the caller. Memory follows what the file really holds,
-    never the size it declares alone.
+    The result is contiguous and can only be read: it lies in `bytes`, so that no save of a run has to look whether it
+    has changed. Memory follows what the file really holds, never the size it declares alone.
 
     The format: http://yann.lecun.com/exdb/mnist/ (magic 00 00 type dims, big-endian sizes, row-major data).
 
@@ -115,19 +116,19 @@ def _read_payload(path: Path, stream: BufferedIOBase, shape: tuple[int, ...], mo
             f"{path} declares {' x '.join(map(str, shape))} = {declared:,} bytes of data, which a file of its size "
             f"does not hold. {_FETCH_AGAIN}"
         )
-    payload = bytearray()
+    payload, read = io.BytesIO(), 0
     # In pieces: read(declared) would allocate whatever a damaged header declares. The one byte more than
     # declared shows a file that is too long, and makes gzip reach its end and check its CRC.
-    while len(payload) <= declared:
-        piece = stream.read(min(_CHUNK, declared + 1 - len(payload)))
+    while read <= declared:
+        piece = stream.read(min(_CHUNK, declared + 1 - read))
         if not piece:
             break
-        payload += piece
-    if len(payload) != declared:
-        found = f"only {len(payload):,}" if len(payload) < declared else "more"
-        fault = "cut off" if len(payload) < declared else "too long"
+        read += payload.write(piece)
+    if read != declared:
+        found = f"only {read:,}" if read < declared else "more"
+        fault = "cut off" if read < declared else "too long"
         raise DataError(
             f"{path} is {fault}: its header declares {' x '.join(map(str, shape))} = {declared:,} bytes of "
             f"data, {found} follow. {_FETCH_AGAIN}"
         )
-    return np.frombuffer(payload, np.uint8).reshape(shape)
+    return np.frombuffer(payload.getvalue(), np.uint8).reshape(shape)

@@ -122,7 +122,7 @@ def _to_tensor_levels() -> np.ndarray:
     Paddle 3.3 divides by 255, Paddle 2.6 multiplies by the rounded 1/255: no one formula has both's bits.
     """
     levels: Any = np.arange(256, dtype=np.uint8).reshape(16, 16, 1)
-    return ToTensor()(levels).numpy().reshape(256)
+    return np.frombuffer(ToTensor()(levels).numpy().tobytes(), np.float32)
 
 
 def _backend_image(image: np.ndarray) -> Any:
@@ -135,6 +135,8 @@ def _backend_image(image: np.ndarray) -> Any:
 
 def _read_only(array: np.ndarray, dtype: type) -> np.ndarray:
     view: np.ndarray = np.ascontiguousarray(array, dtype).view()
+    if not np.may_share_memory(view, array):  # A copy: nobody else has it, and in bytes nobody can change it.
+        view = np.frombuffer(view.tobytes(), dtype).reshape(view.shape)
     view.flags.writeable = False
     return view
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Hashable, Sequence
-from typing import Any, Optional
+from typing import Any, NamedTuple, Optional
 
 import numpy as np
 import xxhash
@@ -21,8 +22,7 @@ class ArrayKind(Kind):
     types = (np.ndarray,)
 
     def read(self, thing: Any, claimed: Claimed) -> tuple[list[Any], Hashable]:
-        digest = xxhash.xxh3_128_digest(raw_bytes(thing))
-        return [], (thing.dtype.str, thing.shape, order_of(thing), digest)
+        return [], (thing.dtype.str, thing.shape, order_of(thing), _digest(thing))
 
     def save(self, thing: Any, sink: ArraySink, path: str, claimed: Claimed) -> Any:
         return sink.put(path, thing)
@@ -86,6 +86,33 @@ def array_kind(thing: np.ndarray) -> Optional[Kind]:
     if thing.dtype == object:
         return _OBJECTS
     return _PLAIN if is_storable(thing) else None
+
+
+class _Constant(NamedTuple):
+    """The digest of an array that lies in `bytes`, which nothing can change."""
+
+    array: weakref.ref[np.ndarray]
+    base: Any
+    form: tuple[Any, ...]
+    digest: bytes
+
+
+_CONSTANTS: dict[int, _Constant] = {}
+"""By the id of the array. One counts as long as that array lies in the same bytes, in the same form."""
+
+
+def _digest(array: np.ndarray) -> bytes:
+    """Of what may be changed it is taken anew each time, also where this array is a view that only reads."""
+    base, form, key = array.base, (array.dtype, array.shape, array.strides), id(array)
+    while type(base) is np.ndarray:
+        base = base.base
+    if type(base) is not bytes or array.flags.writeable:
+        return xxhash.xxh3_128_digest(raw_bytes(array))
+    known = _CONSTANTS.get(key)
+    if known is None or known.array() is not array or known.base is not base or known.form != form:
+        gone = weakref.ref(array, lambda _: _CONSTANTS.pop(key, None))
+        known = _CONSTANTS[key] = _Constant(gone, base, form, xxhash.xxh3_128_digest(raw_bytes(array)))
+    return known.digest
 
 
 def _same_bytes(one: np.ndarray, other: np.ndarray) -> bool:

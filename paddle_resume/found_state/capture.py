@@ -34,20 +34,18 @@ LEAST_ID = 1 << 32
 class Capture:
     """One look at a run, written down. The walk has to have been made at this moment."""
 
-    def __init__(
-        self, walk: Walk, order: Sequence[Node], known: Known, names: Names, refusals: Refusals, deep: int = 0
-    ) -> None:
+    def __init__(self, walk: Walk, known: Known, names: Names, refusals: Refusals, deep: int = 0) -> None:
         assert names.sink is not None
         self._walk = walk
-        self._order = order
+        self._order = walk.suspects
         self._sink = names.sink
         self._refusals = refusals
         self._known = known
         self._names = names
         self._deep = deep
-        self._same = StandIns(walk, order)
-        self._shared = SharedMemory(order)
-        self._new = [node for node in order if self._is_new(node)]
+        self._same = StandIns(walk, self._order)
+        self._shared = SharedMemory(walk.order)
+        self._new = [node for node in self._order if self._is_new(node)]
         self._index = {id(node.thing): index for index, node in enumerate(self._new)}
 
     def record(self) -> dict[str, Any]:
@@ -276,7 +274,8 @@ class Capture:
                 "at any time."
             ) from error
         walk = Walk({path: state}, Claims(), is_part=True)
-        part = Capture(walk, walk.run(), self._known, self._names, self._refusals, 1)
+        walk.run()
+        part = Capture(walk, self._known, self._names, self._refusals, 1)
         return {"value": part.cell(state, path), "new": part.record()["new"]}
 
 

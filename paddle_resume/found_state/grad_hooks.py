@@ -25,12 +25,13 @@ class _Hooks:
         self.count = 0
 
 
-_NOTED: dict[int, _Hooks] = {}
+NOTED: dict[int, _Hooks] = {}
+"""By their ids the parameters that ever had a hook."""
 
 
 def hooks_of(parameter: Any) -> dict[int, Any]:
     """The functions by their number."""
-    noted = _NOTED.get(id(parameter))
+    noted = NOTED.get(id(parameter))
     if noted is None or noted.parameter() is not parameter:
         return {}
     return {number: hook.function for number, hook in noted.here.items()}
@@ -56,10 +57,10 @@ def set_hooks(parameter: Any, wanted: dict[int, Any]) -> None:
 
 
 def _noted(parameter: Any) -> _Hooks:
-    noted = _NOTED.get(id(parameter))
+    noted = NOTED.get(id(parameter))
     if noted is None or noted.parameter() is not parameter:
-        noted = _NOTED[id(parameter)] = _Hooks(parameter)
-        weakref.finalize(parameter, _NOTED.pop, id(parameter), None).atexit = False
+        noted = NOTED[id(parameter)] = _Hooks(parameter)
+        weakref.finalize(parameter, NOTED.pop, id(parameter), None).atexit = False
     return noted
 
 

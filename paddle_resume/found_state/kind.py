@@ -45,6 +45,8 @@ class Kind:
     standing = CAPTURED
     has_names = False
     """Whether its labels are the names of attributes or variables, so that each can be saved by itself."""
+    can_move = True
+    """Whether anything that `read` gives can ever become another thing."""
     is_rewritten = True
     """Whether an object takes on other content in place; else another one is made, as of a tuple."""
 

@@ -26,7 +26,7 @@ class Node:
             "prefix",
             "problem",
         ),
-        *("is_late", "seen", "start", "thing", "values"),
+        *("is_late", "moves", "seen", "start", "thing", "values"),
     )
 
     def __init__(self, thing: Any, kind: Kind, path: str, prefix: str, owner: str, is_librarys: bool) -> None:
@@ -51,11 +51,19 @@ class Node:
         self.start: Optional[Start] = None
         self.is_late = False
         """Whether the program makes it as the run begins, from what that holds by then: it is always saved whole."""
+        self.moves = False
+        """Whether it was once seen to refer to other things than in the look before."""
         self.seen = 0
 
     @property
     def standing(self) -> str:
         return REFUSED if self.problem else CAPTURED if self.owner else self.kind.standing
+
+    @property
+    def is_as_at_start(self) -> bool:
+        """Whether it was there at the start, and has referred to the same things since then."""
+        start = self.start
+        return start is not None and not self.is_late and self.values is start.values and self.detail == start.detail
 
 
 NOT_KEPT = type("_NotKept", (), {})()

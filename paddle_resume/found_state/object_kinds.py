@@ -60,13 +60,14 @@ class ObjectKind(NamedKind):
 
     def __init__(self, cls: type) -> None:
         self.cls = cls
-        self._dict_of = dict_reader(cls)
+        self.dict_of = dict_reader(cls)
         self._slots = slots_of(cls)
+        self.has_only_dict = self.dict_of is not None and not self._slots
         self._getters = [slot.__get__ for slot in self._slots.values()]
         self._derived = derived_attributes(cls)
 
     def read(self, thing: Any, claimed: Claimed) -> tuple[list[Any], Hashable]:
-        held = self._dict_of(thing) if self._dict_of is not None else {}
+        held = self.dict_of(thing) if self.dict_of is not None else {}
         objects = [*held, *held.values()]
         for get in self._getters:
             try:
@@ -101,20 +102,20 @@ class ObjectKind(NamedKind):
 
     def skipped(self, thing: Any) -> list[str]:
         """The attributes that are left out because they follow from the program."""
-        held = self._dict_of(thing) if self._dict_of is not None else {}
+        held = self.dict_of(thing) if self.dict_of is not None else {}
         return [name for name in (*held, *self._slots) if name in self._derived]
 
     def refuses(self, labels: Optional[Sequence[Any]], values: list[Any], thing: Any = None) -> str:
         for name in labels or ():
             if type(name) is not str:
                 return "an attribute has a name"
-            if self._dict_of is None and name not in self._slots:
+            if self.dict_of is None and name not in self._slots:
                 return f"its class has no room for an attribute {name[:80]!r}"
         return "" if len(labels or ()) == len(values) else "each attribute has one value"
 
     def write(self, thing: Any, labels: Optional[Sequence[Any]], values: list[Any], held: Any) -> None:
         """Set these attributes, past `__setattr__` and properties."""
-        attributes = self._dict_of(thing) if self._dict_of is not None else {}
+        attributes = self.dict_of(thing) if self.dict_of is not None else {}
         for name, value in zip(labels or (), values):
             if name in self._slots:
                 self._slots[name].__set__(thing, value)
@@ -125,8 +126,8 @@ class ObjectKind(NamedKind):
         for name in labels:
             if name in self._slots:
                 self._slots[name].__delete__(thing)
-            elif self._dict_of is not None:
-                self._dict_of(thing).pop(name, None)
+            elif self.dict_of is not None:
+                self.dict_of(thing).pop(name, None)
 
     def is_of(self, cls: type) -> bool:
         return not has_hidden_storage(cls)
@@ -148,7 +149,7 @@ class WrapperKind(ObjectKind):
         self._is_part = is_part
 
     def read(self, thing: Any, claimed: Claimed) -> tuple[list[Any], Hashable]:
-        held = self._dict_of(thing) if self._dict_of is not None else {}
+        held = self.dict_of(thing) if self.dict_of is not None else {}
         parts = {name: value for name, value in held.items() if self._is_part(value)}
         return [*parts, *parts.values()], None
 

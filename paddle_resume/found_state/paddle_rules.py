@@ -13,6 +13,7 @@ from paddle.base.framework import EagerParamBase
 
 from paddle_resume.found_state.claims import Claims
 from paddle_resume.owners.model import BufferState
+from paddle_resume.owners.named_parameters import named_layers
 
 DECLARED = "derived_attributes"
 """A class names in this tuple what the walker is to leave alone in its objects, since the program makes it anew."""
@@ -83,7 +84,7 @@ def claim_model(claims: Claims, model: paddle.nn.Layer, owner: str) -> None:
 def persistable_tensors(model: paddle.nn.Layer) -> list[paddle.Tensor]:
     """The parameters and persistable buffers of a model as they are now: the tensors of its `state_dict()`."""
     found: list[paddle.Tensor] = []
-    for layer in model.sublayers(include_self=True):
+    for _, layer in named_layers(model):
         hidden = layer._non_persistable_buffer_names_set
         found += [parameter for parameter in layer._parameters.values() if parameter is not None]
         found += [each for name, each in layer._buffers.items() if each is not None and name not in hidden]

@@ -42,6 +42,7 @@ class SettingsKind(NamedKind):
 
     def __init__(self) -> None:
         self._variables: set[str] = set()
+        self._seen: tuple[str, list[Any]] = "", []
 
     def add(self, variables: frozenset[str]) -> None:
         """Look at these variables of the environment from now on."""
@@ -50,7 +51,11 @@ class SettingsKind(NamedKind):
     def read(self, thing: Any, claimed: Claimed) -> tuple[list[Any], Hashable]:
         found = _settings()
         found.update({f"{_ENVIRON}{name}": os.environ[name] for name in self._variables if name in os.environ})
-        return [*found, *found.values()], None
+        objects = [*found, *found.values()]
+        told = repr(objects)
+        if told != self._seen[0]:  # Each look makes them anew; what is told by the same text has not moved.
+            self._seen = told, objects
+        return self._seen[1], None
 
     def refuses(self, labels: Optional[Sequence[Any]], values: list[Any], thing: Any = None) -> str:
         now = _settings()
@@ -85,7 +90,7 @@ def _settings() -> dict[str, Any]:
         _DTYPE: paddle.get_default_dtype(),
         **{f"{_ERRORS}{name}": what for name, what in np.geterr().items()},
         **{f"{_DECIMAL}{name}": getattr(context, name) for name in _OF_DECIMAL},
-        **{f"{_FLAG}{name}": flags[name] for name in _flags()},
+        **{label: flags[name] for label, name in _flags().items()},
     }
 
 
@@ -101,8 +106,9 @@ def _set(name: str, value: Any) -> None:
 
 
 @cache
-def _flags() -> tuple[str, ...]:
-    """Those of Paddle's flags that a program may set and that decide how is computed."""
+def _flags() -> dict[str, str]:
+    """Those of Paddle's flags that a program may set and that decide how is computed, by their labels."""
     flags = _global_flags()
     named = [name for name in flags.keys() if _COMPUTES.search(name) and flags.is_public(name)]  # noqa: SIM118
-    return tuple(sorted(name for name in named if type(flags[name]) is not str))  # Some texts name libraries to load.
+    found = sorted(name for name in named if type(flags[name]) is not str)  # Some texts name libraries to load.
+    return {f"{_FLAG}{name}": name for name in found}

@@ -40,7 +40,8 @@ class Samples:
         sink = ArraySink()
         walk = Walk({"": chosen}, Claims(), is_part=True, most=_MOST_NODES)
         try:
-            record = Capture(walk, walk.run(), self._known, Names({}, sink), Refusals(), 1).record()
+            walk.run()
+            record = Capture(walk, self._known, Names({}, sink), Refusals(), 1).record()
         except (StateError, RecursionError):
             return None
         parts = [json.dumps(record["new"], default=lambda array: array.tobytes().hex())]

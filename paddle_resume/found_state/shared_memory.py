@@ -28,9 +28,9 @@ class SharedMemory:
 
     def __init__(self, order: Sequence[Node]) -> None:
         self._bases: dict[int, Node] = {}
-        held = [node for node in order if isinstance(node.kind, (ArrayKind, TensorKind))]
-        if all(node.start is not None for node in held):
+        if all(node.start is not None for node in order):
             return  # Those of the start share what the program lets them share.
+        held = [node for node in order if isinstance(node.kind, (ArrayKind, TensorKind))]
         for group in _overlapping(sorted(filter(None, map(_place, range(len(held)), held)))):
             best = min(group, key=lambda lies: (lies.node.start is None, lies.low - lies.high, lies.number))
             for lies in group:

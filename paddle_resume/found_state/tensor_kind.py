@@ -54,16 +54,15 @@ class TensorKind(ObjectKind):
         self.types = (cls,) if cls in (paddle.Tensor, EagerParamBase) else ()
 
     def read(self, thing: Any, claimed: Claimed) -> tuple[list[Any], Hashable]:
-        held = self._dict_of(thing) if self._dict_of is not None else None
+        held = self.dict_of(thing) if self.dict_of is not None else None
         hooks = hooks_of(thing) if self.is_parameter else None
         if hooks:
             held = {**(held or {}), **{f"{_HOOK}{number}": hook for number, hook in hooks.items()}}
         objects = [*held, *held.values()] if held else []
-        flags = (thing.stop_gradient, thing.persistable)
+        detail = ((thing.stop_gradient, thing.persistable), thing.dtype, tuple(thing.shape))
         if id(thing) in claimed.tensors:
-            return objects, (flags, thing.dtype, tuple(thing.shape))
-        values, gradient = _digest(thing), _digest(_gradient(thing))
-        return objects, (flags, thing.dtype, tuple(thing.shape), values, gradient, thing._is_initialized())
+            return objects, detail
+        return objects, (*detail, _digest(thing), _digest(_gradient(thing)), thing._is_initialized())
 
     def save(self, thing: Any, sink: ArraySink, path: str, claimed: Claimed) -> Any:
         described = [dtype_name(thing.dtype), list(thing.shape), thing.stop_gradient, thing.persistable]
@@ -152,6 +151,16 @@ class TensorKind(ObjectKind):
 
     def is_of(self, cls: type) -> bool:
         return cls in self.types
+
+
+def forms_of(tensors: Sequence[Any]) -> list[tuple[Any, ...]]:
+    """What `read` tells of tensors whose values are an owner's, of many at once: two flags, dtype and shape."""
+    return [*zip(map(_STOPS, tensors), map(_PERSISTS, tensors), map(_DTYPE, tensors), map(_SHAPE, tensors))]
+
+
+_TENSOR: Any = paddle.Tensor
+_STOPS, _PERSISTS = _TENSOR.stop_gradient.__get__, _TENSOR.persistable.__get__
+_DTYPE, _SHAPE = _TENSOR.dtype.__get__, _TENSOR.shape.__get__
 
 
 def has_values(tensor: paddle.Tensor) -> bool:

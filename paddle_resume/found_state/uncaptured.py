@@ -32,6 +32,8 @@ _INSIDE_PADDLE = tuple(
 class UncapturedKind(Kind):
     """Objects that are named, or refused, but not looked into; the same object again means that nothing moved."""
 
+    can_move = False
+
     def __init__(self, standing: str, what: str = "") -> None:
         self.standing = standing
         self.tag = standing

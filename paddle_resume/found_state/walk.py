@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import enum
 import operator
-import re
 import types
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Optional
 
 import paddle
@@ -22,6 +21,8 @@ from paddle_resume.found_state.problem import Problem
 from paddle_resume.found_state.process_settings import PATH as SETTINGS_PATH
 from paddle_resume.found_state.process_settings import SETTINGS, SettingsKind
 from paddle_resume.found_state.program_globals import ModuleKind, variables_of
+from paddle_resume.found_state.steady import LastRun
+from paddle_resume.found_state.too_many import too_many
 from paddle_resume.found_state.uncaptured import (
     DATA,
     OPAQUE,
@@ -34,7 +35,6 @@ from paddle_resume.found_state.uncaptured import (
 MOST_NODES = 1_000_000
 _MOST_LETTERS = 400  # of a path; what lies deeper is counted instead of named
 _BULK = 2000  # objects in one container at the start: these are data
-_HOLDER = re.compile(r"[^.\[]*(?:\[[^\]]*\])?(?:\.[^.\[]+)?")
 HOOK_COUNTER = "HookRemoveHelper"  # the path of Paddle's class that numbers all hooks of a process
 _HOOKS: Any = paddle.nn.layer.layers.HookRemoveHelper
 
@@ -66,12 +66,21 @@ class Walk:
         self._deep = 0
         self._modules: dict[int, Node] = {}
         self._settings = SettingsKind()
+        self.order: list[Node] = []
+        """The nodes of the last run."""
+        self.suspects: list[Node] = []
+        """Those of them that may be otherwise than at the start, in their order."""
+        self._last: Optional[LastRun] = None
+        """From which the next run may go on; dropped by all that looks at a node otherwise, or settles it."""
 
     def run(self) -> list[Node]:
         """All nodes that are reachable now, in the order in which they are found; raises StateError for too many."""
+        self.claimed = self._claims.now()
+        if self._last is not None and self._last.leads_on(self.claimed, self._look):
+            return self.order
+        self._last = None
         self._turn += 1
         most = self._most or MOST_NODES
-        self.claimed = self._claims.now()
         order: list[Node] = []
         waiting = [] if self._is_part else [self._node(_HOOKS, _HOOKS_KIND, HOOK_COUNTER)]
         waiting.append(self._nodes.get(id(self.roots)) or self._node(self.roots, _ROOTS_KIND, ""))
@@ -85,9 +94,17 @@ class Walk:
                 self._look(node)
                 waiting += node.children
             if len(order) > most:
-                raise StateError(_too_many(order, most))
+                raise StateError(too_many(order, most))
         self._nodes = {key: node for key, node in self._nodes.items() if node.seen == self._turn or node.start}
+        self.order = self.suspects = order
+        if not self._is_part:  # That is made for one look.
+            self._last = LastRun(order, self.claimed)
+            self.suspects = self._last.suspects
         return order
+
+    def forget(self, node: Node) -> None:
+        """Look into this node anew, though nothing has moved in it: other attributes of it are claimed."""
+        node.objects, self._last = None, None
 
     def adopt(self, earlier: Walk) -> None:
         """Take over what an earlier walk, over other roots of this process, knows of the start of the same objects.
@@ -121,7 +138,7 @@ class Walk:
         new = [node for node in order if node.start is None]
         for node in new:
             node.start = Start(node)
-        self._paths = None
+        self._paths = self._last = None
         return new
 
     def new(self) -> list[Node]:
@@ -140,6 +157,7 @@ class Walk:
                 known.add(node.path)
                 node.start, node.is_late = Start(node), True
                 late.append(node)
+        self._last = None
         return late
 
     def node_of(self, thing: Any) -> Node:
@@ -161,6 +179,7 @@ class Walk:
 
     def look_again(self, node: Node) -> None:
         """Bring a node up to date that may not be reachable any more."""
+        self._last = None
         if not node.owner:
             self._look(node)
 
@@ -168,15 +187,13 @@ class Walk:
         """Bring a node up to date; cheap where nothing has moved in it."""
         try:
             objects, detail = node.kind.read(node.thing, self.claimed)
-            if (
-                node.objects is not None
-                and detail == node.detail
-                and len(objects) == len(node.objects)
-                and all(map(operator.is_, objects, node.objects))
-            ):
-                return
+            if node.objects is not None and _are(objects, node.objects):
+                if detail == node.detail:
+                    return
+            else:
+                node.moves = node.moves or node.objects is not None
             node.problem = ""
-            node.labels, node.values = node.kind.expand(node.thing, objects, self.claimed)
+            labels, values = node.kind.expand(node.thing, objects, self.claimed)
         except Problem as problem:
             node.problem = str(problem)
         except Exception as error:  # whatever an object of a library raises where it cannot be read
@@ -184,8 +201,11 @@ class Walk:
         if node.problem:
             node.objects, node.children = None, []
             return
+        is_same = node.objects is not None and _are(values, node.values) and _are(labels or (), node.labels or ())
         node.objects, node.detail = objects, detail
-        node.children = self._children(node)
+        if not is_same:  # Else what has moved is derived, or another owner's.
+            node.labels, node.values = labels, values
+            node.children = self._children(node)
 
     def _children(self, node: Node) -> list[Node]:
         labels: Any = node.labels if node.labels is not None else range(len(node.values))
@@ -269,18 +289,8 @@ class Walk:
         return [base for cls in of for base in cls.__mro__ if is_users(module_of(base))]
 
 
-def _too_many(order: list[Node], limit: int) -> str:
-    counts: dict[str, int] = {}
-    for node in order:
-        found = _HOLDER.match(node.path)
-        name = found[0] if found else ""
-        counts[name] = counts.get(name, 0) + 1
-    most = max(counts, key=counts.__getitem__)
-    return (
-        f"More than {limit:,} objects can be reached from the run, {counts[most]:,} of them from {most}: too many "
-        "to save. Give its owner state_dict() and set_state_dict(), or name it in derived_attributes of its class if "
-        "the program makes it anew."
-    )
+def _are(some: Sequence[Any], others: Sequence[Any]) -> bool:
+    return len(some) == len(others) and all(map(operator.is_, some, others))
 
 
 _BUILT_IN = ("builtins", "collections")

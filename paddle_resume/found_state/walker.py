@@ -147,15 +147,14 @@ class Walker:
         The arrays may be views of live memory: they are to be copied before the run goes on.
         """
         sink, refusals = ArraySink(), Refusals()
-        order = self._walk.run()
-        record = Capture(
-            self._walk, order, self._known, Names(self._names, sink, self._known.find_class), refusals
-        ).record()
+        self._walk.run()
+        names = Names(self._names, sink, self._known.find_class)
+        record = Capture(self._walk, self._known, names, refusals).record()
         self._samples.check(refusals)
         if refusals.found and self._leave_alone(refusals.found):
             return self.capture()
         refusals.require_none()
-        told = [[entry.path, entry.what] for entry in Survey(order, self._walk.claimed).told]
+        told = [[entry.path, entry.what] for entry in Survey(self._walk.suspects, self._walk.claimed).told]
         late = sorted(node.path for node in self._walk.started() if node.is_late)
         found = {"format": FORMAT, "start": self._start, **record, "told": told}
         return {**found, **({"late": late} if late else {})}, sink.arrays
@@ -174,7 +173,7 @@ class Walker:
             left.setdefault(name, set()).add(attribute[0])
         for name, attributes in left.items():
             self._claims.attributes(self.roots[name], tuple(attributes), "data")
-            self._walk.node_of(self.roots[name]).objects = None  # It is to be looked into anew, though nothing moved.
+            self._walk.forget(self._walk.node_of(self.roots[name]))
         return True
 
     def restore(

@@ -9,6 +9,7 @@ import numpy as np
 import paddle
 
 from paddle_resume.errors import CheckpointError, StateError
+from paddle_resume.owners.named_parameters import named_parameters
 from paddle_resume.owners.tensor_views import fill, is_zero, views
 
 
@@ -27,10 +28,16 @@ class LeftGradients:
 
     def state_dict(self) -> dict[str, Any]:
         """By the parameter's structured name; raises StateError for those that cannot be saved."""
-        given = {name: p.grad for name, p in self._model.named_parameters() if p.grad is not None}
-        rows = [name for name, gradient in given.items() if gradient.is_selected_rows() and gradient.rows()]
-        dense = {name: gradient for name, gradient in given.items() if not gradient.is_selected_rows()}
-        left = views({name: gradient for name, gradient in dense.items() if not is_zero(gradient)})
+        given = {name: p.grad for name, p in named_parameters(self._model).items()}
+        rows, filled = [], {}
+        for name, gradient in given.items():
+            if gradient is None:
+                continue
+            if gradient.is_selected_rows():
+                rows += [name] if gradient.rows() else []
+            elif not is_zero(gradient):
+                filled[name] = gradient
+        left = views(filled)
         if rows or (left and paddle.distributed.get_world_size() > 1):
             raise StateError(
                 f"A save found gradients that no optimizer has used, of {', '.join([*rows, *left][:3])}, and they "
@@ -64,13 +71,13 @@ class GradientState:
 
     def state_dict(self) -> dict[str, Any]:
         """`otherwise`: the parameters that are trained and have none, or are not and have one."""
-        parameters = self._model.named_parameters()
+        parameters = named_parameters(self._model).items()
         return {"otherwise": [name for name, p in parameters if _has_gradient(p) is p.stop_gradient]}
 
     def set_state_dict(self, state: dict[str, Any]) -> None:
         """Raises CheckpointError for gradients that do not fit."""
         left, otherwise = self._left.take(), set(state["otherwise"])
-        for name, parameter in self._model.named_parameters():
+        for name, parameter in named_parameters(self._model).items():
             if parameter.stop_gradient is not (name in otherwise):
                 parameter.clear_gradient(False)
                 continue
@@ -85,4 +92,5 @@ class GradientState:
 
 
 def _has_gradient(parameter: paddle.Tensor) -> bool:
-    return parameter.grad is not None and not parameter.grad.is_selected_rows()
+    gradient = parameter.grad
+    return gradient is not None and not gradient.is_selected_rows()

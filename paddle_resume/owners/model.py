@@ -8,7 +8,7 @@ import numpy as np
 import paddle
 
 from paddle_resume.errors import CheckpointError
-from paddle_resume.owners.tensor_views import fill, view, views
+from paddle_resume.owners.tensor_views import KeptViews, fill, view
 
 # Paddle's own key: structured name -> parameter name, so that any reader can rebind a `.pdopt`.
 NAME_TABLE = "StructuredToParameterName@@"
@@ -51,9 +51,10 @@ class ModelState:
     def __init__(self, model: paddle.nn.Layer, names: ParameterNames | None = None) -> None:
         self._model = model
         self._names = names or ParameterNames(model)
+        self._views = KeptViews()
 
     def state_dict(self) -> dict[str, Any]:
-        return {**views(self._model.state_dict()), NAME_TABLE: self._names.state_dict()}
+        return {**self._views.of(self._model.state_dict()), NAME_TABLE: self._names.state_dict()}
 
     def set_state_dict(self, state: dict[str, Any]) -> None:
         """Fill the model from arrays; raises CheckpointError listing every name and shape that does not fit."""
@@ -70,6 +71,7 @@ class BufferState:
 
     def __init__(self, model: paddle.nn.Layer) -> None:
         self._model = model
+        self._views = KeptViews()
 
     def tensors(self) -> dict[str, paddle.Tensor]:
         """Those that there are now and that hold anything: an LSTM has one without memory until a GPU needs it."""
@@ -78,7 +80,7 @@ class BufferState:
         return {name: buffer for name, buffer in found.items() if buffer._is_initialized()}
 
     def state_dict(self) -> dict[str, Any]:
-        return views(self.tensors())
+        return self._views.of(self.tensors())
 
     def set_state_dict(self, state: dict[str, Any]) -> None:
         """Fill the buffers; raises CheckpointError listing every name and shape that does not fit."""

@@ -11,7 +11,7 @@ from paddle.base.layer_helper import LayerHelper
 
 from paddle_resume.errors import CheckpointError, StateError
 from paddle_resume.owners.model import ParameterNames
-from paddle_resume.owners.tensor_views import fill, views
+from paddle_resume.owners.tensor_views import KeptViews, fill
 
 _MASTER = "master_weights"
 # What Paddle puts between the parameter's name and the slot where the state belongs to the master weight.
@@ -30,6 +30,7 @@ class OptimizerState:
         self._optimizer = optimizer
         self._names = names
         self._parameters = parameters_by_name(optimizer, names)
+        self._views, self._views_of_master = KeptViews(), KeptViews()
         self._complete: int | None = None  # so many tensors were found to be all that there are
 
     def state_dict(self) -> dict[str, Any]:
@@ -42,9 +43,9 @@ class OptimizerState:
             else:
                 state[f"{prefix}_{slot}_0"] = tensor
         self._require_complete(len(state) + len(master))
-        arrays: dict[str, Any] = dict(views(state))
+        arrays: dict[str, Any] = dict(self._views.of(state))
         if master:
-            arrays[_MASTER] = views(master)
+            arrays[_MASTER] = self._views_of_master.of(master)
         scheduler = self._optimizer._learning_rate
         if isinstance(scheduler, paddle.optimizer.lr.LRScheduler):
             arrays["LR_Scheduler"] = {key: _number(value) for key, value in scheduler.state_dict().items()}

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import math
-import weakref
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -13,52 +12,72 @@ import numpy as np
 import paddle
 
 
-def views(tensors: Mapping[str, paddle.Tensor]) -> dict[str, np.ndarray]:
-    """The values of all of them, each as `view` gives it.
+class KeptViews:
+    """The views of one owner's tensors, kept for its next save: to make them takes most of a save of many small ones.
 
-    Copies from a GPU go to pinned memory side by side, with one wait for all. A view of a tensor's own memory is kept
-    for the next time, since a save of many small tensors would take most of its time to make them.
+    One is given again only while the same tensor lies where it lay, in the same form; what its values are does not
+    matter. Until the next save it keeps that memory from being another's.
     """
-    arrays = {name: _kept_view(tensor) for name, tensor in tensors.items()}
-    if paddle.device.get_device().startswith("gpu"):
-        paddle.device.synchronize()
-    return arrays
 
+    def __init__(self) -> None:
+        self._kept: list[_Kept] = []
+        self._forms: list[tuple[Any, ...]] = []
+        """Of those kept; empty if not all of the last time were."""
 
-def _kept_view(tensor: paddle.Tensor) -> np.ndarray:
-    kept = _kept.get(id(tensor))
-    if kept is not None and kept.is_of(tensor):
-        return kept.array
-    array = view(tensor, overlap=True)
-    if tensor.place.is_cpu_place() and not tensor.is_dist() and array.ctypes.data == tensor.data_ptr():
-        key = id(tensor)
-        gone = weakref.ref(tensor, lambda _: _kept.pop(key, None))
-        _kept[key] = _Kept(gone, tensor.data_ptr(), tensor.dtype, list(array.shape), array)
-    return array
+    def of(self, tensors: Mapping[str, paddle.Tensor]) -> dict[str, np.ndarray]:
+        """The values of all of them, each as `view` gives it.
+
+        Copies from a GPU go to pinned memory side by side, with one wait for all.
+        """
+        now = [*tensors.values()]
+        if self._forms and self._are(now) and _forms(now) == self._forms:
+            return dict(zip(tensors, [kept.array for kept in self._kept]))
+        arrays = self._look(now)
+        if paddle.device.get_device().startswith("gpu"):
+            paddle.device.synchronize()
+        return dict(zip(tensors, arrays))
+
+    def _are(self, now: list[paddle.Tensor]) -> bool:
+        return len(now) == len(self._kept) and all(kept.tensor is tensor for kept, tensor in zip(self._kept, now))
+
+    def _look(self, now: list[paddle.Tensor]) -> list[np.ndarray]:
+        """Make those views anew that were not kept, or are of another form by now."""
+        before = {id(kept.tensor): kept for kept in self._kept}
+        arrays, self._kept = [], []
+        for tensor in now:
+            kept = before.get(id(tensor))
+            if kept is None or _forms([tensor]) != [kept.form]:
+                array = view(tensor, overlap=True)
+                is_in_place = tensor.place.is_cpu_place() and not tensor.is_dist()
+                is_in_place = is_in_place and array.ctypes.data == tensor.data_ptr()
+                kept = _Kept(tensor, _forms([tensor])[0], array) if is_in_place else None
+            else:
+                array = kept.array
+            arrays.append(array)
+            self._kept += [kept] if kept is not None else []
+        self._forms = [kept.form for kept in self._kept] if len(self._kept) == len(now) else []
+        return arrays
 
 
 class _Kept(NamedTuple):
-    """A view of a tensor, which keeps the memory from being another's as long as the tensor lives."""
-
-    tensor: weakref.ref[paddle.Tensor]
-    address: int
-    dtype: Any
-    shape: list[int]
+    tensor: paddle.Tensor
+    form: tuple[Any, ...]
     array: np.ndarray
 
-    def is_of(self, tensor: paddle.Tensor) -> bool:
-        """Whether the tensor still lies there, in this form; what its values are does not matter."""
-        dtype = tensor.dtype
-        return (
-            self.tensor() is tensor
-            and tensor.data_ptr() == self.address
-            and tensor.shape == self.shape
-            and (dtype is self.dtype or dtype == self.dtype)  # Paddle takes long to compare them.
-            and tensor.is_contiguous()
-        )
+
+def _forms(tensors: list[paddle.Tensor]) -> list[tuple[Any, ...]]:
+    """Where each lies, and how its values are to be read there."""
+    return [*zip(map(_ADDRESS, tensors), map(_SHAPE, tensors), map(_DTYPE, tensors), map(_IS_CONTIGUOUS, tensors))]
 
 
-_kept: dict[int, _Kept] = {}
+_TENSOR: Any = paddle.Tensor
+_ADDRESS, _IS_CONTIGUOUS = _TENSOR.data_ptr, _TENSOR.is_contiguous
+_SHAPE, _DTYPE = _TENSOR.shape.__get__, _TENSOR.dtype.__get__
+
+
+def views(tensors: Mapping[str, paddle.Tensor]) -> dict[str, np.ndarray]:
+    """The values of all of them, each as `view` gives it, with nothing kept."""
+    return KeptViews().of(tensors)
 
 
 def view(tensor: paddle.Tensor, overlap: bool = False) -> np.ndarray:
@@ -83,19 +102,19 @@ def view(tensor: paddle.Tensor, overlap: bool = False) -> np.ndarray:
 
 def is_zero(tensor: paddle.Tensor) -> bool:
     """Whether each of its values is zero: faster than by a view, for gradients are new tensors each time."""
-    address = tensor.data_ptr() if tensor.place.is_cpu_place() and not tensor.is_dist() else 0
-    if not address or not tensor.is_contiguous():
+    if not tensor.is_contiguous() or not tensor.place.is_cpu_place() or tensor.is_dist():
         return not view(tensor).any()
-    size = int(math.prod(tensor.shape) * tensor.element_size())
-    memory = _memory.get((address, size))
+    place = tensor.data_ptr(), int(math.prod(tensor.shape)) * tensor.element_size()
+    memory = _memory.get(place)
     if memory is None:
+        if not all(place):
+            return not view(tensor).any()
         if len(_memory) >= _MOST_KEPT:
             _memory.clear()
-        block: Any = (ctypes.c_ubyte * size).from_address(address)
-        memory = np.frombuffer(block, np.bool_)
-        _memory[address, size] = memory
+        block: Any = (ctypes.c_ubyte * place[1]).from_address(place[0])
+        memory = _memory[place] = np.frombuffer(block, np.bool_)
     # A negative zero has a bit that is none.
-    return not memory.any() or not view(tensor).any()
+    return not np.count_nonzero(memory) or not view(tensor).any()
 
 
 _memory: dict[tuple[int, int], np.ndarray] = {}

@@ -7,8 +7,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
-
 from paddle_resume.translations import shown
 from paddle_resume.translations.console import Console
 
@@ -36,6 +34,8 @@ def bytes_in(folder: Path) -> int:
 @contextmanager
 def byte_bar(text: str, total: int) -> Iterator[Advance]:
     """A bar on stderr that goes away at its end; gives the function that moves it on."""
+    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
+
     console = Console(stderr=True)
     columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:

@@ -12,7 +12,7 @@ import paddle
 from paddle_resume.checked_arguments import Rule, checked_class
 from paddle_resume.differences import Difference, compare_fields
 from paddle_resume.owners.model import fill_all
-from paddle_resume.owners.tensor_views import fill, view, views
+from paddle_resume.owners.tensor_views import KeptViews, fill, view
 
 _DECAY = Rule("a number from 0 to below 1", lambda value: 0 <= value < 1, lambda value: "0.999 is usual")
 
@@ -42,6 +42,7 @@ class WeightAverage:
         self.updates = 0
         self._live: dict[str, paddle.Tensor] = {}
         self._average: dict[str, paddle.Tensor] = {}
+        self._views = KeptViews()
 
     def follow(self, model: paddle.nn.Layer) -> None:
         """Begin with the model's weights as they are now."""
@@ -76,7 +77,7 @@ class WeightAverage:
             fill(tensor, np.array(view(self._average[name].astype(tensor.dtype))))
 
     def state_dict(self) -> dict[str, Any]:
-        return views(self._average)
+        return self._views.of(self._average)
 
     def set_state_dict(self, state: dict[str, Any]) -> None:
         """Fill the average; raises CheckpointError listing every name and shape that does not fit."""

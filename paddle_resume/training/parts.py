@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -181,6 +182,8 @@ class RunParts:
         self.owners = self._build_owners(callbacks, owners)
         own = [part for name, part in vars(self).items() if name not in ("trainer", "optimizers")]
         own += [monitoring.ema, monitoring.best, *self.logbook.given]
+        self._every_of: tuple[Any, Any, Any] = (None, None, None)
+        self._every = Owners()
         self.found: FoundInRun = FoundInRun(
             trainer,
             optimizers,
@@ -195,7 +198,17 @@ class RunParts:
         )
 
     def all_owners(self, feed: Optional[Feed], evaluation: Mapping[str, Feed]) -> Owners:
-        """Every owner of the run in the order in which they are restored: the random streams last."""
+        """Every owner of the run in the order in which they are restored: the random streams last.
+
+        They stay the same ones until other data are looked at, so that the environment is read once in a run.
+        """
+        key = (feed, evaluation, self.found.owners)
+        if all(map(operator.is_, key, self._every_of)):
+            return self._every
+        self._every_of, self._every = key, self._all_owners(feed, evaluation)
+        return self._every
+
+    def _all_owners(self, feed: Optional[Feed], evaluation: Mapping[str, Feed]) -> Owners:
         offer = "" if self.mesh is not None else OFFER
         owners = Owners(environment=Environment(any_world=self.elastic is not None, other_world=offer))
         owners.update(self.found.owners)  # They make room for tensors of the model.

@@ -3,7 +3,11 @@
 import os
 import subprocess
 import sys
+from pathlib import Path
 
+import psutil
+
+from paddle_resume import environment
 from paddle_resume.environment import Environment
 
 HIDE_PADDLE = (
@@ -14,10 +18,8 @@ HIDE_PADDLE = (
 
 
 def python(code, **variables):
-    environment = {k: v for k, v in os.environ.items() if not k.startswith(("OMP_", "MKL_"))}
-    return subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, env={**environment, **variables}
-    )
+    as_given = {k: v for k, v in os.environ.items() if not k.startswith(("OMP_", "MKL_"))}
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env={**as_given, **variables})
 
 
 def test_importing_without_paddle_says_in_one_line_which_extra_to_install():
@@ -52,3 +54,12 @@ def test_each_difference_of_the_environment_is_told_with_both_values():
         f"environment OMP_NUM_THREADS: 64 -> {now['OMP_NUM_THREADS']}",
     ]
     assert environment.differences(now) == []
+
+
+def test_cores_are_counted_as_psutil_counts_them():
+    assert environment._all_cores() == psutil.cpu_count(logical=False)
+
+
+def test_a_start_does_not_wait_for_psutil():
+    done = python("import paddle_resume, sys; print('psutil' in sys.modules)")
+    assert done.stdout.strip() == str(not any(Path("/sys/devices/system/cpu").glob("cpu*/topology/core_cpus_list")))

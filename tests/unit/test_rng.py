@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import random
 import struct
 
@@ -44,6 +45,24 @@ def test_every_generator_goes_on_exactly_after_a_round_trip_through_json(draws_b
     again.set_state_dict(state)
     again.begin_step(3)
     assert draw() == straight
+
+
+def test_what_is_read_where_it_lies_is_what_python_and_numpy_tell() -> None:
+    streams = RandomStreams(seed=5)
+    for draws in range(40):
+        for _ in range(draws):
+            random.gauss(0, 1), np.random.randn(draws % 3), np.random.standard_normal()
+        if draws % 7 == 0:
+            seed_everything(draws)
+        if draws % 5 == 0:
+            paddle.randn([draws + 1])
+        state, (version, words, gauss) = streams.state_dict(), random.getstate()
+        assert [state["python"][0], state["python"][1].tolist(), state["python"][2]] == [version, list(words), gauss]
+        kind, keys, *rest = np.random.get_state(legacy=True)
+        assert (state["numpy"][0], state["numpy"][1].tolist()) == (kind, keys.tolist())
+        assert pickle.dumps(state["numpy"][2:]) == pickle.dumps(rest)
+        device, seed, offset, *codes = rng._cpu_generator().get_state().__getstate__()
+        assert state["paddle"][0] == [device, seed, offset, *(bytes(each).decode() for each in codes)]
 
 
 def test_capturing_moves_no_generator() -> None:

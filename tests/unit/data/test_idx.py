@@ -41,10 +41,13 @@ def test_plain_and_gzipped_files_are_told_apart_by_content_not_by_name(tmp_path,
     np.testing.assert_array_equal(array, IMAGES)
 
 
-def test_the_array_is_the_callers_to_write(tmp_path):
+def test_nobody_can_write_into_the_array(tmp_path):
     array = read_idx(write(tmp_path, idx_bytes(IMAGES)))
-    array[0] = 7
-    assert (array[0] == 7).all()
+    assert array.flags.c_contiguous
+    with pytest.raises(ValueError, match="read-only"):
+        array[0] = 7
+    with pytest.raises(ValueError, match="WRITEABLE"):
+        array.flags.writeable = True
 
 
 def test_a_missing_file_is_named(tmp_path):
