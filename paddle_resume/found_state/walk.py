@@ -5,7 +5,7 @@ from __future__ import annotations
 import enum
 import operator
 import types
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, Optional
 
 import paddle
@@ -159,6 +159,12 @@ class Walk:
                 late.append(node)
         self._last = None
         return late
+
+    def keep_whole(self, nodes: Iterable[Node]) -> None:
+        """Have these saved whole from now on, also where nothing moves in them."""
+        for node in nodes:
+            node.is_late = True
+        self._last = None
 
     def node_of(self, thing: Any) -> Node:
         """The node of an object that the last run came by; raises KeyError for any other."""

@@ -34,8 +34,10 @@ _MOST_WHOLE = 1 << 16  # bytes of an array that is saved though it has not chang
 _KEPT_EACH, _KEPT = 1 << 20, 1 << 26  # bytes of arrays that are kept as they were at the start
 
 
-def _nbytes(thing: Any) -> int:
-    return thing.nbytes if isinstance(thing, np.ndarray) else 0
+def _is_kept_whole(node: Node) -> bool:
+    if isinstance(node.kind, (ClassKind, ModuleKind, FunctionKind, SettingsKind)) or is_a(node.thing, MANY):
+        return False
+    return not (node.is_own or (isinstance(node.thing, np.ndarray) and node.thing.nbytes > _MOST_WHOLE))
 
 
 class Walker:
@@ -108,10 +110,7 @@ class Walker:
         itself. Of Layers, classes, large arrays and containers of data the record tells only how they began; what is
         set in the process, such as its environment, is the process's own.
         """
-        for node in self._walk.started():
-            is_of_code = isinstance(node.kind, (ClassKind, ModuleKind, FunctionKind, SettingsKind))
-            is_large = is_a(node.thing, MANY) or node.is_own or _nbytes(node.thing) > _MOST_WHOLE
-            node.is_late |= not (is_of_code or is_large)
+        self._walk.keep_whole(node for node in self._walk.started() if _is_kept_whole(node))
 
     def _keep(self, nodes: Sequence[Node]) -> None:
         """Keep what they hold besides their values, for those that will have moved only in the next process."""
@@ -155,7 +154,7 @@ class Walker:
             return self.capture()
         refusals.require_none()
         told = [[entry.path, entry.what] for entry in Survey(self._walk.suspects, self._walk.claimed).told]
-        late = sorted(node.path for node in self._walk.started() if node.is_late)
+        late = sorted(node.path for node in self._walk.started() if node.is_late) if self.begins else []
         found = {"format": FORMAT, "start": self._start, **record, "told": told}
         return {**found, **({"late": late} if late else {})}, sink.arrays
 
