@@ -46,12 +46,7 @@ class Walk:
     """
 
     def __init__(
-        self,
-        roots: Mapping[str, Any],
-        claims: Claims,
-        *,
-        is_part: bool = False,
-        most: Optional[int] = None,
+        self, roots: Mapping[str, Any], claims: Claims, *, is_part: bool = False, most: Optional[int] = None
     ) -> None:
         self.roots = dict(roots)
         self.claimed: Claimed = NOTHING_CLAIMED
@@ -162,9 +157,9 @@ class Walk:
 
     def keep_whole(self, nodes: Iterable[Node]) -> None:
         """Have these saved whole from now on, also where nothing moves in them."""
+        self._last = None
         for node in nodes:
             node.is_late = True
-        self._last = None
 
     def node_of(self, thing: Any) -> Node:
         """The node of an object that the last run came by; raises KeyError for any other."""
@@ -173,7 +168,7 @@ class Walk:
     def with_id(self, number: int) -> Any:
         """The thing with this `id()` that the last run came by, or None."""
         node = self._nodes.get(number)
-        return node.thing if node is not None and node.seen == self._turn else None
+        return node.thing if node is not None and self.is_reached(node) else None
 
     def started(self) -> list[Node]:
         """The nodes that were there at the start."""

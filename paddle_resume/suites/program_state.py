@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Callable, Optional
 
 import paddle
+from paddle.jit.dy2static.program_translator import StaticFunction
 
 from paddle_resume.errors import StateError
 from paddle_resume.found_state.claims import Claims
@@ -23,6 +24,12 @@ from paddle_resume.suites.adapters import Adapter, LazyParts
 from paddle_resume.suites.loader_iterator import LoaderIterator, go_on
 from paddle_resume.suites.own_statistics import OwnStatistics
 from paddle_resume.suites.stack import Level, Stack, StackReader, code_of, set_variables, variables
+
+TRACED = (
+    "It trains by programs that paddle.jit.to_static has traced. A new process traces them anew when it first calls "
+    "them: what the traced code decided by numbers of Python's, such as the epoch, may be decided otherwise then, and "
+    "the run would not be the one that nobody interrupted."
+)
 
 
 class Variables:
@@ -83,6 +90,11 @@ class ProgramState:
         }
         if model is not None and not world.is_single:
             self.owners["own statistics"] = PerRank(OwnStatistics(model), world)
+
+    @property
+    def has_traced_code(self) -> bool:
+        """Whether some of it is a static graph, which nobody can save."""
+        return any(isinstance(node.thing, StaticFunction) for node in self.survey.nodes)
 
     def is_found(self, optimizer: Any) -> bool:
         """Whether an optimizer was seen from the program's variables, when it was looked at last."""

@@ -23,15 +23,15 @@ from paddle_resume.suites.loader_iterator import LoaderIterator
 from paddle_resume.suites.loops import RunningLoops
 from paddle_resume.suites.outputs import Outputs
 from paddle_resume.suites.position import Position
-from paddle_resume.suites.program_state import ProgramState
+from paddle_resume.suites.program_state import TRACED, ProgramState
 from paddle_resume.suites.refusals import explain, not_there
 from paddle_resume.suites.stack import Stack, StackReader
 from paddle_resume.training.interrupt import Interruption, SignalWatch
 from paddle_resume.training.save_schedule import SaveSchedule
 from paddle_resume.training.saver import Saver
 
+# Updates in a row that are made in another place, until it is told; a program may ask for single batches elsewhere.
 _ELSEWHERE = 20
-"""Updates in a row that are made in another place, until it is told; a program may ask for single batches elsewhere."""
 
 
 class EndOfRun(SystemExit):
@@ -286,9 +286,9 @@ class WrappedRun:
 
     def _tell_what_is_found(self, program: ProgramState) -> None:
         if self._world.is_main:
-            suite = self._command.suite or "A program of no known suite"
-            summary = program.survey.summary()
-            self._tell(f"{suite}, trained in {program.stack.told}{f'; {summary}' if summary else ''}.")
+            suite, summary = self._command.suite or "A program of no known suite", program.survey.summary()
+            told = f"{suite}, trained in {program.stack.told}{f'; {summary}' if summary else ''}."
+            self._tell(f"{told} {TRACED}" if program.has_traced_code else told)
             if not self._random.state_dict()["whole"]:
                 self._tell(
                     "On a CPU Paddle 2.6 does not give its generator away: what draws from it, such as dropout, comes "
