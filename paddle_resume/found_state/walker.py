@@ -14,7 +14,7 @@ from paddle_resume.found_state.capture import AT_START, Capture
 from paddle_resume.found_state.claims import Claims
 from paddle_resume.found_state.function_kinds import FunctionKind
 from paddle_resume.found_state.kind import is_a
-from paddle_resume.found_state.known import Known, parameter_names
+from paddle_resume.found_state.known import Known, is_below, parameter_names
 from paddle_resume.found_state.leaves import Names
 from paddle_resume.found_state.node import Node
 from paddle_resume.found_state.object_kinds import ClassKind
@@ -30,6 +30,7 @@ from paddle_resume.found_state.survey import Survey
 from paddle_resume.found_state.walk import Walk
 
 _ATTRIBUTE = re.compile(r"[^.\[]+")
+_NEXT = re.compile(r"\.([^.\[]+)")
 _MOST_WHOLE = 1 << 16  # bytes of an array that is saved though it has not changed
 _KEPT_EACH, _KEPT = 1 << 20, 1 << 26  # bytes of arrays that are kept as they were at the start
 
@@ -213,13 +214,26 @@ class Walker:
 
 
 def _is_put_back(change: Change, moved: Mapping[str, Any]) -> bool:
-    parent, _, name = change.path.rpartition(".")
-    entry = moved.get(parent)
-    if type(entry) is dict and name in (*entry.get("labels", ()), *entry.get("gone", ())):
-        given = next(
-            (value for label, value in zip(entry.get("labels", ()), entry.get("values", ())) if label == name), None
-        )
-        # An entry that is saved whole names what is there from the start as well, whatever that has become.
-        if not (type(given) is list and given[:1] == [AT_START]):
+    if change.path in moved and not change.is_another_thing:
+        return True
+    return any(
+        type(entry) is dict
+        and change.path != parent
+        and is_below(change.path, (parent,))
+        and _has_another_there(entry, change.path, len(parent))
+        for parent, entry in moved.items()
+    )
+
+
+def _has_another_there(entry: Mapping[str, Any], path: str, length: int) -> bool:
+    """Whether what is saved of a thing has something else than at the start on this path, which goes on at `length`."""
+    cells, labels, gone = (entry.get(part) or () for part in ("values", "labels", "gone"))
+    if attribute := _NEXT.match(path, length):
+        if attribute[1] in gone:
             return True
-    return change.path in moved and not change.is_another_thing
+        cells = [cell for cell, label in zip(cells, labels) if label == attribute[1]]
+        if not cells:
+            return False  # It is not among what has moved.
+    # What is saved whole also names what is there from the start, whatever that has become.
+    at_start = [cell[1] for cell in cells if type(cell) is list and cell[:1] == [AT_START] and len(cell) == 2]
+    return not is_below(path, [place for place in at_start if type(place) is str])
