@@ -24,7 +24,9 @@ def python_face(function: _Called) -> _Called:
                 error.args = (in_user_terms(error.args[0]), *error.args[1:])
             without_own_frames(error)
             failed = error
-        # Not in there: before Python 3.11 that would bring back the frames.
-        raise failed
+        try:
+            raise failed  # Not in there: before Python 3.11 that would bring back the frames.
+        finally:
+            del failed  # Else this frame and the error would keep each other, and what the arguments hold.
 
     return called  # type: ignore[return-value]
