@@ -14,8 +14,6 @@ from paddle_resume.argument_types import described
 
 # Paddle's loader brings lists and dicts through to this process, and nothing else: what is neither goes as a dict.
 _TUPLE, _RAGGED = "paddle_resume tuple", "paddle_resume ragged"
-
-
 # What Paddle's own function makes a batch of.
 _HELD = (np.ndarray, paddle.Tensor, Number, np.generic, str, bytes, Mapping, list, tuple)
 
@@ -37,7 +35,7 @@ def collate(samples: Sequence[Any]) -> Any:
     if not isinstance(first, (list, tuple)):
         _require_one_type(samples)
         return {_RAGGED: [np.asarray(each) for each in samples]} if _is_ragged(samples) else default_collate_fn(samples)
-    if all(map(_is_row, samples)) and any(len(sample) != len(first) for sample in samples):
+    if _is_row(first) and all(map(_is_row, samples)) and any(len(sample) != len(first) for sample in samples):
         return {_RAGGED: [np.asarray(sample) for sample in samples]}
     _require_one_structure(samples, (list, tuple), len)
     return [_nested(field) for field in zip(*samples)]
@@ -78,6 +76,9 @@ def _is_row(sample: Any) -> bool:
 
 def _require_one_structure(samples: Sequence[Any], kind: Any, shape: Callable[[Any], Any]) -> None:
     """All of `kind` and, by `shape`, with the same fields."""
+    first = shape(samples[0])
+    if all(isinstance(each, kind) and shape(each) == first for each in samples):
+        return
     structures = [_structure(each, shape) if isinstance(each, kind) else _shown(each) for each in samples]
     usual = max(dict.fromkeys(structures), key=structures.count)
     for place, structure in enumerate(structures):
