@@ -47,7 +47,10 @@ def test_a_checkpoint_of_the_first_format_goes_on(name: str, tmp_path: Path, mon
     assert [one for one in found if not one.startswith((*others, "environment.os", "environment.python"))] == []
     assert {one.owner for one in restored.differences} <= {"environment", "settings"}, restored.differences
     assert run.trainer.phase == "done"
-    if not restored.differences:  # On the kind of machine where they were written, the run ends as it did then.
+    is_another_machine = any(one.startswith("environment.os") for one in found)
+    # Where they were written, the run ends as it did then; other processors of the same name have been seen to compute
+    # otherwise.
+    if not restored.differences and not is_another_machine:
         assert (tmp_path / f"{name}.pdparams").read_bytes() == (FORMAT_1 / name / "finished.pdparams").read_bytes()
         then, now = (read_records(folder / "metrics.jsonl") for folder in (FORMAT_1 / name / "log", Path("log") / name))
         assert now == then
