@@ -31,13 +31,14 @@ def test_all_outputs_of_a_killed_training_are_those_of_a_straight_one(name: str,
     whole = straight(suite, data, tmp_path / "straight")
     assert outputs(whole)
     # Without this nothing could be said of the others.
-    assert differences(whole, straight(suite, data, tmp_path / "again")) == []
-    assert differences(whole, wrapped(suite, data, tmp_path / "wrapped")) == []
+    again = straight(suite, data, tmp_path / "again")
+    assert [] in (differences(whole, again, unwrapped=True), differences(again, whole, unwrapped=True))
+    assert differences(whole, wrapped(suite, data, tmp_path / "wrapped"), unwrapped=True) == []
     folder = tmp_path / "killed"
     killed_from, stopped_from = suite.interrupted_from
     assert interrupted(suite, data, folder, killed_from, signal.SIGKILL) == -signal.SIGKILL, said(folder)[-4000:]
     assert differences(whole, folder / "out") != []
     stopped = interrupted(suite, data, folder, stopped_from, signal.SIGTERM)
     assert stopped == 128 + signal.SIGTERM, said(folder)[-4000:]
-    assert differences(whole, wrapped(suite, data, folder)) == []
+    assert differences(whole, wrapped(suite, data, folder), unwrapped=True) == []
     assert said(folder).count("Resumed from") == 2
