@@ -227,7 +227,8 @@ def _is_put_back(change: Change, moved: Mapping[str, Any]) -> bool:
 
 def _has_another_there(entry: Mapping[str, Any], path: str, length: int) -> bool:
     """Whether what is saved of a thing has something else than at the start on this path, which goes on at `length`."""
-    cells, labels, gone = (entry.get(part) or () for part in ("values", "labels", "gone"))
+    parts = (entry.get(name) for name in ("values", "labels", "gone"))
+    cells, labels, gone = (part if type(part) is list else [] for part in parts)
     if attribute := _NEXT.match(path, length):
         if attribute[1] in gone:
             return True
