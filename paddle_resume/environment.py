@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import importlib.util
 import os
 import platform
@@ -11,12 +10,12 @@ import sys
 # Before Paddle: version 2.6.2 brings zlib's symbols along, and crashes a zlib that is loaded after it.
 import zlib  # noqa: F401
 from collections.abc import Sequence
-from functools import cache
 from pathlib import Path
 from typing import Any, NoReturn, Optional
 
 from paddle_resume.differences import Difference, compare_fields
 from paddle_resume.errors import ConfigError, MissingPaddleError, PaddleResumeError, UnsupportedSystemError
+from paddle_resume.processor import cpu_field, describe_processor, physical_cores
 from paddle_resume.thread_advice import import_paddle_without_thread_advice
 from paddle_resume.translations import heading, shown
 
@@ -25,6 +24,9 @@ MATH_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "MKL_DEBUG_CPU_TYPE", "M
 # Paddle's switches for GPU kernels that give the same bits each time.
 REPEATABLE_FLAGS = ("FLAGS_cudnn_deterministic", "FLAGS_embedding_deterministic")
 _WORLD_SIZE = "world_size"
+_INSTRUCTIONS = "cpu_instructions"
+# What records of the first versions do not have: of these nothing is known then.
+_ADDED = ("cpu_kind", _INSTRUCTIONS, "cpu_caches")
 # Recorded for a reader; they do not decide the bits of a step.
 _INFORMATIVE = ("python", "os")
 # Which number is in force once the threads are pinned, whatever the variables say.
@@ -155,7 +157,7 @@ class Environment:
             "device": describe_device(),
             "cuda": paddle.version.cuda(),
             "cudnn": paddle.version.cudnn(),
-            "cpu": cpu_field("model name") or platform.processor(),
+            **describe_processor(),
             **({} if self._any_world else {_WORLD_SIZE: paddle.distributed.get_world_size()}),
             **self._math,
             **(_PINNED if _pinned else {}),
@@ -166,8 +168,9 @@ class Environment:
 
     def differences(self, state: dict[str, Any]) -> list[Difference]:
         now = self.state_dict()
-        keys = [key for key in now if key not in (*_INFORMATIVE, _WORLD_SIZE)]
-        found = compare_fields("environment {}", state, now, keys=keys)
+        unknown = [key for key in _ADDED if key not in state]
+        keys = [key for key in now if key not in (*_INFORMATIVE, _WORLD_SIZE, *unknown)]
+        found = compare_fields("environment {}", *_only_other_instructions(state, now), keys=keys)
         return [*compare_fields("environment {}", state, now, keys=[_WORLD_SIZE], hint=self._other_world), *found]
 
     @staticmethod
@@ -205,32 +208,10 @@ def _prepare(name: str, value: str) -> None:
         _prepared.add(name)
 
 
-def physical_cores() -> int:
-    """How many physical cores this process may use."""
-    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, min(_all_cores() or usable, usable))
-
-
-def _all_cores() -> Optional[int]:
-    """As psutil counts them, which takes longer to import than all that is needed to list checkpoints."""
-    with contextlib.suppress(OSError):
-        places = Path("/sys/devices/system/cpu").glob("cpu[0-9]*/topology/core_cpus_list")
-        if cores := len({place.read_bytes().strip() for place in places}):
-            return cores
-    import psutil
-
-    return psutil.cpu_count(logical=False)
-
-
-@cache
-def cpu_field(name: str) -> str:
-    """What Linux says of the first CPU under `name`, such as `vendor_id`; empty if it says nothing."""
-    try:
-        with open("/proc/cpuinfo", encoding="utf-8") as info:  # noqa: PTH123 (a kernel file, not a path of ours)
-            for line in info:
-                key, _, value = line.partition(":")
-                if key.strip() == name:
-                    return value.strip()
-    except OSError:
-        pass  # Not Linux: platform.processor() has to do.
-    return ""
+def _only_other_instructions(state: dict[str, Any], now: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Both, of some forty instruction sets those that only one of them has."""
+    before, after = (set(str(one.get(_INSTRUCTIONS, "")).split()) for one in (state, now))
+    return (
+        {**state, _INSTRUCTIONS: " ".join(sorted(before - after)) or None},
+        {**now, _INSTRUCTIONS: " ".join(sorted(after - before)) or None},
+    )

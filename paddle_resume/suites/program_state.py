@@ -58,7 +58,7 @@ class ProgramState:
         self._leave = adapter.leave if adapter is not None else {}
         self.stack = stack
         self.site = stack.site
-        self._turns = self._turns_of(stack)
+        self._turns = [reader.turns(level) for level in stack.levels]
         self._held = {level.name: Variables() for level in stack.levels}
         self._asked = self._held["the batches"] = Variables()
         self._read(asked)
@@ -120,10 +120,12 @@ class ProgramState:
         It is not if a function was called anew and no loop around it has gone on: then something holds its place that
         nobody sees, such as a `map` of Python's own.
         """
-        if stack.site != self.site:
+        if stack is not self.stack and stack.site != self.site:
             return False
-        turns = self._turns_of(stack)
+        turns = [self._reader.turns(level) for level in stack.levels]
         before, self._turns = self._turns, turns
+        if stack is self.stack:
+            return True
         known, self.stack = self.stack, stack
         for place, (level, last) in enumerate(zip(stack.levels, known.levels)):
             if level.frame is not last.frame:
@@ -133,16 +135,6 @@ class ProgramState:
                     and (turns[place - 1] != before[place - 1] or turns[place - 1] is None)
                 )
         return True
-
-    def _turns_of(self, stack: Stack) -> list[Optional[int]]:
-        """For each level how many turns its innermost loop has made; None for a `while`, of which nobody knows."""
-        turns: list[Optional[int]] = []
-        for level in stack.levels:
-            loops = level.loops
-            iterators = list(self._reader.iterators(level).values())
-            is_while = bool(loops) and not loops[-1].is_for
-            turns.append(None if is_while else sum(each.given for each in iterators) if iterators else 0)
-        return turns
 
     def before_save(self, asked: LoaderIterator) -> None:
         """Bring what stands for the program's variables up to date; `asked` is the iterator that is to give a batch."""

@@ -101,7 +101,7 @@ class WrappedRun:
 
     def asked(self, iterator: LoaderIterator) -> LoaderIterator:
         """The program asks for a batch; returns the iterator that is to give it."""
-        stack = self._reader.stack(sys._getframe(2))
+        stack = self._reader.stack(sys._getframe(2), None if self._program is None else self._program.stack)
         if not stack.levels:
             return iterator
         try:

@@ -37,12 +37,8 @@ class Level(NamedTuple):
     line: int
     callee: str
     """The name of the function that it has called."""
-
-    @property
-    def loops(self) -> list[Loop]:
-        """The loops that it is in, the outer ones first."""
-        # While a loop asks for its next item it stands in the line in which it begins.
-        return [loop for loop in self.function.loops if loop.holds(self.line)]
+    loops: list[Loop]
+    """Those that it is in, the outer ones first."""
 
 
 class Stack:
@@ -54,6 +50,8 @@ class Stack:
         """Functions of libraries between them."""
         self.site = [[level.name, level.line, level.at] for level in levels]
         """What tells the place from any other, also in another process of the same program."""
+        self.calls = [(level.frame, level.frame.f_lasti) for level in reversed(levels)]
+        """Where each of its functions stood, the innermost first."""
 
     @property
     def told(self) -> str:
@@ -76,8 +74,10 @@ class StackReader:
         self._is_own = is_own
         self._known: dict[CodeType, Optional[tuple[str, Function]]] = {}
 
-    def stack(self, frame: Optional[FrameType]) -> Stack:
-        """The levels from the program's start to this frame."""
+    def stack(self, frame: Optional[FrameType], last: Optional[Stack] = None) -> Stack:
+        """The levels from the program's start to this frame; `last` itself, if these are its calls where they stood."""
+        if last is not None and self._is_at(last.calls, frame):
+            return last
         levels: list[Level] = []
         others: list[FrameType] = []
         callee = "__next__"
@@ -91,12 +91,23 @@ class StackReader:
             if known is None:
                 others.append(frame)
             else:
-                levels.append(
-                    Level(frame, known[0], known[1], instruction_at(code, frame.f_lasti), frame.f_lineno, callee)
-                )
+                (name, function), line = known, frame.f_lineno
+                # While a loop asks for its next item it stands in the line in which it begins.
+                loops = [loop for loop in function.loops if loop.holds(line)]
+                levels.append(Level(frame, name, function, instruction_at(code, frame.f_lasti), line, callee, loops))
             frame, callee = frame.f_back, code.co_name
         levels.reverse()
         return Stack(levels, others)
+
+    def _is_at(self, calls: Sequence[tuple[FrameType, int]], frame: Optional[FrameType]) -> bool:
+        place = 0
+        while frame is not None and frame.f_code is not _OUTSIDE:
+            if self._known.get(frame.f_code, True) is not None:  # Not known to be a library's.
+                if place == len(calls) or calls[place] != (frame, frame.f_lasti):
+                    return False
+                place += 1
+            frame = frame.f_back
+        return place == len(calls)
 
     def require_movable(self, stack: Stack) -> None:
         """Raises StateError for a place to which no other process could be brought."""
@@ -165,6 +176,13 @@ class StackReader:
             if iterator is not None:
                 found[f"<{loop.text}, line {loop.first}>"] = iterator
         return found
+
+    def turns(self, level: Level) -> Optional[int]:
+        """How many turns the loops of a level have made; None for a `while`, of which nobody knows."""
+        if level.loops and not level.loops[-1].is_for:
+            return None
+        running = [self._loops.of(level.frame, loop.first) for loop in level.loops if loop.is_for]
+        return sum(iterator.given for iterator in running if iterator is not None)
 
     def _learn(self, frame: FrameType) -> Optional[tuple[str, Function]]:
         module, code = frame.f_globals.get("__name__", ""), frame.f_code

@@ -15,7 +15,8 @@ import psutil
 
 from paddle_resume._version import __version__
 from paddle_resume.checkpoint.memory_place import all_places
-from paddle_resume.environment import cpu_field, describe_device, physical_cores
+from paddle_resume.environment import describe_device
+from paddle_resume.processor import cpu_field, describe_processor, physical_cores
 from paddle_resume.storage.durable_files import format_bytes
 from paddle_resume.toolbox.disk_checks import examine_folder
 from paddle_resume.toolbox.doctor_check import OK, PROBLEM, WARNING, Check
@@ -79,7 +80,9 @@ def _device() -> Check:
     if Path("/dev/nvidia0").exists():
         advice = "Install a GPU build of Paddle, as its installation page says."
         return Check("device", WARNING, "cpu: there is a GPU, and this Paddle is for CPUs only", advice)
-    return Check("device", OK, f"cpu ({cpu_field('model name') or platform.processor()})")
+    described = describe_processor()
+    names = ", ".join(filter(None, (described["cpu"], described["cpu_kind"])))
+    return Check("device", OK, f"cpu ({names})")
 
 
 def _threads() -> Check:

@@ -22,7 +22,7 @@ FORMAT_1 = ROOT / "tests" / "data" / "format1"
 # What version 0.1.0 called otherwise in its records.
 RENAMED = {"update.most", "update.micro_batch_size"}
 # What it did not look for, or did not know.
-NEW = ("found: ", "gradients: ", "config.checkpoint.memory: None", "config.parallel.exchange: None")
+NEW = ("environment.cpu_", "found: ", "gradients: ", "config.checkpoint.memory: None", "config.parallel.exchange: None")
 
 
 @pytest.mark.parametrize("name", ["plain", "rich"])

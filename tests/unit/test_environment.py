@@ -5,9 +5,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import psutil
-
-from paddle_resume import environment
 from paddle_resume.environment import Environment
 
 HIDE_PADDLE = (
@@ -54,10 +51,6 @@ def test_each_difference_of_the_environment_is_told_with_both_values():
         f"environment OMP_NUM_THREADS: 64 -> {now['OMP_NUM_THREADS']}",
     ]
     assert environment.differences(now) == []
-
-
-def test_cores_are_counted_as_psutil_counts_them():
-    assert environment._all_cores() == psutil.cpu_count(logical=False)
 
 
 def test_a_start_does_not_wait_for_psutil():

@@ -14,9 +14,9 @@ import pytest
 from small_run import Points, net
 
 from paddle_resume import Trainer
-from paddle_resume.environment import physical_cores
 from paddle_resume.errors import PaddleResumeError
 from paddle_resume.own_frames import FULL
+from paddle_resume.processor import physical_cores
 
 
 class Failing(paddle.nn.Layer):
