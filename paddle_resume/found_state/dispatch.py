@@ -50,6 +50,7 @@ from paddle_resume.found_state.object_kinds import (
 from paddle_resume.found_state.owner_kind import OwnerKind, is_owner
 from paddle_resume.found_state.subclass_kinds import ArraySubclassKind, SubclassKind, ValueKind
 from paddle_resume.found_state.tensor_kind import TensorKind
+from paddle_resume.found_state.written_file_kind import FOLLOWED, WRITTEN_FILE
 
 LEAF = Kind()
 """What holds nothing that can change."""
@@ -160,6 +161,10 @@ def _is_wrapped(thing: Any) -> bool:
     return any(is_a(each, _WRAPPED) for each in held)
 
 
+def _of_file(thing: Any) -> Kind:
+    return WRITTEN_FILE if not thing.closed and thing in FOLLOWED else uncaptured.kind_of_file(thing)
+
+
 def _of_paddles_program(thing: Any) -> Kind:
     return LEAF if any(thing is program for program in main_programs().values()) else uncaptured.INSIDE
 
@@ -182,7 +187,7 @@ _ASKED: dict[Any, Callable[[Any], Kind]] = {
     types.MethodType: _of_method,
     types.BuiltinMethodType: _of_builtin,
     **dict.fromkeys((types.GeneratorType, types.CoroutineType, types.AsyncGeneratorType), uncaptured.kind_of_generator),
-    **dict.fromkeys((io.TextIOWrapper, io.BufferedReader, io.FileIO), uncaptured.kind_of_file),
+    **dict.fromkeys((*WRITTEN_FILE.types, io.BufferedReader), _of_file),
     **dict.fromkeys(map(type, main_programs().values()), _of_paddles_program),
 }
 _RULES: dict[type, _Rule] = {
@@ -197,7 +202,7 @@ _BY_TAG: dict[str, Kind] = {
     for kind in (
         *_SIMPLE,
         *_TENSORS.values(),
-        *(_TUPLE, _NAMED, _FROZENSET, _METHOD, _RANDOM, _THREAD_LOCAL, _NUMBERS),
+        *(_TUPLE, _NAMED, _FROZENSET, _METHOD, _RANDOM, _THREAD_LOCAL, _NUMBERS, WRITTEN_FILE),
         *map(array_kind, (np.empty(0), np.empty(0, object))),
     )
     if kind is not None

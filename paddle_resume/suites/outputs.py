@@ -1,4 +1,4 @@
-"""What a wrapped program writes as it goes: VisualDL curves and text logs; each follows the checkpoint."""
+"""What a wrapped program writes as it goes: VisualDL curves, text logs, its own files; each follows the checkpoint."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from paddle_resume.errors import CheckpointError
 from paddle_resume.loggers import VisualDLLogger
 from paddle_resume.loggers.log_claim import LogClaim
 from paddle_resume.storage.durable_files import explain, open_in_place
+from paddle_resume.suites.program_files import ProgramFiles
 
 _ELSEWHERE = "Have the training write to another folder, or wait until that one has ended."
 
@@ -34,6 +35,10 @@ class Outputs:
         self, home: Path, name: str, rank: int, saved: Optional[Mapping[str, Any]], tell: Callable[[str], None]
     ) -> None:
         self._home = home.resolve()
+        mark = f".{rank}" if rank else ""
+        self.files = ProgramFiles(
+            self._home, self._home / f".{name}.files{mark}", None if saved is None else saved.get("files", {}), tell
+        )
         self._name = name
         self._rank = rank
         self._goes_on = saved is not None
@@ -41,6 +46,8 @@ class Outputs:
         self._curves: dict[str, VisualDLLogger] = {}
         self._claims: list[LogClaim] = []
         self._texts: dict[str, logging.FileHandler] = {}
+        self._uncut: dict[str, int] = {}
+        """How long text logs are to be that the program has not opened again yet."""
         self._locks: dict[str, int] = {}
         self._writers: list[str] = []
         """The folders of VisualDL's writers, in the order in which they were made."""
@@ -84,9 +91,12 @@ class Outputs:
         """
         if self._rank == 0:
             self._lock(Path(handler.baseFilename))
+        name = os.path.relpath(handler.baseFilename, self._home)
         if self._goes_on and "w" in handler.mode:
             handler.mode = "a"  # What was logged before the checkpoint stays.
-        self._texts[os.path.relpath(handler.baseFilename, self._home)] = handler
+        if name in self._uncut:
+            _cut(self._home / name, self._uncut.pop(name))
+        self._texts[name] = handler
 
     def before_save(self) -> None:
         """Have all that was written so far outlive this process."""
@@ -98,12 +108,14 @@ class Outputs:
     def written_files(self) -> list[Path]:
         """The curves and the logs, as far as they were begun."""
         texts = [Path(handler.baseFilename) for handler in self._texts.values()]
-        return [path for curves in self._curves.values() for path in curves.written_files()] + texts
+        curves = [path for each in self._curves.values() for path in each.written_files()]
+        return curves + texts + self.files.written_files()
 
     def state_dict(self) -> dict[str, Any]:
         return {
             "curves": {folder: curves.state_dict() for folder, curves in self._curves.items()},
-            "texts": {name: _size(self._home / name) for name in self._texts},
+            "texts": {**self._uncut, **{name: _size(self._home / name) for name in self._texts}},
+            "files": self.files.state_dict(),
             "writers": self._writers,
         }
 
@@ -117,10 +129,12 @@ class Outputs:
                 self._curves[folder].start_over()
         self._goes_on = False
         for name, size in state["texts"].items():
-            handler = self._texts.get(name)
-            if handler is not None:
-                handler.flush()
+            if name not in self._texts:
+                self._uncut[name] = size
+                continue
+            self._texts[name].flush()
             _cut(self._home / name, size)
+        self.files.set_state_dict(state.get("files", {}))
 
     def differences(self, state: dict[str, Any]) -> list[Difference]:
         """None: logs are not the run, and are begun anew where they are lost. Raises CheckpointError for no state."""
@@ -128,7 +142,7 @@ class Outputs:
             raise CheckpointError("The checkpoint's record of the program's logs is damaged; use another checkpoint.")
         for folder, cursor in state["curves"].items():
             self._curves_of(folder).lacks(cursor)
-        return []
+        return self.files.differences(state.get("files", {}))
 
     def _curves_of(self, name: str) -> VisualDLLogger:
         """Those of a folder as a record names it."""

@@ -106,6 +106,7 @@ def run_wrapped(arguments: Sequence[str], options: Options) -> None:
     take_optimizers(run.updated)
     take_files(goes_on=loaded is not None)
     take_logs(outputs)
+    outputs.files.take()
     loader_iterator.ASKED[0] = run.asked
     sys.meta_path.insert(0, modules)
     with signals:

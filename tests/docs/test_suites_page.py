@@ -11,7 +11,7 @@ from test_docs import _blocks, _text
 
 WRAP = ["-m", "paddle_resume.wrap", "--auto", "--every-steps", "5", "--"]
 STEP = "        total += float(loss)\n"
-DEATH = "        import os; os.environ.get('DIE') == f'{epoch} {number}' and os.kill(os.getpid(), 9)\n"
+DEATH = "        import os; os.environ.get('PADDLE_RESUME_DIE') == f'{epoch} {number}' and os.kill(os.getpid(), 9)\n"
 
 
 @pytest.mark.skipif(paddle.__version__.startswith("2."), reason="Paddle 2.6 does not give its CPU generator away")
@@ -25,7 +25,7 @@ def test_the_script_of_the_page_survives_kills(tmp_path: Path) -> None:
         (folder / "my_training.py").write_text(script.replace(STEP, STEP + DEATH), encoding="utf-8")
         for death in deaths:
             arguments = [*(WRAP if name == "wrapped" else []), "my_training.py"]
-            done = forking.run(arguments, folder, DIE=death)
+            done = forking.run(arguments, folder, PADDLE_RESUME_DIE=death)
             assert done.returncode == (-9 if death else 0), done.stderr
             assert ("Resumed from checkpoint/my_training_step" in done.stderr) == (name == "wrapped" and death != "1 2")
         outputs[name] = [(folder / file).read_bytes() for file in ("my_net.pdparams", "history.json")]

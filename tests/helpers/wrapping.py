@@ -17,20 +17,26 @@ import forking
 from paddle_resume.loggers.visualdl import read_values
 
 PROGRAMS = Path(__file__).parent / "programs" / "wrapped"
+_OF_PROGRAMS = ("OUT", "DIE", "DIE_RANK", "WORKERS", "SEED")
 _SECONDS = 60
 _INTERRUPTED = {"SIGKILL": -9, "SIGTERM": 143, "SIGINT": 130}
 
 
+def variables(**environment: str) -> dict[str, str]:
+    """Those that the programs read get the prefix with which they are known to be read late: so they can be forked."""
+    return {f"PADDLE_RESUME_{name}" if name in _OF_PROGRAMS else name: value for name, value in environment.items()}
+
+
 def straight(folder: Path, name: str, *arguments: str, **environment: str) -> Path:
     """Run a program as it is; returns the folder of its outputs."""
-    done = forking.run([PROGRAMS / f"{name}.py", *arguments], folder, OUT="straight", **environment)
+    done = forking.run([PROGRAMS / f"{name}.py", *arguments], folder, **variables(OUT="straight", **environment))
     assert done.returncode == 0, done.stderr
     return folder / "straight"
 
 
 def wrap(folder: Path, name: str, *arguments: str, options: tuple[str, ...] = (), **environment: str) -> Any:
     """Run it wrapped, once; what was told of it is added to `told.txt`."""
-    done = forking.run([*_wrapped(name, options), *arguments], folder, OUT="wrapped", **environment)
+    done = forking.run([*_wrapped(name, options), *arguments], folder, **variables(OUT="wrapped", **environment))
     with (folder / "told.txt").open("a") as told:
         told.write(done.stderr)
     return done
@@ -39,14 +45,14 @@ def wrap(folder: Path, name: str, *arguments: str, options: tuple[str, ...] = ()
 def wrap_anew(folder: Path, name: str, *arguments: str, **environment: str) -> Any:
     """The same in a Python process that starts from nothing."""
     command = [sys.executable, *map(str, _wrapped(name, ())), *arguments]
-    given = {**os.environ, **environment, "OUT": "wrapped"}
+    given = {**os.environ, **variables(OUT="wrapped", **environment)}
     return subprocess.run(command, cwd=folder, env=given, capture_output=True, text=True, check=False, timeout=120)
 
 
 @contextmanager
 def held(folder: Path, name: str, step: int = 7) -> Iterator[forking.Started]:
     """Run it wrapped, and have it stand still after this step; it is killed at the end of the block."""
-    process = forking.start(_wrapped(name, ()), folder, OUT="wrapped", DIE=f"{step}:SIGSTOP")
+    process = forking.start(_wrapped(name, ()), folder, **variables(OUT="wrapped", DIE=f"{step}:SIGSTOP"))
     try:
         deadline = time.monotonic() + _SECONDS
         while "T" not in _standing(process.pid) and process.poll() is None and time.monotonic() < deadline:

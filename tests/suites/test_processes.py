@@ -10,7 +10,7 @@ from typing import Any
 
 import paddle
 import pytest
-from wrapping import PROGRAMS, differences
+from wrapping import PROGRAMS, differences, variables
 
 from paddle_resume.loggers.visualdl import read_values
 
@@ -23,7 +23,7 @@ _LAUNCH = ["-m", "paddle.distributed.launch", "--nproc_per_node", "2", "--log_di
 def run(command: list[str], folder: Path, **environment: str) -> tuple[int, str]:
     """The exit code, and what rank 0 said."""
     done = subprocess.run(
-        command, cwd=folder, env={**os.environ, **environment}, capture_output=True, text=True, timeout=300
+        command, cwd=folder, env={**os.environ, **variables(**environment)}, capture_output=True, text=True, timeout=300
     )
     logs = sorted((folder / "logs").glob("workerlog.*"))
     said = "".join(log.read_text(errors="replace") for log in logs)

@@ -11,7 +11,7 @@ from pathlib import Path
 import forking
 import paddle
 import pytest
-from wrapping import PROGRAMS, differences, held, straight, through, wrap, wrap_anew
+from wrapping import PROGRAMS, differences, held, straight, through, variables, wrap, wrap_anew
 
 from paddle_resume.checkpoint.record import decode, encode
 from paddle_resume.loggers.visualdl import read_scalars
@@ -231,7 +231,7 @@ def test_a_complete_run_is_not_taken_for_that_of_another_command(tmp_path: Path)
 
 def test_a_program_of_no_known_suite_is_not_taken_unasked(tmp_path: Path) -> None:
     command = ["-m", "paddle_resume.wrap", "--", PROGRAMS / "nested.py"]
-    done = forking.run(command, tmp_path, OUT="wrapped")
+    done = forking.run(command, tmp_path, **variables(OUT="wrapped"))
     assert done.returncode == 0 and "give --auto" in done.stderr
     assert not list(tmp_path.rglob("*.pdparams")) or (tmp_path / "wrapped").exists()
     assert not list((tmp_path / "checkpoint").glob("*.pdstates"))

@@ -31,7 +31,7 @@ for epoch in range(3):
         schedule.step()
         step += 1
         curves.add_scalar(f"loss of {rank}", float(loss), step)
-        if rank == int(os.environ.get("DIE_RANK", "0")):
+        if rank == int(os.environ.get("PADDLE_RESUME_DIE_RANK", "0")):
             may_die(step)
 curves.close()
 paddle.save(state(net, optimizer), str(OUT / f"rank_{rank}.pdparams"))

@@ -25,7 +25,7 @@ for epoch in range(3):
         optimizer.step()
         optimizer.clear_grad()
         step += 1
-        if rank == int(os.environ.get("DIE_RANK", "0")):
+        if rank == int(os.environ.get("PADDLE_RESUME_DIE_RANK", "0")):
             may_die(step)
 draws = {"draws": [random.random(), np.random.rand(), paddle.rand([1])]}
 paddle.save({**state(net, optimizer), **draws}, str(OUT / f"rank_{rank}.pdparams"))

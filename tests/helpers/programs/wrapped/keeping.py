@@ -55,7 +55,7 @@ class Stream(paddle.io.IterableDataset):
 
 
 data = Map() if argument == "map" else Stream()
-loader = paddle.io.DataLoader(data, batch_size=8, num_workers=int(os.environ.get("WORKERS", "0")))
+loader = paddle.io.DataLoader(data, batch_size=8, num_workers=int(os.environ.get("PADDLE_RESUME_WORKERS", "0")))
 for _ in range(3):
     for batch in loader:
         loss = loss_of(net, *batch)

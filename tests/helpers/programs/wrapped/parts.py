@@ -13,10 +13,10 @@ import numpy as np
 import paddle
 import visualdl
 
-OUT = Path(os.environ.get("OUT", "out"))
-WORKERS = int(os.environ.get("WORKERS", "0"))
+OUT = Path(os.environ.get("PADDLE_RESUME_OUT", "out"))
+WORKERS = int(os.environ.get("PADDLE_RESUME_WORKERS", "0"))
 CURVES = []
-SEED = int(os.environ.get("SEED", "3"))
+SEED = int(os.environ.get("PADDLE_RESUME_SEED", "3"))
 paddle.seed(SEED)
 np.random.seed(SEED)
 random.seed(SEED)
@@ -100,8 +100,8 @@ def open_log():
 
 
 def may_die(step):
-    """Ends this process as DIE says, such as 5:SIGKILL, once."""
-    die = os.environ.get("DIE", "")
+    """Ends this process as PADDLE_RESUME_DIE says, such as 5:SIGKILL, once."""
+    die = os.environ.get("PADDLE_RESUME_DIE", "")
     if die and step == int(die.partition(":")[0]):
         os.kill(os.getpid(), getattr(signal, die.partition(":")[2]))
 

@@ -49,7 +49,11 @@ for epoch in range(3):
         log.info("step %d %r", step, float(loss))
         may_die(step)
     deadline = time.monotonic() + 20
-    while "DIE" in os.environ and not [*Path("checkpoint").glob("*.pdstates")] and time.monotonic() < deadline:
+    while (
+        "PADDLE_RESUME_DIE" in os.environ
+        and not [*Path("checkpoint").glob("*.pdstates")]
+        and time.monotonic() < deadline
+    ):
         time.sleep(0.01)  # until the save before is on disk
     book.end_epoch(float(loss))
     if large is not None:
