@@ -208,6 +208,8 @@ class ProgramFiles:
             if entry is None or not (name in self._copies or name in self._reopened):
                 continue
             handles = written.open_handles()
+            if entry["size"] is None and name in self._copies and not written.path.exists():
+                shutil.copyfile(self._copies[name], written.path)  # Somebody has removed it since.
             if entry["size"] is None or not (handles and entry["places"]):
                 continue  # It waits until it is opened again.
             del self._waiting[name]

@@ -67,6 +67,19 @@ def test_what_the_program_does_at_its_start_is_not_done_to_its_files_again(place
     assert place.out.read_text() == "head\none\nthree\n" and place.told == []
 
 
+def test_a_file_of_the_start_that_somebody_has_removed_is_there_again(place: Place) -> None:
+    first = place.files()
+    with first._open(place.out, "w") as file:
+        file.write("settings")
+    saved = first.state_dict()
+    place.out.unlink()
+    again = place.files(saved)
+    with again._open(place.out, "w") as file:
+        file.write("settings")
+    again.set_state_dict(saved)
+    assert place.out.read_text() == "settings"
+
+
 @pytest.mark.parametrize("mode", ["w", "wb", "a", "ab", "w+", "wb+", "x"])
 def test_an_open_file_goes_on_in_each_mode(mode: str, place: Place) -> None:
     def write(handle: Any, text: str) -> None:
