@@ -8,9 +8,11 @@ Each trainer trains in a thread of its own, and one of them at a time: after so 
 from __future__ import annotations
 
 import json
+import os
 import sys
 import threading
 import time
+import traceback
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Callable, Optional
@@ -84,6 +86,13 @@ def time_by_turns(spec: dict[str, Any], folder: Path) -> list[list[float]]:
     following = [*turns[1:], turns[0]]
     batons = [Baton(own, after, spec["steps"], spec["warmup"]) for own, after in zip(turns, following)]
 
+    def train_or_end(number: int, shares: Optional[int]) -> None:
+        try:
+            train(number, shares)
+        except BaseException:
+            traceback.print_exc()
+            os._exit(1)  # The others would wait for its turn.
+
     def train(number: int, shares: Optional[int]) -> None:
         model = NETS[spec["net"]]()
         trainer = Trainer(
@@ -93,11 +102,11 @@ def time_by_turns(spec: dict[str, Any], folder: Path) -> list[list[float]]:
             callbacks=[batons[number]],
             save_dir=folder / str(number),
             schedule=SaveSchedule(every_epochs=None, background=False),
-            processes=Processes(world=world, elastic=shares, exchange=spec["exchange"]),
+            processes=Processes(world=world, elastic=shares, **({"exchange": spec["exchange"]} if shares else {})),
         )
         trainer.train(data, epochs=1000, max_steps=total, global_batch_size=spec["batch_size"])
 
-    threads = [threading.Thread(target=train, args=one, daemon=True) for one in enumerate(spec["shares"])]
+    threads = [threading.Thread(target=train_or_end, args=one, daemon=True) for one in enumerate(spec["shares"])]
     for thread, baton in zip(threads, batons):
         thread.start()
         baton.is_ready.wait()  # What several processes agree on at the start comes in one order.

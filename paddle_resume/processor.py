@@ -43,18 +43,21 @@ def physical_cores() -> int:
     return max(1, min(_all_cores() or usable, usable))
 
 
-@cache
 def cpu_field(name: str) -> str:
     """What Linux says of the first CPU under `name`, such as `vendor_id`; empty if it says nothing."""
-    try:
-        with _INFORMATION.open(encoding="utf-8") as info:
-            for line in info:
-                key, _, value = line.partition(":")
-                if key.strip() == name:
-                    return value.strip()
-    except OSError:
-        pass  # Not Linux.
-    return ""
+    return _first_cpu().get(name, "")
+
+
+@cache
+def _first_cpu() -> dict[str, str]:
+    found: dict[str, str] = {}
+    with contextlib.suppress(OSError), _INFORMATION.open(encoding="utf-8") as info:  # Only Linux has it.
+        for line in info:
+            key, colon, value = line.partition(":")
+            if not colon:
+                break  # An empty line ends each CPU; there may be hundreds.
+            found[key.strip()] = value.strip()
+    return found
 
 
 def _all_cores() -> Optional[int]:

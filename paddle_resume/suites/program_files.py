@@ -76,10 +76,10 @@ class ProgramFiles:
         self._begun: dict[str, tuple[int, int]] = {}
         """By name, on which disk and where each was when this run first wrote to it."""
         self._lines = (saved or {}).get("begun", 0)
-        if self._lines:
-            self._take_back_begun()
-        else:
+        if saved is None:
             begun.unlink(missing_ok=True)
+        else:
+            self._take_back_begun()
 
     def take(self) -> None:
         """Have `open` come here first, also that of `io`, which `pathlib` uses."""

@@ -46,11 +46,11 @@ def on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
                 (folder / name).write_text(f"{value}\n", encoding="utf-8")
         monkeypatch.setattr(processor, "_INFORMATION", place)
         monkeypatch.setattr(processor, "_CORES", tmp_path)
-        processor.cpu_field.cache_clear()
+        processor._first_cpu.cache_clear()
         return processor.describe_processor()
 
     yield described
-    processor.cpu_field.cache_clear()
+    processor._first_cpu.cache_clear()
 
 
 def test_a_processor_is_what_chooses_kernels(on: Any) -> None:

@@ -122,6 +122,14 @@ def test_a_file_that_was_begun_after_the_checkpoint_goes_if_it_is_the_very_one(i
     assert len(place.begun.read_text().splitlines()) == 1
 
 
+def test_so_does_the_first_file_of_all(place: Place) -> None:
+    first = place.files()
+    saved = first.state_dict()
+    first._open(place.out, "a").close()
+    place.files(saved)
+    assert not place.out.exists()
+
+
 @pytest.mark.parametrize("line", ["", "{}", "[1]", "nonsense", '["../out.txt", "a", "b", "c"]', "[" * 5000, "\xff"])
 def test_an_odd_note_is_passed_over(line: str, place: Place) -> None:
     place.out.write_text("of somebody")
