@@ -51,7 +51,7 @@ for epoch in range(3):
     deadline = time.monotonic() + 20
     while (
         "PADDLE_RESUME_DIE" in os.environ
-        and not [*Path("checkpoint").glob("*.pdstates")]
+        and not [*Path("checkpoint").glob(f"*_step{step // 3 * 3}.pdstates")]
         and time.monotonic() < deadline
     ):
         time.sleep(0.01)  # until the save before is on disk
