@@ -28,6 +28,7 @@ from paddle_resume.stateful import Owner, Owners
 
 Wanted = Callable[[Sequence[Difference]], Sequence[Difference]]
 """Tells which differences of a resume were asked for, as `AllowedChanges.wanted` does."""
+_UNKNOWN = Path()
 
 
 @checked_class()
@@ -66,7 +67,7 @@ class CheckpointEngine:
         self._memory = NodeMemory(self.folder, name, self._world)
         self._looks_in_memory = memory
         self._newest: Path | None = None
-        """The newest durable checkpoint from which the same command would go on."""
+        """The newest durable checkpoint from which the same command would go on; what it is only memory asks."""
         self._writer: BackgroundWriter | InlineWriter = BackgroundWriter() if background else InlineWriter()
 
     def as_owners(self, owners: Mapping[str, Any]) -> Owners:
@@ -131,7 +132,8 @@ class CheckpointEngine:
         self.prepare()
         owner_states.prepare(every)
         header = self._header(step, epoch, phase)
-        self._newest = self._memory.save(header, lambda: owner_states.capture(every), self._newest)
+        after = self._home.newest() if self._newest == _UNKNOWN else self._newest
+        self._newest = self._memory.save(header, lambda: owner_states.capture(every), after)
 
     def newest_in_memory(self, on_disk: Loaded | None) -> Loaded | None:
         """The save in memory that continues `on_disk`, the newest durable checkpoint, if there is one."""
@@ -277,7 +279,7 @@ class CheckpointEngine:
     def _goes_on_beside_the_newest(self) -> None:
         """The run starts from what a person has named; what it had in memory continues something else."""
         if self._world.is_main:
-            self._newest = next((found.prefix for found in self.found() if found.record), None)
+            self._newest = _UNKNOWN
         self.forget_memory()
 
     def _fits_everywhere(self, owners: Owners, kept: Loaded) -> bool:

@@ -44,4 +44,6 @@ class Restored:
         if self.in_memory.after is None:
             return "memory (before any checkpoint on disk)"
         prefix, step = self.in_memory.after
+        if self.step < step:
+            return f"memory (saved after the run went back from {prefix})"
         return f"memory ({self.step - step} steps after {prefix})"

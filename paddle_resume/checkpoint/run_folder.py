@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 from paddle_resume.checkpoint import commit
-from paddle_resume.checkpoint.catalog import BEST, Found, unfinished, without_record
+from paddle_resume.checkpoint.catalog import BEST, Found, find_all, unfinished, without_record
 from paddle_resume.checkpoint.choose import choose, list_checkpoints
 from paddle_resume.checkpoint.reader import Loaded, sibling
 from paddle_resume.checkpoint.record import SUFFIX
@@ -52,6 +53,12 @@ class RunFolder:
     def found(self) -> list[Found]:
         """The checkpoints, the last written first."""
         return list_checkpoints(self._path, self._name)
+
+    def newest(self) -> Path | None:
+        """The prefix of the newest of them; None for none, also where the folder cannot be read now."""
+        with suppress(OSError):
+            return next((found.prefix for found in find_all(self._path, self._name) if found.record), None)
+        return None
 
     def choose(self, resume: str, reading: Callable[[Path], None]) -> tuple[Loaded | None, list[str]]:
         """As `choose`; raises CheckpointError also where a fresh start would write over what another program saved."""

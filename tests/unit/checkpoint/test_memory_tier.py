@@ -233,6 +233,21 @@ def test_who_asks_for_another_start_gets_it(way: str, tmp_path: Path) -> None:
     assert not list(all_places())
 
 
+def test_after_another_start_it_continues_the_newest_on_disk(tmp_path: Path) -> None:
+    """As the same command would: a person has named the older of two, from which the newer is not made again yet."""
+    run = Run(tmp_path)
+    for step in (2, 4):
+        run.save(step)
+    run.die()
+    again = Run(tmp_path)
+    assert again.restore(str(tmp_path / "checkpoint" / "run_step2")).step == 2  # type: ignore[union-attr]
+    again.keep(3)
+    again.die()
+    found = Run(tmp_path).restore()
+    assert found is not None and found.step == 3
+    assert found.source == f"memory (saved after the run went back from {tmp_path / 'checkpoint' / 'run_step4'})"
+
+
 def test_what_another_program_saved_is_another_start_too(tmp_path: Path) -> None:
     killed(tmp_path)
     paddle.save({"w": paddle.ones([3, 4]), "b": paddle.ones([])}, str(tmp_path / "theirs.pdparams"))
