@@ -13,6 +13,7 @@ from paddle_resume.checkpoint.record import FILE_SUFFIX, MAX_BYTES, SUFFIX, Reco
 from paddle_resume.checkpoint.snapshot import Files
 from paddle_resume.differences import Difference, reported_by
 from paddle_resume.errors import CheckpointError, PaddleResumeError, StateError
+from paddle_resume.owners.device_copies import device_copies
 from paddle_resume.stateful import Compared, HasFile, MayBeAbsent, Owner, Owners, PreparesSave, Stateful, WritesFiles
 from paddle_resume.storage.bounded_json import is_readable
 
@@ -34,7 +35,8 @@ def capture(owners: Owners) -> tuple[str, Files]:
     states: dict[str, Any] = {}
     with_files = owners.that_are(HasFile)
     for name, owner in reversed(list(owners.items())):
-        state = owner.state_dict()
+        with device_copies.later() if name in with_files else contextlib.nullcontext():
+            state = owner.state_dict()
         if not state and _may_be_absent(owner):
             continue
         if name in with_files:
@@ -47,6 +49,7 @@ def capture(owners: Owners) -> tuple[str, Files]:
             files[suffix] = state
         else:
             states[name] = encode_state(name, state)
+    device_copies.wait()
     plain = ", ".join(f"{json.dumps(name)}: {states[name]}" for name in reversed(states))
     if not is_readable(plain, MAX_BYTES):
         largest = max(states, key=lambda name: len(states[name]))

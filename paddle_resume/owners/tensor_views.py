@@ -11,6 +11,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import paddle
 
+from paddle_resume.owners.device_copies import device_copies
+
 
 class KeptViews:
     """The views of one owner's tensors, kept for its next save: to make them takes most of a save of many small ones.
@@ -27,14 +29,13 @@ class KeptViews:
     def of(self, tensors: Mapping[str, paddle.Tensor]) -> dict[str, np.ndarray]:
         """The values of all of them, each as `view` gives it.
 
-        Copies from a GPU go to pinned memory side by side, with one wait for all.
+        Copies from a GPU go to pinned memory, as `device_copies` has them.
         """
         now = [*tensors.values()]
         if self._forms and self._are(now) and _forms(now) == self._forms:
             return dict(zip(tensors, [kept.array for kept in self._kept]))
-        arrays = self._look(now)
-        if paddle.device.get_device().startswith("gpu"):
-            paddle.device.synchronize()
+        with device_copies.side_by_side():
+            arrays = self._look(now)
         return dict(zip(tensors, arrays))
 
     def _are(self, now: list[paddle.Tensor]) -> bool:
@@ -77,14 +78,16 @@ _SHAPE, _DTYPE = _TENSOR.shape.__get__, _TENSOR.dtype.__get__
 
 def views(tensors: Mapping[str, paddle.Tensor]) -> dict[str, np.ndarray]:
     """The values of all of them, each as `view` gives it, with nothing kept."""
-    return KeptViews().of(tensors)
+    found = KeptViews().of(tensors)
+    device_copies.wait()
+    return found
 
 
 def view(tensor: paddle.Tensor, overlap: bool = False) -> np.ndarray:
     """The tensor's values as an array: on CPU its own memory, to read; else a copy on the host.
 
-    With `overlap`, a copy from a GPU may still be on its way: `views` waits for it. bfloat16 comes as uint16. Of a
-    tensor on a mesh of processes it is the part that this one holds.
+    With `overlap`, a copy from a GPU may still be on its way: `device_copies` waits for it. bfloat16 comes as uint16.
+    Of a tensor on a mesh of processes it is the part that this one holds.
     """
     tensor = local_part(tensor.detach())
     if overlap and tensor.place.is_gpu_place() and tensor.is_contiguous():

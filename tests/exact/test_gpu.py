@@ -84,7 +84,15 @@ def test_a_run_is_the_same_from_one_seed_and_across_resumes(level: str | None, d
         assert straight._parts.precision.skipped > 0  # The scale begins far too high, and has to come down.
 
 
-def test_tensors_copied_together_arrive_bit_for_bit() -> None:
+def test_copies_on_a_stream_of_their_own_are_those_of_the_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    straight = trained("straight", None, "float32")
+    monkeypatch.setenv("PADDLE_RESUME_GPU_STREAM", "1")
+    assert bits(trained("aside", None, "float32", 5, 11)) == bits(straight)
+
+
+@pytest.mark.parametrize("stream", ["0", "1"])
+def test_tensors_copied_together_arrive_bit_for_bit(stream: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PADDLE_RESUME_GPU_STREAM", stream)
     tensors = [paddle.randn([1000, n]).astype(kind) for n in (1, 7) for kind in ("float32", "float16", "bfloat16")]
     arrays = views({str(i): tensor for i, tensor in enumerate(tensors)})
     for tensor, array in zip(tensors, arrays.values()):
