@@ -17,6 +17,7 @@ from paddle_resume.loggers import VisualDLLogger
 from paddle_resume.loggers.log_claim import LogClaim
 from paddle_resume.storage.durable_files import explain, open_in_place
 from paddle_resume.suites.program_files import ProgramFiles
+from paddle_resume.suites.undo_log import UndoLog
 
 _ELSEWHERE = "Have the training write to another folder, or wait until that one has ended."
 
@@ -29,15 +30,30 @@ class Outputs:
         name: of the run; VisualDL's files are called by it.
         rank: of this process: each has curves of its own, and a text log of several is kept from other runs by rank 0.
         saved: the state to go on from, or None: then curves begin anew.
+        keep: how many checkpoints may be gone on from.
+        starts_over: whether somebody wants the run from its beginning.
     """
 
     def __init__(
-        self, home: Path, name: str, rank: int, saved: Optional[Mapping[str, Any]], tell: Callable[[str], None]
+        self,
+        home: Path,
+        name: str,
+        rank: int,
+        saved: Optional[Mapping[str, Any]],
+        tell: Callable[[str], None],
+        *,
+        keep: int,
+        starts_over: bool = False,
     ) -> None:
         self._home = home.resolve()
-        mark = f".{rank}" if rank else ""
+        log = UndoLog(self._home, self._home / f".{name}.files{f'.{rank}' if rank else ''}", keep, tell)
         self.files = ProgramFiles(
-            self._home, self._home / f".{name}.files{mark}", None if saved is None else saved.get("files", {}), tell
+            self._home,
+            log,
+            None if saved is None else saved.get("files", {}),
+            tell,
+            others=[*(saved or {}).get("texts", ()), *(saved or {}).get("curves", ())],
+            starts_over=starts_over,
         )
         self._name = name
         self._rank = rank

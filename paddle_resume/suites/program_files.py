@@ -1,66 +1,53 @@
-"""Files that a wrapped program writes by `open()`: on a resume each goes on from where it was at the checkpoint."""
+"""Files that a wrapped program writes: on a resume each goes on from what it was at the checkpoint."""
 
 from __future__ import annotations
 
-import builtins
-import io
-import json
 import os
-import shutil
-import sys
-import tempfile
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any, Callable, Optional
 
 from paddle_resume.differences import Difference
 from paddle_resume.errors import CheckpointError
 from paddle_resume.found_state.problem import Problem
-from paddle_resume.found_state.uncaptured import is_users
-from paddle_resume.found_state.written_file_kind import FOLLOWED, OPENER, Opened
-from paddle_resume.storage.durable_files import open_in_place
-from paddle_resume.storage.regular_files import read_regular
-from paddle_resume.suites.written_file import (
-    ABSENT,
-    Written,
-    begins_as,
-    cut,
-    is_size,
-    is_sound,
-    place_of,
-    plain_open,
-    put_to,
-    take_back,
-)
+from paddle_resume.found_state.written_file_kind import FOLLOWED, Opened
+from paddle_resume.suites.start_copies import StartCopies
+from paddle_resume.suites.undo_log import UndoLog
+from paddle_resume.suites.written_file import Written, begins_as, cut, is_size, is_sound, place_of, plain_open, put_to
 
-# Through these a program opens files of its own; what other libraries open is theirs.
-_THROUGH = ("pathlib", "codecs", "pandas", "numpy")
-_MOST_FRAMES = 12
-_MOST_BEGUN = 16 << 20
 _WRITES = frozenset("wax+")
 
 
 class ProgramFiles:
-    """Owner's part: how far each file was written that the program's own code opens.
+    """Owner's part: what the files were that the program's own code writes, and how far those that it appends to.
 
-    Until a run that goes on stands where it was interrupted, the program writes to copies of the files that it had
+    Until a run that goes on stands where it was interrupted, the program works on copies of the files that it had
     written before: what it does at its start, such as emptying its log, was done once already.
 
     Args:
         home: the folder of the checkpoints, from which files are named.
-        begun: where to note each file that this run writes for the first time, and how long it was: those that it
-            begins after its last checkpoint are in none.
+        log: what is done to files after a checkpoint.
         saved: the state to go on from; None for a new run.
+        others: files of the run that are not followed here, and folders of such.
+        starts_over: whether somebody wants the run from its beginning, with its files as they are.
     """
 
     def __init__(
-        self, home: Path, begun: Path, saved: Optional[Mapping[str, Any]], tell: Callable[[str], None]
+        self,
+        home: Path,
+        log: UndoLog,
+        saved: Optional[Mapping[str, Any]],
+        tell: Callable[[str], None],
+        *,
+        others: Collection[str] = (),
+        starts_over: bool = False,
     ) -> None:
         self._home = home.resolve()
-        self._begun_file = begun
+        self._log = log
         self._tell = tell
-        self._stands_there = saved is None
+        self._others = others
+        self._start: Optional[StartCopies] = None if saved is None else StartCopies()
+        """Until the program stands where it was interrupted."""
         self._of_start: set[str] = set()
         """What the program opens before it trains, as it will in each process."""
         self._trains = False
@@ -68,33 +55,27 @@ class ProgramFiles:
         self._waiting: dict[str, dict[str, Any]] = {} if self.differences(saved or {}) else dict(entries)
         """What the checkpoint tells of files that were not opened again yet."""
         self._written: dict[str, Written] = {}
-        self._copies: dict[str, Path] = {}
-        self._folder: Optional[tempfile.TemporaryDirectory[str]] = None
-        self._process = os.getpid()
+        self._goes_on = saved is not None
         self._reopened: set[str] = set()
         """Those that the program is to hold open, and had not opened itself in this process."""
-        self._begun: dict[str, tuple[int, int]] = {}
-        """By name, on which disk and where each was when this run first wrote to it."""
-        self._lines = (saved or {}).get("begun", 0)
         if saved is None:
-            begun.unlink(missing_ok=True)
+            (log.forget if starts_over else log.begin)()
         else:
-            self._take_back_begun()
+            log.go_back(saved.get("begun", 0), [name for name, each in entries.items() if each["size"] is not None])
 
-    def take(self) -> None:
-        """Have `open` come here first, also that of `io`, which `pathlib` uses."""
-        builtins.open = io.open = self._open
-        OPENER[0] = self
+    @property
+    def reads(self) -> bool:
+        """Whether it has to be asked for files that are only read."""
+        return self._start is not None
 
-    def _open(self, file: Any, mode: Any = "r", *args: Any, **options: Any) -> Any:
-        path = self._path(file, mode, options)
-        if path is None:
-            return plain_open(file, mode, *args, **options)
-        name = os.path.relpath(path, self._home)
-        writes = not _WRITES.isdisjoint(mode)
-        if not self._stands_there and name in self._waiting and (writes or name in self._copies):
+    def open(self, file: Any, mode: str = "r", *args: Any, **options: Any) -> Any:
+        """As Python's `open`, for a file of the program's own."""
+        path = Path(file).absolute()
+        name, writes = self._name(path), not _WRITES.isdisjoint(mode)
+        if self._start is not None and (name in self._start or (writes and self._is_of_run(name))):
             options.pop("opener", None)  # That of an older `pathlib`, which would open the file itself.
-            handle = plain_open(self._copy(name, path, mode), mode, *args, **options)
+            copy = self._start.of(name, path, empties=not {"w", "x"}.isdisjoint(mode))
+            handle = plain_open(copy, mode, *args, **options)
         elif not writes:
             return plain_open(file, mode, *args, **options)
         else:
@@ -107,12 +88,74 @@ class ProgramFiles:
             self._follow(handle, path, Opened.by(name, mode, args, options))
         return handle
 
+    def moves(self, source: Path, target: Path) -> bool:
+        """The program is about to put one file in the place of another; True if that is done."""
+        name, new_name = self._name(source), self._name(target)
+        if self._start is not None and (name in self._start or self._is_of_run(new_name)):
+            self._start.of(name, source)
+            self._start.move(name, new_name)
+            return True
+        if self._is_of_run(name) and source.is_file():
+            self._log.removes(name, is_moved=True)
+            self._log.replaces(new_name, source)
+        return False
+
+    def removes(self, path: Path) -> bool:
+        """The program is about to remove a file; True if that is done."""
+        if not self._is_of_run(self._name(path)):
+            return False
+        if self._start is not None:
+            self._start.remove(self._name(path))
+            return True
+        self._log.removes(self._name(path))
+        return False
+
+    def removes_folder(self, folder: Path) -> bool:
+        """The program is about to remove all that is in a folder; True if that is done."""
+        others = [each for each in self._others if Path(os.path.normpath(self._home / each)).is_relative_to(folder)]
+        names = [*self._log.names_below(folder), *others]
+        if self._start is not None and names:
+            self._start.remove_folder(folder, names)
+            return True
+        for name in names:
+            self._log.removes(name)
+        # It may have been removed by the process that was killed.
+        return self._goes_on and self._trains and not folder.exists()
+
+    def makes_folder(self, folder: Path) -> bool:
+        """The program is about to make a folder; True if that is done."""
+        return self._start is not None and folder.is_dir() and self._start.makes_again(folder)
+
+    def instead(self, path: Path) -> Path:
+        """Where what is to be saved at `path` as a whole is to go: to a copy, if the program had saved it before."""
+        name = self._name(path)
+        if self._start is not None and self._is_of_run(name):
+            return self._start.of(name, path, empties=True)
+        return path
+
+    def replaces(self, path: Path, new: Path) -> None:
+        """What lies at `new` is about to be put in the place of `path`."""
+        if self._start is None or not self._start.has(path):
+            self._log.replaces(self._name(path), new)
+
+    def saved(self, *, on_disk: bool) -> None:
+        """A checkpoint was made of how everything is now."""
+        self._log.saves(on_disk=on_disk)
+
+    def durable(self) -> None:
+        """The last of those on disk will stay."""
+        self._log.is_durable()
+
+    def complete(self) -> None:
+        """The run is complete: nothing of it is undone any more."""
+        self._log.forget()
+
     def reopen(self, opened: Opened) -> Any:
         """A file that the program held open at the checkpoint, and has not opened in this process.
 
         Raises Problem if it is not the very file that this run wrote.
         """
-        path = self._require_begun(opened.name)
+        path = self._require_written(opened.name)
         try:  # Not emptied, as `w` would.
             handle = plain_open(path, opened.mode.replace("w", "a").replace("x", "a"), **opened.options)
         except (OSError, ValueError, LookupError, TypeError) as error:
@@ -123,15 +166,15 @@ class ProgramFiles:
 
     def move(self, handle: Any, opened: Opened) -> None:
         """As `reopen`, for a file that is open already, on another one."""
-        path = self._require_begun(opened.name)
+        path = self._require_written(opened.name)
         self._reopened.add(opened.name)
         self._written[FOLLOWED[handle].name].closed(handle)
         self._follow(handle, path, opened)
 
-    def _require_begun(self, name: str) -> Path:
+    def _require_written(self, name: str) -> Path:
         """Where that file is; what a record alone tells is not to lead a program to any file of a user's."""
         path = Path(os.path.normpath(self._home / name))
-        is_the_one = name in self._begun and place_of(path) == self._begun[name]
+        is_the_one = self._log.place(name) is not None and place_of(path) == self._log.place(name)
         if not is_the_one and not (path.is_relative_to(self._home.parent) and begins_as(path, self._waiting.get(name))):
             raise Problem(
                 f"the program held {path} open to write to, and what lies there is not the file that this run wrote: "
@@ -143,52 +186,25 @@ class ProgramFiles:
         FOLLOWED[handle] = opened
         self._written.setdefault(opened.name, Written(path)).opened(handle, "a" in opened.mode)
 
-    def _path(self, file: Any, mode: Any, options: Mapping[str, Any]) -> Optional[Path]:
-        """Which file of the program's it is; None for what is not to be followed."""
-        if type(mode) is not str or not isinstance(file, (str, os.PathLike)) or os.getpid() != self._process:
-            return None
-        if _WRITES.isdisjoint(mode) and (self._stands_there or not self._copies):
-            return None
-        frame = sys._getframe(2)
-        for _ in range(_MOST_FRAMES):
-            module = str(frame.f_globals.get("__name__", ""))
-            if is_users(module):
-                break
-            if module.partition(".")[0] not in _THROUGH or frame.f_back is None:
-                return None
-            frame = frame.f_back
-        else:
-            return None
-        if options.get("opener") is not None and frame is sys._getframe(2):
-            return None
-        path = os.fspath(file)
-        return Path(path).absolute() if isinstance(path, str) else None
+    def _name(self, path: Path) -> str:
+        return os.path.relpath(path, self._home)
 
-    def _copy(self, name: str, path: Path, mode: str) -> Path:
-        """What the program writes to instead; it begins as the file is now, unless it is to be emptied anyway."""
-        if name not in self._copies:
-            if self._folder is None:
-                self._folder = tempfile.TemporaryDirectory(prefix="paddle-resume-")
-            self._copies[name] = Path(self._folder.name) / str(len(self._copies))
-            if {"w", "x"}.isdisjoint(mode) and path.is_file():
-                shutil.copyfile(path, self._copies[name])
-        return self._copies[name]
+    def _is_of_run(self, name: str) -> bool:
+        return name in self._waiting or name in self._others or self._log.place(name) is not None
 
     def _open_real(self, name: str, path: Path, mode: str, open_it: Callable[[], Any]) -> Any:
         """Open one of the program's own files, which may hold what comes after the checkpoint."""
         entry, written = self._waiting.get(name), self._written.get(name)
         if entry is not None and "a" in mode:
             self._cut(path, entry)
-        size = path.stat().st_size if path.exists() else ABSENT
+        is_there = path.is_file()
+        # One that is appended to already is known by its length in each checkpoint.
+        is_known = "a" in mode and ((written is not None and written.is_appended_to) or _is_measured(entry))
+        if is_there and not is_known:
+            self._log.changes(name, appends="a" in mode, empties="w" in mode)
         handle = open_it()
         self._waiting.pop(name, None)
-        # One that is appended to already is known by its length in each checkpoint.
-        if name not in self._begun or ("a" in mode and (written is None or not written.is_appended_to)):
-            place = place_of(path)
-            if place is not None:
-                self._begun[name] = place
-                if entry is None:
-                    self._note_begun([name, size, *place])
+        self._log.made(name, was_there=is_there)
         return handle
 
     def state_dict(self) -> dict[str, Any]:
@@ -197,31 +213,49 @@ class ProgramFiles:
         kept = [name for name, each in self._written.items() if name in self._of_start or each.is_written_on]
         self._written = {name: self._written[name] for name in kept}
         written = {name: each.state() for name, each in self._written.items()}
-        return {"begun": self._lines, "entries": {**self._waiting, **written}}
+        return {"begun": self._log.count, "entries": {**self._waiting, **written}}
 
     def set_state_dict(self, state: Mapping[str, Any]) -> None:
         """The program stands where it stood at the checkpoint: its files do too, and what it holds open writes on."""
-        self._stands_there = self._trains = True
+        copies, self._start, self._trains = self._start or StartCopies(), None, True
         self._waiting = dict(state.get("entries", {}))
         for name, written in self._written.items():
             entry = self._waiting.get(name)
-            if entry is None or not (name in self._copies or name in self._reopened):
+            if entry is None or not (name in copies or name in self._reopened):
                 continue
             handles = written.open_handles()
-            if entry["size"] is None and name in self._copies and not written.path.exists():
-                shutil.copyfile(self._copies[name], written.path)  # Somebody has removed it since.
-            if entry["size"] is None or not (handles and entry["places"]):
-                continue  # It waits until it is opened again.
-            del self._waiting[name]
-            is_cut = self._cut(written.path, entry)
-            for handle, place in zip(handles, entry["places"]):
-                put_to(handle, written.path, FOLLOWED[handle].mode, place if is_cut else None)
+            if entry["size"] is None and name in copies and not written.path.exists():
+                copies.put(name, written.path)  # Somebody has removed it since.
+            if entry["size"] is not None and handles and entry["places"]:
+                self._put(handles, name, written.path)
+            # Else it waits until it is opened again.
+        for name in [name for name, entry in self._waiting.items() if entry["places"]]:
+            self._find_holder(name)
         self._written = {name: each for name, each in self._written.items() if name not in self._waiting}
-        self._copies.clear()
         self._reopened.clear()
-        if self._folder is not None:
-            self._folder.cleanup()
-            self._folder = None
+        copies.clear()
+
+    def _put(self, handles: list[Any], name: str, path: Path) -> None:
+        """Have open files write to the one at `path`, each from where it stood at the checkpoint."""
+        entry = self._waiting.pop(name)
+        is_cut = self._cut(path, entry)
+        for handle, place in zip(handles, entry["places"]):
+            put_to(handle, path, FOLLOWED[handle].mode, place if is_cut else None)
+
+    def _find_holder(self, name: str) -> None:
+        """What holds that file open cannot be looked into, such as a writer of `codecs`: in this process it has opened
+        one of another path, in a folder that is named by the time of the start."""
+        path = Path(os.path.normpath(self._home / name))
+        found = [each for each in self._written.values() if each.path.name == path.name and each.path != path]
+        handles = found[0].open_handles() if len(found) == 1 else []
+        try:
+            if len(handles) != len(self._waiting[name]["places"]):
+                raise Problem(f"the program held {path} open to write to, and nothing is known to hold it open now")
+            for handle in handles:
+                self.move(handle, FOLLOWED[handle]._replace(name=name))
+            self._put(handles, name, path)
+        except Problem as error:
+            self._tell(f"What the program writes to {path} may be lost: {error}.")
 
     def differences(self, state: Any) -> list[Difference]:
         """None: files are not the run. Raises CheckpointError for no state."""
@@ -243,30 +277,6 @@ class ProgramFiles:
             )
         return is_cut
 
-    def _note_begun(self, line: list[Any]) -> None:
-        with suppress(OSError):  # A folder that cannot be written is told of by the checkpoints.
-            file = open_in_place(self._begun_file, os.O_WRONLY | os.O_APPEND)
-            try:
-                os.write(file, (json.dumps(line) + "\n").encode())
-                self._lines += 1
-            finally:
-                os.close(file)
 
-    def _take_back_begun(self) -> None:
-        """Have the files that were begun, or first appended to, after the checkpoint be as they were before.
-
-        A file is left alone unless it is the very one: of what a stranger has written there nothing is done.
-        """
-        with suppress(OSError, ValueError, TypeError, RecursionError):
-            lines = read_regular(self._begun_file, _MOST_BEGUN).decode().splitlines()
-            later: dict[str, tuple[int, tuple[int, int]]] = {}
-            for number, line in enumerate(lines):
-                name, size, device, inode = json.loads(line)
-                if number < self._lines:
-                    self._begun[str(name)] = (device, inode)
-                else:
-                    later.setdefault(str(name), (size, (device, inode)))
-            for name, (size, place) in later.items():
-                if name not in self._waiting or self._waiting[name]["size"] is None:
-                    take_back(self._home / name, size, place)
-            os.truncate(self._begun_file, sum(len(line.encode()) + 1 for line in lines[: self._lines]))
+def _is_measured(entry: Optional[Mapping[str, Any]]) -> bool:
+    return entry is not None and entry["size"] is not None

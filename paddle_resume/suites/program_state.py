@@ -25,12 +25,6 @@ from paddle_resume.suites.loader_iterator import LoaderIterator, go_on
 from paddle_resume.suites.own_statistics import OwnStatistics
 from paddle_resume.suites.stack import Level, Stack, StackReader, code_of, set_variables, variables
 
-TRACED = (
-    "It trains by programs that paddle.jit.to_static has traced. A new process traces them anew when it first calls "
-    "them: what the traced code decided by numbers of Python's, such as the epoch, may be decided otherwise then, and "
-    "the run would not be the one that nobody interrupted."
-)
-
 
 class Variables:
     """The variables of one function, and the iterators of the loops that it is in, as attributes."""

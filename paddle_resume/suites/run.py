@@ -18,12 +18,13 @@ from paddle_resume.parallel.world import World
 from paddle_resume.rng import RandomStreams
 from paddle_resume.stateful import Owners
 from paddle_resume.suites.adapters import Adapter, recognised, require_proven
+from paddle_resume.suites.cautions import TRACED, UNKNOWN_GENERATOR
 from paddle_resume.suites.command import Command
 from paddle_resume.suites.loader_iterator import LoaderIterator
 from paddle_resume.suites.loops import RunningLoops
 from paddle_resume.suites.outputs import Outputs
 from paddle_resume.suites.position import Position
-from paddle_resume.suites.program_state import TRACED, ProgramState
+from paddle_resume.suites.program_state import ProgramState
 from paddle_resume.suites.refusals import explain, not_there
 from paddle_resume.suites.stack import Stack, StackReader
 from paddle_resume.training.interrupt import Interruption, SignalWatch
@@ -78,7 +79,7 @@ class WrappedRun:
         self._signals = signals
         self._world = world
         self._tell = tell
-        self._saver = Saver(engine, schedule, landed=lambda prefix: None, tell=tell, world=world)
+        self._saver = Saver(engine, schedule, landed=lambda prefix: outputs.files.durable(), tell=tell, world=world)
         self._wanted_site = loaded.record.owners["position"]["site"] if loaded is not None else None
         self._looked: dict[str, ProgramState] = {}
         """What may be the program's training, by the place: until an update tells."""
@@ -140,6 +141,8 @@ class WrappedRun:
             step = self._position.step
             self._saver.begin(owners, step=step, tag=f"step{step}", epoch=None, phase=DONE)
             self._saver.collect(step, wait=True)
+            if self._saver.failed is None:
+                self._outputs.files.complete()
         elif self._last is None:
             self._tell(
                 "The program has ended, and nothing of it was saved: it is of no known suite, or trained by no "
@@ -254,6 +257,7 @@ class WrappedRun:
                 self._outputs.before_save()
             with self._world.refused_together():
                 save(self._owners, step=step, epoch=None, phase=TRAIN, **options)
+            self._outputs.files.saved(on_disk=save == self._saver.begin)
         except StateError as error:
             self._cannot_be_saved = True
             self._tell(
@@ -290,10 +294,7 @@ class WrappedRun:
             told = f"{suite}, trained in {program.stack.told}{f'; {summary}' if summary else ''}."
             self._tell(f"{told} {TRACED}" if program.has_traced_code else told)
             if not self._random.state_dict()["whole"]:
-                self._tell(
-                    "On a CPU Paddle 2.6 does not give its generator away: what draws from it, such as dropout, comes "
-                    "out otherwise after a resume, which needs --allow-inexact. Paddle 3 can be gone on with exactly."
-                )
+                self._tell(UNKNOWN_GENERATOR)
 
 
 def _loops_of(stack: Stack) -> set[tuple[CodeType, int]]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import logging
 import os
-import shutil
 import signal
 import time
 from pathlib import Path
@@ -16,6 +15,7 @@ import paddle
 from paddle_resume.storage.durable_files import create_new, temporary
 from paddle_resume.suites.loader_iterator import LoaderIterator, loader_iterator
 from paddle_resume.suites.outputs import Outputs
+from paddle_resume.suites.program_files import ProgramFiles
 
 _OURS = (signal.SIGINT, signal.SIGTERM)
 _plain_signal: Callable[[int, Any], Any] = signal.signal
@@ -70,15 +70,18 @@ def _then(plain: Callable[..., Any], updated: Callable[[Any], None]) -> Callable
     return call
 
 
-def take_files(*, goes_on: bool) -> None:
-    """Files of `paddle.save` are whole or not there; what a run that `goes_on` removes once more may be gone."""
+def take_saves(files: ProgramFiles) -> None:
+    """Files of `paddle.save` are whole or not there, and as much the program's own as those that it opens."""
     plain_save = paddle.save
+    process = os.getpid()
 
     @functools.wraps(plain_save)
     def save(obj: Any, path: Any, *args: Any, **options: Any) -> Any:
         if not isinstance(path, (str, os.PathLike)):
             return plain_save(obj, path, *args, **options)
-        target = Path(path)
+        target = Path(path).absolute()
+        if os.getpid() == process:
+            target = files.instead(target)
         target.parent.mkdir(parents=True, exist_ok=True)
         new = temporary(target)
         os.close(create_new(new))
@@ -86,6 +89,8 @@ def take_files(*, goes_on: bool) -> None:
             plain_save(obj, str(new), *args, **options)
             with new.open("rb") as file:
                 os.fsync(file.fileno())
+            if os.getpid() == process:
+                files.replaces(target, new)
             new.replace(target)
         except BaseException:
             new.unlink(missing_ok=True)
@@ -93,17 +98,6 @@ def take_files(*, goes_on: bool) -> None:
         return None
 
     paddle.save = save
-    if not goes_on:
-        return
-    plain_rmtree = shutil.rmtree
-
-    @functools.wraps(plain_rmtree)
-    def rmtree(path: Any, *args: Any, **options: Any) -> None:
-        if isinstance(path, (str, os.PathLike)) and not Path(path).exists():
-            return
-        plain_rmtree(path, *args, **options)
-
-    shutil.rmtree = rmtree  # type: ignore[assignment]
 
 
 def take_logs(outputs: Outputs) -> None:

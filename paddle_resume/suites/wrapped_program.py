@@ -19,6 +19,7 @@ from paddle_resume.parallel.world import World
 from paddle_resume.suites import loader_iterator
 from paddle_resume.suites.adapters import ADAPTERS
 from paddle_resume.suites.command import Command
+from paddle_resume.suites.file_calls import take_file_calls
 from paddle_resume.suites.loops import RunningLoops
 from paddle_resume.suites.outputs import Outputs
 from paddle_resume.suites.resume_from import is_wrapped, resume_from
@@ -27,10 +28,10 @@ from paddle_resume.suites.run import WrappedRun
 from paddle_resume.suites.stack import StackReader
 from paddle_resume.suites.takeover import (
     ignore_signals,
-    take_files,
     take_loaders,
     take_logs,
     take_optimizers,
+    take_saves,
     take_signals,
 )
 from paddle_resume.training.interrupt import SignalWatch
@@ -80,7 +81,11 @@ def run_wrapped(arguments: Sequence[str], options: Options) -> None:
         tell(f"This run is complete ({loaded.record.step} batches): nothing is left to do.")
         engine.close()
         return
-    outputs = Outputs(options.save_dir, options.name, world.rank, _saved_outputs(loaded, world), tell)
+    saved = _saved_outputs(loaded, world)
+    starts_over = options.resume == "none"
+    outputs = Outputs(
+        options.save_dir, options.name, world.rank, saved, tell, keep=schedule.keep, starts_over=starts_over
+    )
     loops = RunningLoops()
     modules = RewrittenModules(loops.begin, partial(_is_rewritten, options.any_program), _may_be_rewritten)
     for package in ("__main__", *(adapter.package for adapter in ADAPTERS)):
@@ -104,9 +109,9 @@ def run_wrapped(arguments: Sequence[str], options: Options) -> None:
     )
     take_loaders(run.before_iterator, tell)
     take_optimizers(run.updated)
-    take_files(goes_on=loaded is not None)
+    take_saves(outputs.files)
     take_logs(outputs)
-    outputs.files.take()
+    take_file_calls(outputs.files)
     loader_iterator.ASKED[0] = run.asked
     sys.meta_path.insert(0, modules)
     with signals:

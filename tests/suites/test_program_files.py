@@ -44,6 +44,25 @@ def test_a_file_that_was_opened_in_mid_run_is_held_open_again(held_in: str, tmp_
     assert differences(straight(tmp_path, "holding_files", held_in), interrupted) == []
 
 
+WAYS = ["reloaded", "arrays", "history", "whole history", "in place", "turning", "copied", "packed", "dated"]
+AT_THE_START = ["emptied", "removed", "unlinked", "moved"]
+
+
+@pytest.mark.pythons
+@pytest.mark.parametrize("way", [*WAYS, *AT_THE_START])
+def test_what_a_program_reads_back_or_clears_away_is_as_it_was(way: str, tmp_path: Path) -> None:
+    interrupted = through(tmp_path, "own_files", "5:SIGKILL", "6:SIGTERM", "8:SIGKILL", arguments=[way])
+    assert differences(straight(tmp_path, "own_files", way), interrupted) == []
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("way", [*WAYS, *AT_THE_START])
+@pytest.mark.parametrize("step", range(4, 12))
+def test_so_it_is_after_any_batch(step: int, way: str, tmp_path: Path) -> None:
+    interrupted = through(tmp_path, "own_files", f"{step}:SIGKILL", f"{step + 1}:SIGKILL", arguments=[way])
+    assert differences(straight(tmp_path, "own_files", way), interrupted) == []
+
+
 def test_a_file_that_was_changed_by_somebody_is_written_on_as_it_is(tmp_path: Path) -> None:
     assert wrap(tmp_path, "holding_files", "attribute", DIE="6:SIGTERM").returncode == 143
     book = tmp_path / "wrapped" / "book.txt"
@@ -74,11 +93,22 @@ def test_a_run_that_is_copied_with_its_files_goes_on_in_the_copy(tmp_path: Path)
 
 
 def test_files_would_not_end_so_if_nobody_followed_them(tmp_path: Path) -> None:
-    """The control: this module of the package is put in its place for the program and what it starts."""
-    (tmp_path / "sitecustomize.py").write_text(
-        "from paddle_resume.suites.program_files import ProgramFiles\nProgramFiles.take = lambda files: None\n"
-    )
-    path = {"PYTHONPATH": f"{tmp_path}:{Path(forking.__file__).parents[2]}"}
+    path = instead_of(tmp_path, "file_calls", "take_file_calls", "lambda files: None")
     assert wrap_anew(tmp_path, "holding_files", "attribute", DIE="6:SIGTERM", **path).returncode == 143
     assert wrap_anew(tmp_path, "holding_files", "attribute", **path).returncode == 0
     assert differences(straight(tmp_path, "holding_files", "attribute"), tmp_path / "wrapped") == ["book.txt"]
+
+
+def test_weights_would_not_end_so_if_nothing_were_undone(tmp_path: Path) -> None:
+    path = instead_of(tmp_path, "undo_log", "UndoLog._undo", "lambda *_: None")
+    assert wrap_anew(tmp_path, "own_files", "reloaded", DIE="5:SIGKILL", **path).returncode == -9
+    assert wrap_anew(tmp_path, "own_files", "reloaded", **path).returncode == 0
+    assert "final.pickle" in differences(straight(tmp_path, "own_files", "reloaded"), tmp_path / "wrapped")
+
+
+def instead_of(folder: Path, module: str, name: str, other: str) -> dict[str, str]:
+    """The control: this is put in its place in the package, for the program and what it starts."""
+    (folder / "sitecustomize.py").write_text(
+        f"import paddle_resume.suites.{module} as module\nmodule.{name} = {other}\n"
+    )
+    return {"PYTHONPATH": f"{folder}:{Path(forking.__file__).parents[2]}"}

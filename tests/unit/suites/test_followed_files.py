@@ -6,6 +6,8 @@ import builtins
 import io
 import json
 import os
+import pathlib
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,7 +18,9 @@ import pytest
 from paddle_resume.errors import CheckpointError
 from paddle_resume.found_state.problem import Problem
 from paddle_resume.found_state.written_file_kind import FOLLOWED, WRITTEN_FILE, Opened
+from paddle_resume.suites.file_calls import take_file_calls
 from paddle_resume.suites.program_files import ProgramFiles
+from paddle_resume.suites.undo_log import UndoLog
 
 CUT = {"size": 0, "tail": "", "places": []}
 
@@ -32,32 +36,37 @@ class Place:
         self.told: list[str] = []
 
     def files(self, saved: Any = None) -> ProgramFiles:
-        return ProgramFiles(self.home, self.begun, saved, self.told.append)
+        return ProgramFiles(self.home, UndoLog(self.home, self.begun, 2, self.told.append), saved, self.told.append)
 
 
 @pytest.fixture
 def place(tmp_path: Path) -> Iterator[Place]:
-    plain = builtins.open
+    homes: list[tuple[Any, str]] = [(builtins, "open"), (io, "open"), (shutil, "rmtree")]
+    homes += [(os, name) for name in ("replace", "rename", "remove", "unlink", "mkdir")]
+    accessor = getattr(pathlib, "_NormalAccessor", None)  # of older Pythons
+    homes += [(accessor, name) for _, name in homes if accessor is not None and name in vars(accessor)]
+    before = [vars(home)[name] for home, name in homes]
     yield Place(tmp_path)
-    builtins.open = io.open = plain
+    for (home, name), call in zip(homes, before):
+        setattr(home, name, call)
 
 
 def test_what_the_program_does_at_its_start_is_not_done_to_its_files_again(place: Place) -> None:
     first = place.files()
-    with first._open(place.out, "w") as file:
+    with first.open(place.out, "w") as file:
         file.write("head\n")
-    handle = first._open(place.out, "a")
+    handle = first.open(place.out, "a")
     handle.write("one\n")
     saved = json.loads(json.dumps(first.state_dict()))
     handle.write("two\n")
     handle.close()
 
     again = place.files(saved)
-    with again._open(place.out, "w") as file:
+    with again.open(place.out, "w") as file:
         file.write("head\n")
-    with again._open(place.out, "r") as file:
+    with again.open(place.out, "r") as file:
         assert file.read() == "head\n"
-    handle = again._open(place.out, "a")
+    handle = again.open(place.out, "a")
     assert handle.tell() == 5
     assert place.out.read_text() == "head\none\ntwo\n"
     again.set_state_dict(saved)
@@ -69,12 +78,12 @@ def test_what_the_program_does_at_its_start_is_not_done_to_its_files_again(place
 
 def test_a_file_of_the_start_that_somebody_has_removed_is_there_again(place: Place) -> None:
     first = place.files()
-    with first._open(place.out, "w") as file:
+    with first.open(place.out, "w") as file:
         file.write("settings")
     saved = first.state_dict()
     place.out.unlink()
     again = place.files(saved)
-    with again._open(place.out, "w") as file:
+    with again.open(place.out, "w") as file:
         file.write("settings")
     again.set_state_dict(saved)
     assert place.out.read_text() == "settings"
@@ -86,14 +95,14 @@ def test_an_open_file_goes_on_in_each_mode(mode: str, place: Place) -> None:
         handle.write(text.encode() if "b" in mode else text)
 
     first = place.files()
-    handle = first._open(place.out, mode)
+    handle = first.open(place.out, mode)
     write(handle, "one ä ")
     saved = first.state_dict()
     before = place.out.read_bytes()
     write(handle, "lost")
     handle.close()
     again = place.files(saved)
-    handle = again._open(place.out, mode)
+    handle = again.open(place.out, mode)
     write(handle, "begun")
     again.set_state_dict(saved)
     write(handle, "two")
@@ -106,7 +115,7 @@ def test_a_record_cuts_no_file_that_the_program_does_not_write(place: Place) -> 
     saved = {"begun": 0, "entries": {"../out.txt": CUT}}
     files = place.files(saved)
     files.set_state_dict(saved)
-    with files._open(place.out, "r") as file:
+    with files.open(place.out, "r") as file:
         assert file.read() == "of somebody"
     assert place.out.read_text() == "of somebody"
 
@@ -115,25 +124,25 @@ def test_a_record_cuts_no_file_that_the_program_does_not_write(place: Place) -> 
 def test_a_file_that_was_begun_after_the_checkpoint_goes_if_it_is_the_very_one(is_its: bool, place: Place) -> None:
     place.out.write_text("late")
     status = place.out.stat()
-    line = ["../out.txt", -1, status.st_dev, status.st_ino + (not is_its)]
-    place.begun.write_text(json.dumps(["../first.txt", -1, 1, 1]) + "\n" + json.dumps(line) + "\n")
+    notes = [[0, "../first.txt", -1, 1, 1], [1, "../out.txt", -1, status.st_dev, status.st_ino + (not is_its)]]
+    place.begun.write_text("".join(json.dumps(note) + "\n" for note in notes))
     place.files({"begun": 1, "entries": {}})
     assert place.out.exists() != is_its
-    assert len(place.begun.read_text().splitlines()) == 1
+    assert "out.txt" not in place.begun.read_text()
 
 
 def test_so_does_the_first_file_of_all(place: Place) -> None:
     first = place.files()
     saved = first.state_dict()
-    first._open(place.out, "a").close()
+    first.open(place.out, "a").close()
     place.files(saved)
     assert not place.out.exists()
 
 
-@pytest.mark.parametrize("line", ["", "{}", "[1]", "nonsense", '["../out.txt", "a", "b", "c"]', "[" * 5000, "\xff"])
+@pytest.mark.parametrize("line", ["", "{}", "[1]", "nonsense", '[1, "../out.txt", -1, "b", "c"]', "[" * 5000, "\xff"])
 def test_an_odd_note_is_passed_over(line: str, place: Place) -> None:
     place.out.write_text("of somebody")
-    place.begun.write_text(f'["x", 0, 1, 1]\n{line}\n', encoding="latin-1")
+    place.begun.write_text(f'[0, "x", 0, 1, 1]\n{line}\n', encoding="latin-1")
     place.files({"begun": 1, "entries": {}})
     assert place.out.read_text() == "of somebody"
 
@@ -168,7 +177,7 @@ def test_a_record_opens_no_file_that_this_run_did_not_write(name: str, place: Pl
 @pytest.mark.parametrize("opened", [("zz", {}), ("w", {"encoding": "klingon"}), ("w", {"buffering": "many"})])
 def test_a_file_is_not_opened_oddly(opened: tuple[str, dict[str, Any]], place: Place) -> None:
     files = place.files()
-    files._open(place.out, "w").close()
+    files.open(place.out, "w").close()
     with pytest.raises(Problem, match="cannot be opened"):
         files.reopen(Opened("../out.txt", *opened))
 
@@ -183,14 +192,14 @@ def test_what_is_written_whole_after_the_start_needs_no_place_in_a_record(place:
     files = place.files()
     assert files.state_dict()["entries"] == {}
     for number in range(50):
-        with files._open(place.home / f"{number}.json", "w") as file:
+        with files.open(place.home / f"{number}.json", "w") as file:
             file.write("{}")
     assert files.state_dict() == {"begun": 50, "entries": {}}
 
 
 def test_files_of_libraries_and_devices_are_not_followed(place: Place) -> None:
     files = place.files()
-    files.take()
+    take_file_calls(files)
     with open(os.devnull, "w"):
         pass
     np.save(place.home / "array.npy", np.zeros(2))
