@@ -146,9 +146,10 @@ class ProgramFiles:
         """The last of those on disk will stay."""
         self._log.is_durable()
 
-    def complete(self) -> None:
-        """The run is complete: nothing of it is undone any more."""
-        self._log.forget()
+    def complete(self, *, is_saved: bool) -> None:
+        """The run is complete: if that is saved, nothing of it is undone any more."""
+        if is_saved:
+            self._log.forget()
 
     def reopen(self, opened: Opened) -> Any:
         """A file that the program held open at the checkpoint, and has not opened in this process.

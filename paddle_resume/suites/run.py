@@ -141,8 +141,7 @@ class WrappedRun:
             step = self._position.step
             self._saver.begin(owners, step=step, tag=f"step{step}", epoch=None, phase=DONE)
             self._saver.collect(step, wait=True)
-            if self._saver.failed is None:
-                self._outputs.files.complete()
+            self._outputs.files.complete(is_saved=self._saver.failed is None)
         elif self._last is None:
             self._tell(
                 "The program has ended, and nothing of it was saved: it is of no known suite, or trained by no "

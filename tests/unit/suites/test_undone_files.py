@@ -133,7 +133,7 @@ def test_of_older_checkpoints_nothing_is_kept(tmp_path: Path) -> None:
         program.save(on_disk=True)
         program.files.durable()
     assert len(list(kept.iterdir())) <= 2
-    program.files.complete()
+    program.files.complete(is_saved=True)
     assert not kept.exists() and not (tmp_path / "checkpoint" / ".run.files").exists()
 
 
@@ -225,6 +225,6 @@ def test_links_are_not_followed(tmp_path: Path) -> None:
     (tmp_path / "yours").mkdir()
     (tmp_path / "yours" / "7").write_text("yours")
     os.symlink(tmp_path / "yours", tmp_path / "checkpoint" / ".run.files.kept")
-    Program(tmp_path).files.complete()
+    Program(tmp_path).files.complete(is_saved=True)
     Program(tmp_path, {"begun": 0, "entries": {}})
     assert contents(tmp_path / "yours") == {"7": "yours"}
