@@ -18,8 +18,8 @@ from paddle_resume.found_state.written_file_kind import OPENER
 from paddle_resume.suites.program_files import ProgramFiles
 from paddle_resume.suites.written_file import plain_open
 
-# Through these a program opens files of its own; what other libraries open is theirs.
-_THROUGH = ("pathlib", "codecs", "gzip", "lzma", "zipfile", "shutil", "pandas", "numpy")
+# What these open for a program is known in other ways, or for themselves alone.
+_OTHERS = frozenset({"paddle", "paddle_resume", "visualdl", "logging", "tempfile", "tensorboard", "tensorboardX"})
 _MOST_FRAMES = 12
 _WRITES = frozenset("wax+")
 _FROM_OPEN_FOLDERS = ("dir_fd", "src_dir_fd", "dst_dir_fd")
@@ -66,7 +66,7 @@ def take_file_calls(files: ProgramFiles) -> None:
 
 
 def _is_programs(file: Any, options: Mapping[str, Any]) -> bool:
-    """Whether it is a file that the program itself opens, and not some library for itself."""
+    """Whether it is a file that the program opens, be it through a library."""
     if not isinstance(file, (str, os.PathLike)) or not isinstance(os.fspath(file), str):
         return False
     caller = frame = sys._getframe(2)
@@ -74,7 +74,7 @@ def _is_programs(file: Any, options: Mapping[str, Any]) -> bool:
         module = str(frame.f_globals.get("__name__", ""))
         if is_users(module):
             return options.get("opener") is None or frame is not caller
-        if module.partition(".")[0] not in _THROUGH or frame.f_back is None:
+        if module.partition(".")[0] in _OTHERS or frame.f_back is None:
             return False
         frame = frame.f_back
     return False

@@ -61,7 +61,12 @@ class ProgramFiles:
         if saved is None:
             (log.forget if starts_over else log.begin)()
         else:
-            log.go_back(saved.get("begun", 0), [name for name, each in entries.items() if each["size"] is not None])
+            measured = {name: each for name, each in self._waiting.items() if each["size"] is not None}
+            log.go_back(saved.get("begun", 0), measured)
+            for name, entry in measured.items():
+                path = self._path(name)
+                if place_of(path) is not None and place_of(path) == log.place(name):
+                    cut(path, entry)  # The program may read it first. Others are cut when it opens them to write.
 
     @property
     def reads(self) -> bool:
@@ -112,7 +117,7 @@ class ProgramFiles:
 
     def removes_folder(self, folder: Path) -> bool:
         """The program is about to remove all that is in a folder; True if that is done."""
-        others = [each for each in self._others if Path(os.path.normpath(self._home / each)).is_relative_to(folder)]
+        others = [each for each in self._others if self._path(each).is_relative_to(folder)]
         names = [*self._log.names_below(folder), *others]
         if self._start is not None and names:
             self._start.remove_folder(folder, names)
@@ -174,7 +179,7 @@ class ProgramFiles:
 
     def _require_written(self, name: str) -> Path:
         """Where that file is; what a record alone tells is not to lead a program to any file of a user's."""
-        path = Path(os.path.normpath(self._home / name))
+        path = self._path(name)
         is_the_one = self._log.place(name) is not None and place_of(path) == self._log.place(name)
         if not is_the_one and not (path.is_relative_to(self._home.parent) and begins_as(path, self._waiting.get(name))):
             raise Problem(
@@ -189,6 +194,9 @@ class ProgramFiles:
 
     def _name(self, path: Path) -> str:
         return os.path.relpath(path, self._home)
+
+    def _path(self, name: str) -> Path:
+        return Path(os.path.normpath(self._home / name))
 
     def _is_of_run(self, name: str) -> bool:
         return name in self._waiting or name in self._others or self._log.place(name) is not None
@@ -246,7 +254,7 @@ class ProgramFiles:
     def _find_holder(self, name: str) -> None:
         """What holds that file open cannot be looked into, such as a writer of `codecs`: in this process it has opened
         one of another path, in a folder that is named by the time of the start."""
-        path = Path(os.path.normpath(self._home / name))
+        path = self._path(name)
         found = [each for each in self._written.values() if each.path.name == path.name and each.path != path]
         handles = found[0].open_handles() if len(found) == 1 else []
         try:

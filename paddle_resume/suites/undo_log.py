@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 from collections.abc import Collection
 from contextlib import suppress
 from pathlib import Path
 from typing import Callable, NamedTuple, Optional, Union
 
+from paddle_resume.checkpoint.memory_place import SLOTS
 from paddle_resume.storage.durable_files import open_in_place
-from paddle_resume.storage.regular_files import open_regular, read_regular
-from paddle_resume.suites.written_file import ABSENT, place_of, plain_open
+from paddle_resume.storage.regular_files import read_regular
+from paddle_resume.suites.kept_files import LARGEST_COPY, KeptFiles
+from paddle_resume.suites.written_file import ABSENT, place_of
 
 _MOST_BYTES = 16 << 20
-_LARGEST_COPY = 64 << 20
 _LOST = "lost"
-_DURABLE = "//durable"
+_DURABLE, _SAVE = _OF_RUN = ("//durable", "//save")
+"""No names of files: a checkpoint is on disk, and one was begun."""
 _NOWHERE = (0, 0)
 _Place = tuple[int, int]
 _Before = Union[int, str, list[int], None]
@@ -53,16 +54,19 @@ class UndoLog:
         self._home = home
         self._tell = tell
         self._path = path
-        self._folder = path.with_name(f"{path.name}.kept")
+        self._kept = KeptFiles(path.with_name(f"{path.name}.kept"))
         self._keep = keep
         self._places: dict[str, _Place] = {}
         """By name, on which disk and where each file is that this run has written."""
         self._since: dict[str, bool] = {}
         """By name what was noted since the last save: whether all of the file can be undone, or what was appended."""
+        self._whole: dict[str, list[int]] = {}
+        """By name the notes of which one tells all that the file was."""
         self._next = 0
         self._saving: Optional[int] = None
         self._on_disk: list[int] = []
         """How many notes there were at each checkpoint on disk, the newest last."""
+        self._in_memory: list[int] = []
         self._has_durable = False
 
     @property
@@ -89,8 +93,7 @@ class UndoLog:
         """Nothing of what was done is undone any more."""
         with suppress(OSError):
             self._path.unlink(missing_ok=True)
-        if not self._folder.is_symlink():
-            shutil.rmtree(self._folder, ignore_errors=True)
+        self._kept.clear()
 
     def go_back(self, count: int, appended: Collection[str]) -> None:
         """Undo all but the first `count` notes, which a checkpoint tells.
@@ -98,18 +101,21 @@ class UndoLog:
         Files in `appended` are cut by somebody else, and not made shorter here.
         """
         notes = self._read()
-        before = [note for note in notes if note.number < count]
-        self._places = {note.name: note.place for note in before}
-        self._has_durable = self._places.pop(_DURABLE, None) is not None
-        self._next = count
-        self._on_disk = [count]
-        later = [note for note in notes if note.number >= count]
+        done = [note for note in notes if note.number < count or note[:2] == (count, _SAVE)]
+        later = notes[len(done) :]
+        self._next = max(count, done[-1].number + 1 if done else 0)
+        self._in_memory = [count]  # It may be one of those.
+        # One more than are kept: the last may have failed.
+        self._on_disk = [note.number for note in done if note.name == _SAVE][-self._keep - 1 :]
+        self._places = {note.name: note.place for note in done if note.name not in _OF_RUN}
+        self._has_durable = any(note.name == _DURABLE for note in done)
         if later:
             self._undo(later, appended)
-            self._rewrite(before)
-        for kept in self._kept():
-            if int(kept.name) >= count:
-                kept.unlink()
+            self._rewrite(done)
+        self._kept.let_go(number for number in self._kept.numbers() if number >= self._next)
+        for note in done:
+            if _is_whole(note.before):
+                self._whole.setdefault(note.name, []).append(note.number)
         for name in {note.name for note in later} & set(self._places):
             place = place_of(self._of(name))
             if place is not None and place != self._places[name]:
@@ -131,11 +137,11 @@ class UndoLog:
             self._note(name, None, place)
         elif appends:
             self._note(name, path.stat().st_size, place)
-        elif empties and path.stat().st_size > _LARGEST_COPY:
+        elif empties and path.stat().st_size > LARGEST_COPY:
             self.removes(name)
             path.unlink()  # What is kept is the file itself; the program makes another.
         else:
-            self._note(name, self._copy(path), place)
+            self._note(name, self._kept.copy(path, self._next) or _LOST, place)
 
     def made(self, name: str, *, was_there: bool) -> None:
         """The program has opened a file: one that was not there, or may be another than before."""
@@ -150,22 +156,31 @@ class UndoLog:
             return
         before: _Before = None
         if not self._since.get(name):
-            before = self._link(path) if path.is_file() else ABSENT
+            before = self._kept.link(path, self._next) or _LOST if path.is_file() else ABSENT
         self._note(name, before, place)
 
     def removes(self, name: str, *, is_moved: bool = False) -> None:
         """The program is about to remove a file that it has written, or to move it, and may write on to it there."""
         path = self._of(name)
         if path.is_file():
-            before = None if self._since.get(name) else self._copy(path) if is_moved else self._link(path)
+            before: _Before = None
+            if not self._since.get(name):
+                before = (self._kept.copy if is_moved else self._kept.link)(path, self._next) or _LOST
             self._note(name, before, _NOWHERE)
 
     def saves(self, *, on_disk: bool) -> None:
         """A checkpoint is made of how everything is now."""
-        self._since.clear()
+        changed = [*self._since]
         if on_disk:
+            count = self._next
+            self._note(_SAVE, None, _NOWHERE)
             self.is_durable()  # Only one is under way at a time; that the one before is, not all processes are told.
-            self._saving = self._next
+            self._saving = count
+        else:
+            self._in_memory = [*self._in_memory, self._next][-len(SLOTS) :]
+        self._since.clear()
+        for name in changed:
+            self._keep_needed(name)
 
     def is_durable(self) -> None:
         """The checkpoint on disk that was made last will stay: what only older ones need can go."""
@@ -176,9 +191,7 @@ class UndoLog:
         self._saving = None
         if len(self._on_disk) < self._keep:
             return
-        for kept in self._kept():
-            if int(kept.name) < self._on_disk[0]:
-                kept.unlink()
+        self._kept.let_go(number for number in self._kept.numbers() if number < self._on_disk[0])
         if self._path.exists() and self._path.stat().st_size > _MOST_BYTES // 4:
             self._rewrite(self._needed(self._read()))
 
@@ -188,6 +201,15 @@ class UndoLog:
             self._has_durable = True
             self._note(_DURABLE, None, _NOWHERE)
 
+    def _keep_needed(self, name: str) -> None:
+        """For each checkpoint the first that was kept after it is enough, as that is what it finds."""
+        saved = [*self._on_disk, *self._in_memory, *([] if self._saving is None else [self._saving])]
+        saved += [] if self._has_durable else [0]
+        kept = self._whole.get(name, [])
+        needed = {min((number for number in kept if number >= count), default=-1) for count in saved}
+        self._kept.let_go(number for number in kept if number not in needed)
+        self._whole[name] = [number for number in kept if number in needed]
+
     def _needed(self, notes: list[_Note]) -> list[_Note]:
         """Of old notes the last of each file is enough, which tells where it is."""
         last = {note.name: note.number for note in notes if note.number < self._on_disk[0]}
@@ -196,28 +218,6 @@ class UndoLog:
     def _of(self, name: str) -> Path:
         return Path(os.path.normpath(self._home / name))
 
-    def _link(self, path: Path) -> _Before:
-        """Keep the file itself, to which nobody will write."""
-        kept = self._place_to_keep()
-        with suppress(OSError):
-            os.link(path, kept)
-            return [*(place_of(kept) or _NOWHERE)]
-        return self._copy(path)
-
-    def _copy(self, path: Path) -> _Before:
-        """Keep what the file holds, if that is not too much."""
-        kept = self._place_to_keep()
-        with suppress(OSError):
-            if path.stat().st_size <= _LARGEST_COPY:
-                shutil.copyfile(path, kept)
-                return [*(place_of(kept) or _NOWHERE)]
-        return _LOST
-
-    def _place_to_keep(self) -> Path:
-        with suppress(OSError):
-            self._folder.mkdir(exist_ok=True)
-        return self._folder / str(self._next)
-
     def _note(self, name: str, before: _Before, place: _Place) -> None:
         with suppress(OSError):  # A folder that cannot be written is told of by the checkpoints.
             file = open_in_place(self._path, os.O_WRONLY | os.O_APPEND)
@@ -225,10 +225,11 @@ class UndoLog:
                 os.write(file, (json.dumps([self._next, name, before, *place]) + "\n").encode())
             finally:
                 os.close(file)
-        is_whole = before == ABSENT or not isinstance(before, (int, type(None)))
+        if _is_whole(before):
+            self._whole.setdefault(name, []).append(self._next)
+        self._since[name] = self._since.get(name, False) or _is_whole(before)
         self._next += 1
-        self._since[name] = self._since.get(name, False) or is_whole
-        if name != _DURABLE:
+        if name not in _OF_RUN:
             self._places[name] = place
 
     def _undo(self, notes: list[_Note], appended: Collection[str]) -> None:
@@ -237,23 +238,18 @@ class UndoLog:
             by_name.setdefault(note.name, []).append(note)
         for name, of_file in by_name.items():
             path = self._of(name)
-            if name == _DURABLE or os.path.relpath(path, self._home) != name:
+            if name in _OF_RUN or os.path.relpath(path, self._home) != name:
                 continue
             # One that was noted and not yet put in its place may be the last; more is no log of ours.
             if (place_of(path) or _NOWHERE) not in [note.place for note in of_file[-2:]]:
                 continue
-            with suppress(OSError):
-                for note in reversed(of_file):
+            for note in reversed(of_file):
+                with suppress(OSError):
                     self._undo_one(path, note, name in appended)
 
     def _undo_one(self, path: Path, note: _Note, is_appended: bool) -> None:
         if isinstance(note.before, list):
-            kept = self._folder / str(note.number)
-            if [*(place_of(kept) or _NOWHERE)] == note.before != [*_NOWHERE]:
-                path.parent.mkdir(parents=True, exist_ok=True)
-                with open_regular(kept) as before, plain_open(path, "r+b" if path.exists() else "xb") as file:
-                    shutil.copyfileobj(before, file)
-                    file.truncate()
+            self._kept.put_back(note.number, note.before, path)
         elif note.before == _LOST:
             self._tell(
                 f"The file {path} could not be kept as it was at the checkpoint, for its size or for lack of room: it "
@@ -284,7 +280,7 @@ class UndoLog:
                 os.close(file)
             new.replace(self._path)
 
-    def _kept(self) -> list[Path]:
-        if self._folder.is_symlink() or not self._folder.is_dir():
-            return []
-        return [path for path in self._folder.iterdir() if path.name.isdecimal()]
+
+def _is_whole(before: _Before) -> bool:
+    """Whether it tells all that the file was, and not what it was before something was appended."""
+    return before == ABSENT or isinstance(before, (list, str))

@@ -10,7 +10,7 @@ from typing import Any, Callable
 
 import pytest
 
-from paddle_resume.suites import undo_log
+from paddle_resume.suites import kept_files, undo_log
 from paddle_resume.suites.program_files import ProgramFiles
 from paddle_resume.suites.undo_log import UndoLog
 
@@ -96,33 +96,46 @@ def contents(folder: Path) -> dict[str, str]:
 def test_files_are_as_they_were_at_the_checkpoint(
     seed: int, links: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Checkpoints in memory and on disk, five lives, the newest or the one before on disk gone on from."""
+    """Six lives; each goes on from one of those that there are: two or three on disk, and two in memory since."""
     if not links:  # as where checkpoints are on another disk
-        monkeypatch.setattr(undo_log.os, "link", _refuse)
+        monkeypatch.setattr(kept_files.os, "link", _refuse)
     draw = random.Random(seed)
     program = Program(tmp_path)
     program.write("a.csv", "head\n")
-    newest, on_disk = (program.save(True), contents(tmp_path)), []
-    on_disk.append(newest)
-    for life in range(5):
-        for number in range(draw.randrange(30)):
+    saved = [(True, program.save(True), contents(tmp_path))]
+    for life in range(6):
+        for number in range(draw.randrange(40)):
             if draw.random() < 0.25:
-                is_on_disk = draw.random() < 0.5
-                newest = program.save(is_on_disk), contents(tmp_path)
-                on_disk += [newest] if is_on_disk else []
-                if is_on_disk and draw.random() < 0.8:
-                    program.files.durable()
+                on_disk = draw.random() < 0.4
+                if on_disk:  # The one before is durable: of the older ones it has left one.
+                    saved = saved[[number for number, each in enumerate(saved) if each[0]][-2:][0] :]
+                saved.append((on_disk, program.save(on_disk), contents(tmp_path)))
+                in_memory = [number for number, each in enumerate(saved) if not each[0]]  # of which two have room
+                saved = [each for number, each in enumerate(saved) if number not in in_memory[:-2]]
             else:
                 draw.choice(OPERATIONS)(program, draw.choice(NAMES), f"{life}.{number}\n" * draw.randrange(1, 4))
-        state, expected = newest if draw.random() < 0.7 else on_disk[-1]
-        program = Program(tmp_path, state)
-        assert program.found() == expected
-        newest, on_disk = (state, expected), [*on_disk[:-1], (state, expected)]
+        if draw.random() < 0.5:
+            program.files.durable()
+            saved = saved[[number for number, each in enumerate(saved) if each[0]][-2:][0] :]
+        disk = [number for number, each in enumerate(saved) if each[0]]
+        chosen = draw.choice([*disk, *range(disk[-1] + 1, len(saved))])
+        saved = saved[: chosen + 1]
+        program = Program(tmp_path, saved[-1][1])
+        assert program.found() == saved[-1][2]
     assert program.told == []
 
 
 def _refuse(*_: Any) -> None:
     raise OSError("no links here")
+
+
+def test_of_many_versions_those_are_kept_that_a_resume_may_need(tmp_path: Path) -> None:
+    program = Program(tmp_path)
+    kept = tmp_path / "checkpoint" / ".run.files.kept"
+    for number in range(100):
+        program.save_whole("b.json", str(number))
+        program.save(on_disk=number % 30 == 29)
+        assert not kept.exists() or len(list(kept.iterdir())) <= 5
 
 
 def test_of_older_checkpoints_nothing_is_kept(tmp_path: Path) -> None:
@@ -159,7 +172,8 @@ def test_who_has_removed_the_checkpoints_keeps_the_files(tmp_path: Path) -> None
 def test_a_large_file_that_is_written_anew_is_kept_without_a_copy(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(undo_log, "_LARGEST_COPY", 3)
+    for module in (kept_files, undo_log):
+        monkeypatch.setattr(module, "LARGEST_COPY", 3)
     program = Program(tmp_path)
     program.write("c.bin", "large")
     program.write("d.txt", "large")
