@@ -33,6 +33,9 @@ if WAY == "moved":
     (HOME / "settings.tmp").write_text("{}")
     (HOME / "settings.tmp").replace(HOME / "settings.json")
     assert (HOME / "settings.json").read_text() == "{}"
+index = HOME / "snapshots.txt"
+if WAY == "indexed" and index.exists():  # It means to go on by itself.
+    assert paddle.load(str(HOME / index.read_text().split()[-1]))
 held = codecs.open(str(HOME / "held.txt"), "a", "utf-8") if WAY == "dated" else None  # noqa: SIM115
 log, curves = open_log()
 net = make_net()
@@ -76,6 +79,12 @@ for _epoch in range(3):
                 file.write(bytes([counts[step % 8] + step]))
         if WAY == "turning" and step % 4 == 2:  # a log that begins anew, its older part beside it
             rows.rename(HOME / "rows.old.csv")
+        if WAY == "indexed" and step % 2 == 0:
+            paddle.save(net.state_dict(), str(HOME / f"snapshot{step}.pdparams"))
+            with index.open("a") as file:
+                file.write(f"snapshot{step}.pdparams\n")
+            if step > 4:
+                (HOME / f"snapshot{step - 4}.pdparams").unlink()
         if WAY == "copied" and step in (5, 8):
             shutil.copy(rows, HOME / "copy.csv")
         if WAY == "packed":
