@@ -35,14 +35,18 @@ def take_file_calls(files: ProgramFiles) -> None:
             return plain_open(file, mode, *args, **options)
         return files.open(file, mode, *args, **options)
 
-    def unless_done(plain: Any, done: Callable[..., bool], paths: int = 1) -> Any:
+    def unless_done(plain: Any, done: Callable[..., bool], paths: int = 1, then: Any = None) -> Any:
         @functools.wraps(plain)
         def call(*args: Any, **options: Any) -> Any:
             given = [_full(path, options) for path in args[:paths]]
             is_asked = os.getpid() == process and len(given) == paths
-            if is_asked and all(path is not None for path in given) and done(*given):
+            is_asked = is_asked and all(path is not None for path in given)
+            if is_asked and done(*given):
                 return None
-            return plain(*args, **options)
+            result = plain(*args, **options)
+            if is_asked and then is not None and _is_programs(args[0], options):
+                then(*given)
+            return result
 
         return call
 
@@ -53,7 +57,7 @@ def take_file_calls(files: ProgramFiles) -> None:
         (os, "rename", unless_done(os.rename, files.moves, 2)),
         (os, "remove", unless_done(os.remove, files.removes)),
         (os, "unlink", unless_done(os.unlink, files.removes)),
-        (os, "mkdir", unless_done(os.mkdir, files.makes_folder)),
+        (os, "mkdir", unless_done(os.mkdir, files.makes_folder, then=files.made_folder)),
         (io, "open", open_file),
     ]
     for home, name, call in taken:

@@ -31,7 +31,6 @@ class Outputs:
         rank: of this process: each has curves of its own, and a text log of several is kept from other runs by rank 0.
         saved: the state to go on from, or None: then curves begin anew.
         keep: how many checkpoints may be gone on from.
-        starts_over: whether somebody wants the run from its beginning.
     """
 
     def __init__(
@@ -43,7 +42,6 @@ class Outputs:
         tell: Callable[[str], None],
         *,
         keep: int,
-        starts_over: bool = False,
     ) -> None:
         self._home = home.resolve()
         log = UndoLog(self._home, self._home / f".{name}.files{f'.{rank}' if rank else ''}", keep, tell)
@@ -53,7 +51,6 @@ class Outputs:
             None if saved is None else saved.get("files", {}),
             tell,
             others=[*(saved or {}).get("texts", ()), *(saved or {}).get("curves", ())],
-            starts_over=starts_over,
         )
         self._name = name
         self._rank = rank

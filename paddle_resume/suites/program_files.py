@@ -29,7 +29,6 @@ class ProgramFiles:
         log: what is done to files after a checkpoint.
         saved: the state to go on from; None for a new run.
         others: files of the run that are not followed here, and folders of such.
-        starts_over: whether somebody wants the run from its beginning, with its files as they are.
     """
 
     def __init__(
@@ -40,7 +39,6 @@ class ProgramFiles:
         tell: Callable[[str], None],
         *,
         others: Collection[str] = (),
-        starts_over: bool = False,
     ) -> None:
         self._home = home.resolve()
         self._log = log
@@ -59,7 +57,7 @@ class ProgramFiles:
         self._reopened: set[str] = set()
         """Those that the program is to hold open, and had not opened itself in this process."""
         if saved is None:
-            (log.forget if starts_over else log.begin)()
+            log.forget()
         else:
             measured = {name: each for name, each in self._waiting.items() if each["size"] is not None}
             log.go_back(saved.get("begun", 0), measured)
@@ -100,13 +98,17 @@ class ProgramFiles:
             self._start.of(name, source)
             self._start.move(name, new_name)
             return True
-        if self._is_of_run(name) and source.is_file():
-            self._log.removes(name, is_moved=True)
-            self._log.replaces(new_name, source)
+        for each in [name] if source.is_file() else self._log.names_below(source):
+            place = self._path(each)
+            if self._is_of_run(each) and place.is_file():
+                self._log.removes(each, is_moved=True)
+                self._log.replaces(self._name(target / place.relative_to(source)), place)
         return False
 
     def removes(self, path: Path) -> bool:
         """The program is about to remove a file; True if that is done."""
+        if self._start is not None and not path.exists():
+            return True  # It was removed at the first start.
         if not self._is_of_run(self._name(path)):
             return False
         if self._start is not None:
@@ -125,11 +127,17 @@ class ProgramFiles:
         for name in names:
             self._log.removes(name)
         # It may have been removed by the process that was killed.
-        return self._goes_on and self._trains and not folder.exists()
+        return self._goes_on and not folder.exists()
 
     def makes_folder(self, folder: Path) -> bool:
         """The program is about to make a folder; True if that is done."""
-        return self._start is not None and folder.is_dir() and self._start.makes_again(folder)
+        if self._start is None or not folder.is_dir():
+            return False
+        return self._log.is_made_folder(self._name(folder)) or self._start.makes_again(folder)
+
+    def made_folder(self, folder: Path) -> None:
+        """The program has made a folder."""
+        self._log.made_folder(self._name(folder))
 
     def instead(self, path: Path) -> Path:
         """Where what is to be saved at `path` as a whole is to go: to a copy, if the program had saved it before."""

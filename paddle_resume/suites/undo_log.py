@@ -17,8 +17,8 @@ from paddle_resume.suites.written_file import ABSENT, place_of
 
 _MOST_BYTES = 16 << 20
 _LOST = "lost"
-_DURABLE, _SAVE = _OF_RUN = ("//durable", "//save")
-"""No names of files: a checkpoint is on disk, and one was begun."""
+_SAVE = "//save"
+"""No name of a file: a checkpoint on disk was begun."""
 _NOWHERE = (0, 0)
 _Place = tuple[int, int]
 _Before = Union[int, str, list[int], None]
@@ -67,7 +67,6 @@ class UndoLog:
         self._on_disk: list[int] = []
         """How many notes there were at each checkpoint on disk, the newest last."""
         self._in_memory: list[int] = []
-        self._has_durable = False
 
     @property
     def count(self) -> int:
@@ -81,13 +80,6 @@ class UndoLog:
     def names_below(self, folder: Path) -> list[str]:
         """The files in this folder that this run has written."""
         return [name for name in self._places if self._of(name).is_relative_to(folder)]
-
-    def begin(self) -> None:
-        """A run starts; what one wrote that was killed before its first checkpoint is undone."""
-        notes = self._read()
-        if notes and all(note.name != _DURABLE for note in notes):
-            self._undo(notes, ())
-        self.forget()
 
     def forget(self) -> None:
         """Nothing of what was done is undone any more."""
@@ -107,8 +99,7 @@ class UndoLog:
         self._in_memory = [count]  # It may be one of those.
         # One more than are kept: the last may have failed.
         self._on_disk = [note.number for note in done if note.name == _SAVE][-self._keep - 1 :]
-        self._places = {note.name: note.place for note in done if note.name not in _OF_RUN}
-        self._has_durable = any(note.name == _DURABLE for note in done)
+        self._places = {note.name: note.place for note in done if note.name != _SAVE}
         if later:
             self._undo(later, appended)
             self._rewrite(done)
@@ -120,7 +111,6 @@ class UndoLog:
             place = place_of(self._of(name))
             if place is not None and place != self._places[name]:
                 self._note(name, None, place)
-        self._has_checkpoint()
         self._since.clear()  # Nothing was done by the program yet.
 
     def changes(self, name: str, *, appends: bool = False, empties: bool = False) -> None:
@@ -139,7 +129,8 @@ class UndoLog:
             self._note(name, path.stat().st_size, place)
         elif empties and path.stat().st_size > LARGEST_COPY:
             self.removes(name)
-            path.unlink()  # What is kept is the file itself; the program makes another.
+            with suppress(OSError):
+                path.unlink()  # What is kept is the file itself; the program makes another.
         else:
             self._note(name, self._kept.copy(path, self._next) or _LOST, place)
 
@@ -148,6 +139,16 @@ class UndoLog:
         place = place_of(self._of(name))
         if place is not None and not (was_there and place == self._places.get(name)):
             self._note(name, None if was_there or name in self._since else ABSENT, place)
+
+    def made_folder(self, name: str) -> None:
+        """The program has made a folder."""
+        status = self._of(name).stat()
+        self._note(name, None, (status.st_dev, status.st_ino))
+
+    def is_made_folder(self, name: str) -> bool:
+        """Whether it is a folder that this run has made."""
+        path = self._of(name)
+        return path.is_dir() and self._places.get(name) == (path.stat().st_dev, path.stat().st_ino)
 
     def replaces(self, name: str, new: Path) -> None:
         """The program is about to put the file `new` in the place of this one, or there where none is."""
@@ -165,7 +166,8 @@ class UndoLog:
         if path.is_file():
             before: _Before = None
             if not self._since.get(name):
-                before = (self._kept.copy if is_moved else self._kept.link)(path, self._next) or _LOST
+                copied = self._kept.copy(path, self._next) if is_moved else None
+                before = copied or self._kept.link(path, self._next) or _LOST
             self._note(name, before, _NOWHERE)
 
     def saves(self, *, on_disk: bool) -> None:
@@ -186,7 +188,6 @@ class UndoLog:
         """The checkpoint on disk that was made last will stay: what only older ones need can go."""
         if self._saving is None:
             return
-        self._has_checkpoint()
         self._on_disk = [*self._on_disk, self._saving][-self._keep :]
         self._saving = None
         if len(self._on_disk) < self._keep:
@@ -195,16 +196,9 @@ class UndoLog:
         if self._path.exists() and self._path.stat().st_size > _MOST_BYTES // 4:
             self._rewrite(self._needed(self._read()))
 
-    def _has_checkpoint(self) -> None:
-        """From now on a run without one is a new run of somebody's, who may want to keep what this one wrote."""
-        if not self._has_durable:
-            self._has_durable = True
-            self._note(_DURABLE, None, _NOWHERE)
-
     def _keep_needed(self, name: str) -> None:
         """For each checkpoint the first that was kept after it is enough, as that is what it finds."""
         saved = [*self._on_disk, *self._in_memory, *([] if self._saving is None else [self._saving])]
-        saved += [] if self._has_durable else [0]
         kept = self._whole.get(name, [])
         needed = {min((number for number in kept if number >= count), default=-1) for count in saved}
         self._kept.let_go(number for number in kept if number not in needed)
@@ -229,7 +223,7 @@ class UndoLog:
             self._whole.setdefault(name, []).append(self._next)
         self._since[name] = self._since.get(name, False) or _is_whole(before)
         self._next += 1
-        if name not in _OF_RUN:
+        if name != _SAVE:
             self._places[name] = place
 
     def _undo(self, notes: list[_Note], appended: Collection[str]) -> None:
@@ -238,7 +232,7 @@ class UndoLog:
             by_name.setdefault(note.name, []).append(note)
         for name, of_file in by_name.items():
             path = self._of(name)
-            if name in _OF_RUN or os.path.relpath(path, self._home) != name:
+            if name == _SAVE or os.path.relpath(path, self._home) != name:
                 continue
             # One that was noted and not yet put in its place may be the last; more is no log of ours.
             if (place_of(path) or _NOWHERE) not in [note.place for note in of_file[-2:]]:

@@ -82,10 +82,7 @@ def run_wrapped(arguments: Sequence[str], options: Options) -> None:
         engine.close()
         return
     saved = _saved_outputs(loaded, world)
-    starts_over = options.resume == "none"
-    outputs = Outputs(
-        options.save_dir, options.name, world.rank, saved, tell, keep=schedule.keep, starts_over=starts_over
-    )
+    outputs = Outputs(options.save_dir, options.name, world.rank, saved, tell, keep=schedule.keep)
     loops = RunningLoops()
     modules = RewrittenModules(loops.begin, partial(_is_rewritten, options.any_program), _may_be_rewritten)
     for package in ("__main__", *(adapter.package for adapter in ADAPTERS)):

@@ -44,8 +44,20 @@ def test_a_file_that_was_opened_in_mid_run_is_held_open_again(held_in: str, tmp_
     assert differences(straight(tmp_path, "holding_files", held_in), interrupted) == []
 
 
-WAYS = ["reloaded", "arrays", "history", "whole history", "in place", "turning", "indexed", "copied", "packed", "dated"]
-AT_THE_START = ["emptied", "removed", "unlinked", "moved"]
+WAYS = [
+    "reloaded",
+    "arrays",
+    "history",
+    "whole history",
+    "in place",
+    "turning",
+    "indexed",
+    "folders",
+    "copied",
+    "packed",
+    "dated",
+]
+AT_THE_START = ["made", "emptied", "removed", "unlinked", "moved"]
 
 
 @pytest.mark.pythons

@@ -150,15 +150,6 @@ def test_of_older_checkpoints_nothing_is_kept(tmp_path: Path) -> None:
     assert not kept.exists() and not (tmp_path / "checkpoint" / ".run.files").exists()
 
 
-def test_what_a_run_wrote_before_its_first_checkpoint_is_undone_by_the_next(tmp_path: Path) -> None:
-    (tmp_path / "a.csv").write_text("of an earlier run\n")
-    first = Program(tmp_path)
-    first.append("a.csv", "row\n")
-    first.write("b.json", "{}")
-    Program(tmp_path)
-    assert contents(tmp_path) == {"a.csv": "of an earlier run\n"}
-
-
 def test_who_has_removed_the_checkpoints_keeps_the_files(tmp_path: Path) -> None:
     first = Program(tmp_path)
     first.append("a.csv", "row\n")

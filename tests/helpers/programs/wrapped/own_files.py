@@ -23,6 +23,8 @@ if WAY == "emptied":
     os.makedirs(HOME)
 if WAY == "dated":  # `state` sorts out the folders.
     HOME = OUT / f"run-{time.time_ns()}"
+if WAY == "made":
+    os.makedirs(HOME)
 HOME.mkdir(exist_ok=True, parents=True)
 rows, best, history = HOME / "rows.csv", HOME / "best.pdparams", HOME / "history.json"
 if WAY == "removed" and rows.exists():
@@ -85,6 +87,13 @@ for _epoch in range(3):
                 file.write(f"snapshot{step}.pdparams\n")
             if step > 4:
                 (HOME / f"snapshot{step - 4}.pdparams").unlink()
+        if WAY == "folders" and step % 2 == 0:
+            (HOME / "new").mkdir()
+            paddle.save(net.state_dict(), str(HOME / "new" / "net.pdparams"))
+            (HOME / "new" / "step.txt").write_text(str(step))
+            (HOME / "new").rename(HOME / f"at{step}")
+            if step > 4:
+                shutil.rmtree(HOME / f"at{step - 4}")
         if WAY == "copied" and step in (5, 8):
             shutil.copy(rows, HOME / "copy.csv")
         if WAY == "packed":
