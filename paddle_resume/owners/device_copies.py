@@ -10,8 +10,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Optional
 
-import paddle
-
 _WANTED = "PADDLE_RESUME_GPU_STREAM"
 
 
@@ -26,13 +24,15 @@ class DeviceCopies:
     @contextmanager
     def side_by_side(self) -> Iterator[None]:
         """What `pin_memory(False)` copies in this block is there when it ends, or within `later` after `wait`."""
+        import paddle  # Who only looks at checkpoints does without it.
+
         if not paddle.device.get_device().startswith("gpu"):
             yield
         elif os.environ.get(_WANTED) != "1":
             yield
             paddle.device.synchronize()
         else:
-            with self._aside():
+            with self._aside(paddle.device):
                 yield
             if not self._waits_later:
                 self.wait()
@@ -53,12 +53,12 @@ class DeviceCopies:
             self._arrived = None
 
     @contextmanager
-    def _aside(self) -> Iterator[None]:
+    def _aside(self, device: Any) -> Iterator[None]:
         if self._stream is None:
-            self._stream = paddle.device.Stream()
-        training = paddle.device.current_stream()
+            self._stream = device.Stream()
+        training = device.current_stream()
         self._stream.wait_stream(training)  # They read what has been computed, ...
-        with paddle.device.stream_guard(self._stream):
+        with device.stream_guard(self._stream):
             yield
         self._arrived = self._stream.record_event()
         training.wait_event(self._arrived)  # ... and what is computed next does not overtake them.
