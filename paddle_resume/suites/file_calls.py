@@ -16,12 +16,12 @@ from typing import Any, Callable, Optional
 from paddle_resume.found_state.uncaptured import is_users
 from paddle_resume.found_state.written_file_kind import OPENER
 from paddle_resume.suites.program_files import ProgramFiles
-from paddle_resume.suites.written_file import plain_open
+from paddle_resume.suites.written_file import WRITES, plain_open
 
 # What these open for a program is known in other ways, or for themselves alone.
 _OTHERS = frozenset({"paddle", "paddle_resume", "visualdl", "logging", "tempfile", "tensorboard", "tensorboardX"})
 _MOST_FRAMES = 12
-_WRITES = frozenset("wax+")
+_PATHS = ("path", "src", "dst")
 _FROM_OPEN_FOLDERS = ("dir_fd", "src_dir_fd", "dst_dir_fd")
 
 
@@ -30,7 +30,7 @@ def take_file_calls(files: ProgramFiles) -> None:
     process = os.getpid()  # A child that was forked, such as a worker, goes its own way.
 
     def open_file(file: Any, mode: Any = "r", *args: Any, **options: Any) -> Any:
-        is_asked = os.getpid() == process and type(mode) is str and (files.reads or not _WRITES.isdisjoint(mode))
+        is_asked = os.getpid() == process and type(mode) is str and (files.reads or not WRITES.isdisjoint(mode))
         if not is_asked or not _is_programs(file, options):
             return plain_open(file, mode, *args, **options)
         return files.open(file, mode, *args, **options)
@@ -38,13 +38,14 @@ def take_file_calls(files: ProgramFiles) -> None:
     def unless_done(plain: Any, done: Callable[..., bool], paths: int = 1, then: Any = None) -> Any:
         @functools.wraps(plain)
         def call(*args: Any, **options: Any) -> Any:
-            given = [_full(path, options) for path in args[:paths]]
+            named = [options[name] for name in _PATHS if name in options]
+            given = [_full(path, options) for path in (*args, *named)[:paths]]
             is_asked = os.getpid() == process and len(given) == paths
             is_asked = is_asked and all(path is not None for path in given)
             if is_asked and done(*given):
                 return None
             result = plain(*args, **options)
-            if is_asked and then is not None and _is_programs(args[0], options):
+            if is_asked and then is not None and _is_programs(given[0], options):
                 then(*given)
             return result
 

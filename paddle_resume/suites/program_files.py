@@ -13,9 +13,17 @@ from paddle_resume.found_state.problem import Problem
 from paddle_resume.found_state.written_file_kind import FOLLOWED, Opened
 from paddle_resume.suites.start_copies import StartCopies
 from paddle_resume.suites.undo_log import UndoLog
-from paddle_resume.suites.written_file import Written, begins_as, cut, is_size, is_sound, place_of, plain_open, put_to
-
-_WRITES = frozenset("wax+")
+from paddle_resume.suites.written_file import (
+    WRITES,
+    Written,
+    begins_as,
+    cut,
+    is_size,
+    is_sound,
+    place_of,
+    plain_open,
+    put_to,
+)
 
 
 class ProgramFiles:
@@ -41,7 +49,7 @@ class ProgramFiles:
         others: Collection[str] = (),
     ) -> None:
         self._home = home.resolve()
-        self._log = log
+        self.log = log
         self._tell = tell
         self._others = others
         self._start: Optional[StartCopies] = None if saved is None else StartCopies()
@@ -74,7 +82,7 @@ class ProgramFiles:
     def open(self, file: Any, mode: str = "r", *args: Any, **options: Any) -> Any:
         """As Python's `open`, for a file of the program's own."""
         path = Path(file).absolute()
-        name, writes = self._name(path), not _WRITES.isdisjoint(mode)
+        name, writes = self._name(path), not WRITES.isdisjoint(mode)
         if self._start is not None and (name in self._start or (writes and self._is_of_run(name))):
             options.pop("opener", None)  # That of an older `pathlib`, which would open the file itself.
             copy = self._start.of(name, path, empties=not {"w", "x"}.isdisjoint(mode))
@@ -94,15 +102,19 @@ class ProgramFiles:
     def moves(self, source: Path, target: Path) -> bool:
         """The program is about to put one file in the place of another; True if that is done."""
         name, new_name = self._name(source), self._name(target)
-        if self._start is not None and (name in self._start or self._is_of_run(new_name)):
+        below = self.log.names_below(source) if source.is_dir() else []
+        if self._start is not None and below:
+            self._start.remove_folder(source, below)
+            return True
+        if self._start is not None and any(each in self._start or self._is_of_run(each) for each in (name, new_name)):
             self._start.of(name, source)
             self._start.move(name, new_name)
             return True
-        for each in [name] if source.is_file() else self._log.names_below(source):
+        for each in below or [name]:
             place = self._path(each)
             if self._is_of_run(each) and place.is_file():
-                self._log.removes(each, is_moved=True)
-                self._log.replaces(self._name(target / place.relative_to(source)), place)
+                self.log.removes(each, is_moved=True)
+                self.log.replaces(self._name(target / place.relative_to(source)), place)
         return False
 
     def removes(self, path: Path) -> bool:
@@ -114,30 +126,29 @@ class ProgramFiles:
         if self._start is not None:
             self._start.remove(self._name(path))
             return True
-        self._log.removes(self._name(path))
+        self.log.removes(self._name(path))
         return False
 
     def removes_folder(self, folder: Path) -> bool:
         """The program is about to remove all that is in a folder; True if that is done."""
         others = [each for each in self._others if self._path(each).is_relative_to(folder)]
-        names = [*self._log.names_below(folder), *others]
+        names = [*self.log.names_below(folder), *others]
         if self._start is not None and names:
             self._start.remove_folder(folder, names)
             return True
         for name in names:
-            self._log.removes(name)
+            self.log.removes(name)
         # It may have been removed by the process that was killed.
         return self._goes_on and not folder.exists()
 
     def makes_folder(self, folder: Path) -> bool:
         """The program is about to make a folder; True if that is done."""
-        if self._start is None or not folder.is_dir():
-            return False
-        return self._log.is_made_folder(self._name(folder)) or self._start.makes_again(folder)
+        start = self._start if folder.is_dir() else None
+        return start is not None and (self.log.is_made_folder(self._name(folder)) or start.makes_again(folder))
 
     def made_folder(self, folder: Path) -> None:
         """The program has made a folder."""
-        self._log.made_folder(self._name(folder))
+        self.log.made_folder(self._name(folder))
 
     def instead(self, path: Path) -> Path:
         """Where what is to be saved at `path` as a whole is to go: to a copy, if the program had saved it before."""
@@ -149,20 +160,12 @@ class ProgramFiles:
     def replaces(self, path: Path, new: Path) -> None:
         """What lies at `new` is about to be put in the place of `path`."""
         if self._start is None or not self._start.has(path):
-            self._log.replaces(self._name(path), new)
-
-    def saved(self, *, on_disk: bool) -> None:
-        """A checkpoint was made of how everything is now."""
-        self._log.saves(on_disk=on_disk)
-
-    def durable(self) -> None:
-        """The last of those on disk will stay."""
-        self._log.is_durable()
+            self.log.replaces(self._name(path), new)
 
     def complete(self, *, is_saved: bool) -> None:
         """The run is complete: if that is saved, nothing of it is undone any more."""
         if is_saved:
-            self._log.forget()
+            self.log.forget()
 
     def reopen(self, opened: Opened) -> Any:
         """A file that the program held open at the checkpoint, and has not opened in this process.
@@ -188,7 +191,7 @@ class ProgramFiles:
     def _require_written(self, name: str) -> Path:
         """Where that file is; what a record alone tells is not to lead a program to any file of a user's."""
         path = self._path(name)
-        is_the_one = self._log.place(name) is not None and place_of(path) == self._log.place(name)
+        is_the_one = self.log.place(name) is not None and place_of(path) == self.log.place(name)
         if not is_the_one and not (path.is_relative_to(self._home.parent) and begins_as(path, self._waiting.get(name))):
             raise Problem(
                 f"the program held {path} open to write to, and what lies there is not the file that this run wrote: "
@@ -207,21 +210,21 @@ class ProgramFiles:
         return Path(os.path.normpath(self._home / name))
 
     def _is_of_run(self, name: str) -> bool:
-        return name in self._waiting or name in self._others or self._log.place(name) is not None
+        return name in self._waiting or name in self._others or self.log.place(name) is not None
 
     def _open_real(self, name: str, path: Path, mode: str, open_it: Callable[[], Any]) -> Any:
         """Open one of the program's own files, which may hold what comes after the checkpoint."""
         entry, written = self._waiting.get(name), self._written.get(name)
         if entry is not None and "a" in mode:
             self._cut(path, entry)
-        is_there = path.is_file()
+        is_there, is_measured = path.is_file(), entry is not None and entry["size"] is not None
         # One that is appended to already is known by its length in each checkpoint.
-        is_known = "a" in mode and ((written is not None and written.is_appended_to) or _is_measured(entry))
+        is_known = "a" in mode and ((written is not None and written.is_appended_to) or is_measured)
         if is_there and not is_known:
-            self._log.changes(name, appends="a" in mode, empties="w" in mode)
+            self.log.changes(name, appends="a" in mode, empties="w" in mode)
         handle = open_it()
         self._waiting.pop(name, None)
-        self._log.made(name, was_there=is_there)
+        self.log.made(name, was_there=is_there)
         return handle
 
     def state_dict(self) -> dict[str, Any]:
@@ -230,7 +233,7 @@ class ProgramFiles:
         kept = [name for name, each in self._written.items() if name in self._of_start or each.is_written_on]
         self._written = {name: self._written[name] for name in kept}
         written = {name: each.state() for name, each in self._written.items()}
-        return {"begun": self._log.count, "entries": {**self._waiting, **written}}
+        return {"begun": self.log.count, "entries": {**self._waiting, **written}}
 
     def set_state_dict(self, state: Mapping[str, Any]) -> None:
         """The program stands where it stood at the checkpoint: its files do too, and what it holds open writes on."""
@@ -293,7 +296,3 @@ class ProgramFiles:
                 "somebody has changed it. It is written on as it is."
             )
         return is_cut
-
-
-def _is_measured(entry: Optional[Mapping[str, Any]]) -> bool:
-    return entry is not None and entry["size"] is not None

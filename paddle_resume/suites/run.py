@@ -79,7 +79,7 @@ class WrappedRun:
         self._signals = signals
         self._world = world
         self._tell = tell
-        self._saver = Saver(engine, schedule, landed=lambda prefix: outputs.files.durable(), tell=tell, world=world)
+        self._saver = Saver(engine, schedule, landed=lambda _: outputs.files.log.is_durable(), tell=tell, world=world)
         self._wanted_site = loaded.record.owners["position"]["site"] if loaded is not None else None
         self._looked: dict[str, ProgramState] = {}
         """What may be the program's training, by the place: until an update tells."""
@@ -256,7 +256,7 @@ class WrappedRun:
                 self._outputs.before_save()
             with self._world.refused_together():
                 save(self._owners, step=step, epoch=None, phase=TRAIN, **options)
-            self._outputs.files.saved(on_disk=save == self._saver.begin)
+            self._outputs.files.log.saves(on_disk=save == self._saver.begin)
         except StateError as error:
             self._cannot_be_saved = True
             self._tell(

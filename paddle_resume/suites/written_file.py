@@ -13,6 +13,8 @@ from typing import Any, Callable, Optional
 import xxhash
 
 plain_open: Callable[..., Any] = builtins.open
+WRITES = frozenset("wax+")
+"""Of the letters of a mode those of a file that may be written to."""
 ABSENT = -1
 """The size of a file that is not there."""
 _TAIL = 4096

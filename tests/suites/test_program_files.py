@@ -57,7 +57,7 @@ WAYS = [
     "packed",
     "dated",
 ]
-AT_THE_START = ["made", "emptied", "removed", "unlinked", "moved"]
+AT_THE_START = ["made", "emptied", "removed", "unlinked", "moved", "turned", "set aside"]
 
 
 @pytest.mark.pythons

@@ -62,7 +62,7 @@ class Program:
 
     def save(self, on_disk: bool) -> Any:
         state = json.loads(json.dumps(self.files.state_dict()))
-        self.files.saved(on_disk=on_disk)
+        self.files.log.saves(on_disk=on_disk)
         return state
 
     def found(self) -> dict[str, str]:
@@ -115,7 +115,7 @@ def test_files_are_as_they_were_at_the_checkpoint(
             else:
                 draw.choice(OPERATIONS)(program, draw.choice(NAMES), f"{life}.{number}\n" * draw.randrange(1, 4))
         if draw.random() < 0.5:
-            program.files.durable()
+            program.files.log.is_durable()
             saved = saved[[number for number, each in enumerate(saved) if each[0]][-2:][0] :]
         disk = [number for number, each in enumerate(saved) if each[0]]
         chosen = draw.choice([*disk, *range(disk[-1] + 1, len(saved))])
@@ -144,7 +144,7 @@ def test_of_older_checkpoints_nothing_is_kept(tmp_path: Path) -> None:
     for number in range(20):
         program.save_whole("b.json", str(number))
         program.save(on_disk=True)
-        program.files.durable()
+        program.files.log.is_durable()
     assert len(list(kept.iterdir())) <= 2
     program.files.complete(is_saved=True)
     assert not kept.exists() and not (tmp_path / "checkpoint" / ".run.files").exists()
@@ -154,7 +154,7 @@ def test_who_has_removed_the_checkpoints_keeps_the_files(tmp_path: Path) -> None
     first = Program(tmp_path)
     first.append("a.csv", "row\n")
     first.save(on_disk=True)
-    first.files.durable()
+    first.files.log.is_durable()
     first.append("a.csv", "row\n")
     Program(tmp_path)
     assert contents(tmp_path) == {"a.csv": "row\nrow\n"}

@@ -23,12 +23,16 @@ if WAY == "emptied":
     os.makedirs(HOME)
 if WAY == "dated":  # `state` sorts out the folders.
     HOME = OUT / f"run-{time.time_ns()}"
+if WAY == "set aside" and HOME.exists():
+    HOME.rename(OUT / "own.old")
 if WAY == "made":
     os.makedirs(HOME)
 HOME.mkdir(exist_ok=True, parents=True)
 rows, best, history = HOME / "rows.csv", HOME / "best.pdparams", HOME / "history.json"
 if WAY == "removed" and rows.exists():
     os.remove(rows)
+if WAY == "turned" and rows.exists():
+    os.rename(src=rows, dst=HOME / "rows.old.csv")
 if WAY == "unlinked":
     rows.unlink(missing_ok=True)
 if WAY == "moved":
