@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import Any, Optional
+from typing import Optional
 
 import paddle
 
+from paddle_resume.parallel.pair_groups import groups_of_two
 from paddle_resume.parallel.world import World
 
 PAIRS, HALVING, SERVER = "pairs", "halving", "server"
@@ -80,7 +81,7 @@ class Pairs(Exchange):
         super().__init__(world)
         levels = _levels(world.size)
         pairs = [(low, low | level) for level in levels for low in range(world.size) if not low & level]
-        self._groups = _groups_of_two(world, pairs)
+        self._groups = groups_of_two(world, pairs)
 
     def _sum(self, flat: paddle.Tensor) -> paddle.Tensor:
         for group in self._groups.values():
@@ -128,7 +129,7 @@ class Server(Exchange):
         super().__init__(world)
         self.updates_here = world.is_main
         # In a group of all, gloo would match each process's n-th send with another one's n-th.
-        self._groups = _groups_of_two(world, [(0, trainer) for trainer in range(1, world.size)])
+        self._groups = groups_of_two(world, [(0, trainer) for trainer in range(1, world.size)])
         self._meets_before = not world.collectives_wait
 
     def sum(self, flat: paddle.Tensor) -> Optional[paddle.Tensor]:
@@ -160,19 +161,6 @@ def make_exchange(kind: str, world: World) -> Exchange:
     """The exchange `pairs`, `halving` or `server` between the processes; all of them call this together."""
     kinds: dict[str, type[Exchange]] = {PAIRS: Pairs, HALVING: Halving, SERVER: Server}
     return kinds[kind](world)
-
-
-def _groups_of_two(world: World, pairs: Sequence[tuple[int, int]]) -> dict[tuple[int, int], Any]:
-    """Paddle's groups of these pairs of ranks, of which this process gets those that it is in, in their order."""
-    groups = {}
-    for pair in pairs:
-        # Every process has to make every group, and gloo fails if two are made at the same time.
-        with world.collective():
-            group = paddle.distributed.new_group(list(pair))
-            paddle.distributed.barrier()
-        if world.rank in pair:
-            groups[pair] = group
-    return groups
 
 
 def _levels(size: int) -> list[int]:

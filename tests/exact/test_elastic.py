@@ -14,6 +14,7 @@ from typing import Any
 
 import paddle
 import pytest
+from crash.sweep import require_strace
 from hosts import joined_namespaces, launch_node
 from places import PROGRAMS
 from ranks import Ended, start_ranks, wait_for
@@ -196,6 +197,25 @@ def test_every_net_by_a_parameter_server_then_one_process_then_a_server(
 ) -> None:
     more = four_then_one_then_two(tmp_path, served(ALL), "--shares", shares, legs=SERVED)
     require_the_same(by_shares[shares], more, served(ALL), stopped_after=range(3, 7))
+
+
+@pytest.mark.parametrize("late", [1, pytest.param(2, marks=pytest.mark.full), pytest.param(0, marks=pytest.mark.full)])
+@pytest.mark.parametrize(("kind", "ranks"), [("pairs", 4), ("server", 3)])
+def test_a_process_that_connects_late_is_found_by_its_own_group(
+    kind: str, ranks: int, late: int, tmp_path: Path
+) -> None:
+    require_strace()
+    processes = start_ranks(tmp_path, ranks, kind, late, program=PROGRAMS / "exchange_sums.py")
+    while not (tmp_path / "pid").exists():
+        assert processes[late].poll() is None, processes[late].communicate()
+        time.sleep(0.01)
+    delay = ["strace", "-f", "-qq", "-o", os.devnull, "-e", "trace=sendto", "-e", "inject=sendto:delay_enter=30000"]
+    with subprocess.Popen([*delay, "-p", str(processes[late].pid)]):
+        ended = wait_for(processes, time.monotonic())
+    assert ended.good, ended.explain()
+    trainers = range(ranks) if kind == "pairs" else range(1, ranks)
+    sums = [sum(2**rank for rank in trainers) if rank == 0 or kind == "pairs" else None for rank in range(ranks)]
+    assert [f"sum {sums[rank]}" in output for rank, output in enumerate(ended.outputs)] == [True] * ranks
 
 
 @pytest.mark.full
