@@ -23,7 +23,7 @@ def groups_of_two(world: World, pairs: Sequence[Pair]) -> dict[Pair, Any]:
 
     All processes call this together, with the same pairs of ranks. Raises RankError if a process is gone.
     """
-    if world.size == 2:
+    if world.size <= 2:
         return dict.fromkeys(pairs)
     groups = {}
     with world.collective(), contextlib.ExitStack() as stores:
