@@ -163,7 +163,7 @@ class Environment:
             **(_PINNED if _pinned else {}),
             **(paddle.get_flags(list(REPEATABLE_FLAGS)) if paddle.is_compiled_with_cuda() else {}),
             "python": platform.python_version(),
-            "os": platform.platform(),
+            "os": _describe_system(),
         }
 
     def differences(self, state: dict[str, Any]) -> list[Difference]:
@@ -200,6 +200,14 @@ def describe_device() -> str:
     if place.startswith("gpu"):
         return f"gpu ({paddle.device.cuda.get_device_name()})"
     return place
+
+
+def _describe_system() -> str:
+    """What `platform.platform()` says, which starts a program to learn it."""
+    system = os.uname()
+    library = os.confstr("CS_GNU_LIBC_VERSION") if "CS_GNU_LIBC_VERSION" in os.confstr_names else None
+    with_library = ("with", library.replace(" ", "")) if library else ()
+    return "-".join((system.sysname, system.release, system.machine, *with_library))
 
 
 def _prepare(name: str, value: str) -> None:

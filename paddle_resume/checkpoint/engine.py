@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -22,7 +23,7 @@ from paddle_resume.checkpoint.run_folder import RunFolder
 from paddle_resume.checkpoint.save_job import SaveJob, make_durable
 from paddle_resume.checkpoint.writer_process import BackgroundWriter, InlineWriter
 from paddle_resume.differences import Difference
-from paddle_resume.errors import InexactResumeError
+from paddle_resume.errors import InexactResumeError, StateError
 from paddle_resume.parallel.world import World
 from paddle_resume.stateful import Owner, Owners
 
@@ -96,9 +97,8 @@ class CheckpointEngine:
         checkpoint called `protect` is not removed to make room.
         """
         every, prefix = self.as_owners(owners), self.prefix(tag or f"step{step}")
-        if self._world.is_main:
-            self.prepare()
-            self.wait()
+        self.prepare()
+        self.wait()
         owner_states.prepare(every)
         logs = owner_states.written_files(every)
         if not self._world.is_main:
@@ -145,14 +145,16 @@ class CheckpointEngine:
         self._memory.clear()
 
     def reserve(self, owners: Mapping[str, Any]) -> None:
-        """Have memory ready for the first save of these owners, so that it is as quick as those after it: at once.
+        """Have all ready for the first save of these owners, so that it is as quick as those after it: at once.
 
-        Never needed; call it when the optimizer has made its state, after a first step.
+        Never needed; all processes call it when the optimizer has made its state, after a first step.
         """
+        every = self.as_owners(owners)
+        self.prepare()
+        owner_states.prepare(every)
         if self._world.is_main:
-            self.prepare()
-            files = self.as_owners(owners).files
-            self._writer.block.reserve({suffix: owner.state_dict() for suffix, owner in files.items()})
+            with contextlib.suppress(StateError):  # The save will tell, if it is still so.
+                self._writer.block.reserve(owner_states.capture(every)[1])
 
     @property
     def busy(self) -> bool:
@@ -222,8 +224,7 @@ class CheckpointEngine:
             self.lineage.changed(loaded.prefix, loaded.record.step, changes)
         if loaded is on_disk:
             self.forget_memory()
-        source = loaded.prefix if loaded is on_disk else Path("memory")
-        self.lineage.resumed(source, loaded.record.step, differences)
+        self.lineage.resumed(loaded.prefix if loaded is on_disk else Path("memory"), loaded.record.step, differences)
         after = (on_disk.prefix, on_disk.record.step) if on_disk is not None else None
         in_memory = InMemory(after) if loaded is not on_disk else None
         return Restored(loaded.prefix, loaded.record.step, passed_over, differences, changes, in_memory)

@@ -54,6 +54,7 @@ class Block:
     def reserve(self, files: Files) -> None:
         """Have memory ready for content like this, behind the back of the caller: its first touch takes long."""
         layout = Layout(files)
+        self._plan = layout.plan
         self._join()
         if self._map is None or len(self._map) < layout.size:
             begin = len(self._map) if self._map is not None else 0

@@ -75,7 +75,7 @@ class RunSaver:
         return self._saver.is_due(step)
 
     def make_ready(self) -> None:
-        """Have memory ready for the first save; called after a first step, when the optimizer has its state."""
+        """Have all ready for the first save; called after a first step, when the optimizer has its state."""
         self._saver.make_ready(self._owners)
 
     def save(self, tag: Optional[str] = None) -> Path:

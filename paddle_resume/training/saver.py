@@ -48,7 +48,7 @@ class Saver:
         self._is_last = False
 
     def make_ready(self, owners: Callable[[], Owners]) -> None:
-        """Have memory ready for the first save; called after a first step, when the optimizer has its state."""
+        """Have all ready for the first save; called after a first step, when the optimizer has its state."""
         if not self._is_ready:
             self._is_ready = True
             with self._errors():
