@@ -38,6 +38,11 @@ def is_of_a_command() -> bool:
     return _given is not None
 
 
+def given_arguments() -> list[str]:
+    """What the command of `paddle-resume` that is running was called with, its name included."""
+    return list(_given or ())
+
+
 def this_command() -> str:
     """The command as one line for a shell; empty where there is none, as in a notebook."""
     words = _words()

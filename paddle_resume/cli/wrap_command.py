@@ -4,14 +4,15 @@
 import os
 import re
 import shlex
-import sys
 from pathlib import Path
 from typing import Dict, List, Optional, Tuple
 
 import typer
 from typing_extensions import Annotated
 
+from paddle_resume.command_line import given_arguments
 from paddle_resume.errors import ConfigError
+from paddle_resume.translations.language import VARIABLE, language
 
 _PYTHON = re.compile(r"python(\d+(\.\d+)?)?(\.exe)?")
 
@@ -43,9 +44,12 @@ def wrap(
     if _PYTHON.fullmatch(Path(command[0]).name):
         from paddle_resume.environment import environment_as_given
 
-        options = sys.argv[sys.argv.index("wrap") + 1 :]
-        arguments, variables = _wrapped(command, options[: len(options) - len(command)])
-        os.execvpe(command[0], arguments, {**environment_as_given(), **variables})
+        given = given_arguments()
+        arguments, variables = _wrapped(command, given[given.index("wrap") + 1 : len(given) - len(command)])
+        try:
+            os.execvpe(command[0], arguments, {**environment_as_given(), **variables, VARIABLE: language()})
+        except OSError as error:
+            raise ConfigError(f"{command[0]} cannot be started: {error.strerror}.") from None
     from paddle_resume.environment import leave_cpu_as_given
 
     leave_cpu_as_given()
