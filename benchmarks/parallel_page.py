@@ -26,7 +26,7 @@ Several processes beside one, on the CPU over gloo, each process with one thread
 twice the cores of the one, and four share these; else every contestant has the trainer's CPU set-up. Each round runs
 every contestant once, in an order that rotates, in fresh processes. Shown are the median of the rounds (here {rounds})
 and, in brackets, the lowest and the highest. A ratio is that of the contestant to the peer beside it, within the same
-round.
+round; a target is met, or missed, if it is in every round, and else open.
 Other programs took {other_work:.0%} of the processors meanwhile; what they take slows two processes more than one.
 
 {parts}

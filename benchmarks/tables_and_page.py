@@ -14,6 +14,7 @@ from rich.table import Table
 from benchmarks.saving import BATCH_SIZE as SAVING_BATCH_SIZE
 from benchmarks.saving import EVERY_STEPS, SMALL_PRINT_MIB, Comparison, Saving
 from benchmarks.throughput import BATCH_SIZE, PEERS, SHARE_TARGET, TRAINER, Throughput
+from benchmarks.verdict import verdict
 
 _PAGE = """# Benchmarks
 
@@ -30,7 +31,8 @@ _THROUGHPUT = """## Training throughput
 The digit network `MNIST` (two convolutions, one linear layer), Adam with PolynomialDecay, batches of {batch_size} from
 the real MNIST files, on the CPU. Each round runs every contestant once, in an order that rotates, in a fresh process:
 {warmup} steps to warm up, then {steps} that count. Shown are the median of the rounds (here {rounds}) and, in brackets,
-the lowest and the highest. A ratio compares the trainer with a peer of the same round.
+the lowest and the highest. A ratio compares the trainer with a peer of the same round; a target is met, or missed, if
+it is in every round, and else open.
 
 {table}
 
@@ -53,7 +55,8 @@ _SAVING = """## Saving and resuming
     python tools/benchmark.py saving --sizes {sizes} --rounds {rounds} --steps {steps}
 
 Shown are the median of the rounds (here {rounds}) and, in brackets, the lowest and the highest. A ratio is that of the
-contestant to the peer beside it, within the same round; contestants run in turns, in an order that rotates.
+contestant to the peer beside it, within the same round; contestants run in turns, in an order that rotates. A target
+is met, or missed, if it is in every round, and else open: the rounds lie too far apart.
 The state is a model with Adam whose weights and moments take the given size: four matrices and forty vectors.
 {skipped}{parts}
 """
@@ -188,7 +191,7 @@ def _rows(found: Throughput) -> list[list[str]]:
     for peer in PEERS:
         speed = _spread(found.samples_per_second[peer.name], ",.0f")
         ratio = _spread(found.ratios(peer), ".2f")
-        rows.append([peer.name, *speed, *ratio, f">= {peer.target}", "yes" if found.is_met(peer) else "no"])
+        rows.append([peer.name, *speed, *ratio, f">= {peer.target}", verdict(found.ratios(peer), peer.target)])
     return rows
 
 
@@ -221,7 +224,6 @@ def comparison_rows(comparisons: Sequence[Comparison]) -> dict[str, list[list[st
 
 
 def _comparison_row(one: Comparison) -> list[str]:
-    met = {None: "", True: "yes", False: "no"}[one.is_met]
     bounds = [f">= {_short(one.at_least)}"] if one.at_least is not None else []
     bounds += [f"<= {_short(one.at_most)}"] if one.at_most is not None else []
     return [
@@ -231,7 +233,7 @@ def _comparison_row(one: Comparison) -> list[str]:
         f"{_around(one.peer_values)} {one.unit}",
         _around(one.ratios),
         ", ".join(bounds),
-        met,
+        one.verdict,
     ]
 
 

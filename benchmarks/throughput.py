@@ -74,10 +74,6 @@ class Throughput:
         mine, theirs = self.samples_per_second[TRAINER.name], self.samples_per_second[peer.name]
         return [a / b for a, b in zip(mine, theirs)]
 
-    def is_met(self, peer: Contestant) -> bool:
-        """Whether the median ratio to `peer` reaches its target."""
-        return peer.target is None or statistics.median(self.ratios(peer)) >= peer.target
-
     def to_dict(self) -> dict[str, Any]:
         ratios = {peer.name: self.ratios(peer) for peer in PEERS}
         return {
