@@ -14,7 +14,7 @@ from rich.table import Table
 from benchmarks.saving import BATCH_SIZE as SAVING_BATCH_SIZE
 from benchmarks.saving import EVERY_STEPS, SMALL_PRINT_MIB, Comparison, Saving
 from benchmarks.throughput import BATCH_SIZE, PEERS, SHARE_TARGET, TRAINER, Throughput
-from benchmarks.verdict import verdict
+from benchmarks.verdict import MET, MISSED, verdict
 
 _PAGE = """# Benchmarks
 
@@ -209,7 +209,7 @@ def _share_rows(found: Throughput) -> list[list[str]]:
                 f"{share['median']:.2f} %",
                 f"{share['mean']:.2f} %",
                 f"< {SHARE_TARGET:g} %",
-                "yes" if share["median"] < SHARE_TARGET else "no",
+                MET if share["median"] < SHARE_TARGET else MISSED,
             ]
         )
     return rows

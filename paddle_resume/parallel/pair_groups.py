@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import socket
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -12,6 +11,7 @@ import paddle
 from paddle.base.core import TCPStore
 from paddle.distributed import collective
 
+from paddle_resume.parallel.ports import free_ports
 from paddle_resume.parallel.world import World
 
 _STORE_SECONDS = 60
@@ -46,12 +46,8 @@ def _stores(world: World, pairs: Sequence[Pair]) -> Iterator[dict[Pair, int]]:
     in the group alone. In one store for all, a process may find there the address that was meant for another group:
     it fails then ("sizeof(impl_) == bytes.size()"), or waits for ever.
     """
-    ports: dict[Pair, int] = {}
-    stores = []
-    if world.is_main:
-        for pair in pairs:
-            ports[pair] = _free_port()
-            stores.append(TCPStore(_host(), ports[pair], True, 1, _STORE_SECONDS))
+    ports = dict(zip(pairs, free_ports(len(pairs)))) if world.is_main else {}
+    stores = [TCPStore(_host(), port, True, 1, _STORE_SECONDS) for port in ports.values()]
     yield world.broadcast_object(ports)
     stores.clear()
 
@@ -70,9 +66,3 @@ def _own_store(port: int) -> Iterator[None]:
 def _host() -> str:
     """Rank 0's, where the processes of this run have met before."""
     return os.environ["PADDLE_TRAINER_ENDPOINTS"].split(",")[0].rpartition(":")[0]
-
-
-def _free_port() -> int:
-    with socket.socket() as end:
-        end.bind(("", 0))
-        return int(end.getsockname()[1])

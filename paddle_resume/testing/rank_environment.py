@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import socket
+from paddle_resume.parallel.ports import free_ports
 
 
 def launcher_environments(ranks: int, master: int = 0) -> list[dict[str, str]]:
@@ -11,7 +11,7 @@ def launcher_environments(ranks: int, master: int = 0) -> list[dict[str, str]]:
     Its own checks, which take seconds, are left out. `master` is the port on which Paddle connects them; 0 takes one
     that is free. They talk over gloo, which needs no GPU.
     """
-    ports = _free_ports(ranks + 1)
+    ports = free_ports(ranks + 1)
     endpoints = [f"127.0.0.1:{port}" for port in ports[1:]]
     return [
         {
@@ -24,13 +24,3 @@ def launcher_environments(ranks: int, master: int = 0) -> list[dict[str, str]]:
         }
         for rank in range(ranks)
     ]
-
-
-def _free_ports(count: int) -> list[int]:
-    sockets = [socket.socket() for _ in range(count)]
-    for each in sockets:
-        each.bind(("127.0.0.1", 0))
-    ports = [each.getsockname()[1] for each in sockets]
-    for each in sockets:
-        each.close()
-    return ports

@@ -338,34 +338,32 @@ def test_the_writer_of_a_killed_trainer_that_has_not_begun_saves_nothing(memory:
     assert loadable(memory) == {"run_step1": 1} and not leftovers(memory)
 
 
-def test_a_writer_killed_during_a_save_is_named_and_replaced(memory: Path) -> None:
+@pytest.fixture
+def saved_once(memory: Path) -> Iterator[tuple[CheckpointEngine, int]]:
+    """An engine that has saved step 1, and the pid of its writer."""
     one = CheckpointEngine(memory, "run")
     try:
         one.save(1, {})
         one.wait()
-        writer = one._writer._process.pid
-        os.kill(writer, signal.SIGSTOP)
-        one.save(2, {})
-        os.kill(writer, signal.SIGKILL)
-        with pytest.raises(
-            SaveError, match=r"Could not save .*run_step2: the process that writes checkpoints was killed"
-        ):
-            one.wait()
-        one.save(3, {})
-        assert one.wait() == memory / "run_step3"
+        yield one, one._writer._process.pid
     finally:
         one.close()
 
 
-def test_a_writer_killed_between_two_saves_is_replaced(memory: Path) -> None:
-    one = CheckpointEngine(memory, "run")
-    try:
-        one.save(1, {})
+def test_a_writer_killed_during_a_save_is_named_and_replaced(saved_once: tuple[CheckpointEngine, int]) -> None:
+    one, writer = saved_once
+    os.kill(writer, signal.SIGSTOP)
+    one.save(2, {})
+    os.kill(writer, signal.SIGKILL)
+    with pytest.raises(SaveError, match=r"Could not save .*run_step2: the process that writes checkpoints was killed"):
         one.wait()
-        writer = one._writer._process.pid
-        os.kill(writer, signal.SIGKILL)
-        os.waitid(os.P_PID, writer, os.WEXITED | os.WNOWAIT)  # It is dead, and its end of the line closed.
-        one.save(2, {})
-        assert one.wait() == memory / "run_step2"
-    finally:
-        one.close()
+    one.save(3, {})
+    assert one.wait() == one.prefix("step3")
+
+
+def test_a_writer_killed_between_two_saves_is_replaced(saved_once: tuple[CheckpointEngine, int]) -> None:
+    one, writer = saved_once
+    os.kill(writer, signal.SIGKILL)
+    os.waitid(os.P_PID, writer, os.WEXITED | os.WNOWAIT)  # It is dead, and its end of the line closed.
+    one.save(2, {})
+    assert one.wait() == one.prefix("step2")

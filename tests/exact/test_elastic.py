@@ -206,7 +206,7 @@ def test_a_process_that_connects_late_is_found_by_its_own_group(
 ) -> None:
     require_strace()
     processes = start_ranks(tmp_path, ranks, kind, late, program=PROGRAMS / "exchange_sums.py")
-    while not (tmp_path / "pid").exists():
+    while not (tmp_path / "waits").exists():
         assert processes[late].poll() is None, processes[late].communicate()
         time.sleep(0.01)
     delay = ["strace", "-f", "-qq", "-o", os.devnull, "-e", "trace=sendto", "-e", "inject=sendto:delay_enter=30000"]

@@ -56,3 +56,13 @@ def test_each_difference_of_the_environment_is_told_with_both_values():
 def test_a_start_does_not_wait_for_psutil():
     done = python("import paddle_resume, sys; print('psutil' in sys.modules)")
     assert done.stdout.strip() == str(not any(Path("/sys/devices/system/cpu").glob("cpu*/topology/core_cpus_list")))
+
+
+def test_to_tell_the_environment_starts_no_program():
+    done = python(
+        "from paddle_resume.environment import Environment\n"
+        "import sys, paddle\n"
+        "sys.addaudithook(lambda event, args: event == 'subprocess.Popen' and print('started'))\n"
+        "print(Environment().state_dict()['os'])"
+    )
+    assert done.stdout.startswith("Linux-") and "started" not in done.stdout, done.stdout + done.stderr

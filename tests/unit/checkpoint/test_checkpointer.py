@@ -701,3 +701,25 @@ def test_files_of_another_program_under_the_run_s_names_are_not_overwritten(tmp_
     (tmp_path / "run_step4.pdstates").unlink()  # Lost: the weights may be all that somebody has left.
     with pytest.raises(CheckpointError, match="or the record was lost"):
         restore(tmp_path)
+
+
+def test_what_cannot_be_captured_yet_is_told_by_a_save_and_not_before(tmp_path: Path) -> None:
+    class Late(Tensors):
+        def state_dict(self) -> dict[str, Any]:
+            if not self.value:
+                raise StateError("not yet")
+            return super().state_dict()
+
+    owner, one = Late(), CheckpointEngine(tmp_path, "run")
+    one.reserve({"late": owner})
+    with pytest.raises(StateError, match="not yet"):
+        one.save(1, {"late": owner})
+    owner.value = 1
+    one.reserve({"late": owner})
+    owner.value = 2  # What the first save holds is what there is then.
+    one.save(2, {"late": owner})
+    one.wait()
+    again = Late(3)
+    one.restore({"late": again})
+    assert again.value == 2
+    one.close()
